@@ -1,0 +1,230 @@
+//! The histogram that reactors record into: the value layout of HdrHistogram (Gil Tene), as a flat
+//! array that costs memory only where values fall.
+//!
+//! Why not the `hdrhistogram` crate on the hot path: it writes zeros over its whole array when it is
+//! made, and 56 reactors with nine stages each would hold 130 MB for a few touched pages. Here the
+//! array comes zeroed from the kernel and pages appear as they are counted in. The buckets are the
+//! same, so a total moves into an `hdrhistogram::Histogram` without loss (see `report`), and the
+//! tests use that crate as the oracle.
+
+/// The highest value that is told apart: 2^42 - 1 ns, over 73 minutes. Beyond it a value counts as
+/// this one, and as clipped.
+const HIGHEST: u64 = (1 << 42) - 1;
+
+/// Three decimal digits: 2,048 cells for each power of two (1,024 of them new).
+pub type FineHistogram = Histogram<11>;
+
+/// Two decimal digits, for the short life of one interval: 256 cells for each power of two.
+pub type IntervalHistogram = Histogram<8>;
+
+/// Counts of values in nanoseconds, exact below 2^BITS and within 2^(1-BITS) above.
+#[derive(Clone, Debug)]
+pub struct Histogram<const BITS: u32> {
+    cells: Vec<u64>,
+    count: u64,
+    clipped: u64,
+    sum: u128,
+    min: u64,
+    max: u64,
+}
+
+impl<const BITS: u32> Histogram<BITS> {
+    /// The highest value that is told apart, in nanoseconds.
+    pub const HIGHEST: u64 = HIGHEST;
+    const HALF: u64 = 1 << (BITS - 1);
+    const CELLS: usize = Self::index(HIGHEST) + 1;
+
+    /// An empty histogram.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { cells: vec![0; Self::CELLS], count: 0, clipped: 0, sum: 0, min: u64::MAX, max: 0 }
+    }
+
+    const fn index(value: u64) -> usize {
+        // Values up to 2^BITS - 1 are their own cell; above, each power of two has HALF cells.
+        let magnitude = 64 - (value | (2 * Self::HALF - 1)).leading_zeros() - BITS;
+        ((magnitude as u64) * Self::HALF + (value >> magnitude)) as usize
+    }
+
+    /// The lowest value of a cell.
+    const fn value(index: usize) -> u64 {
+        let index = index as u64;
+        if index < 2 * Self::HALF {
+            return index;
+        }
+        let magnitude = index / Self::HALF - 1;
+        (index - magnitude * Self::HALF) << magnitude
+    }
+
+    /// Counts one value. No allocation, no branch but the two for the extremes.
+    #[inline]
+    pub fn record(&mut self, value: u64) {
+        let told_apart = value.min(HIGHEST);
+        self.clipped += u64::from(value > HIGHEST);
+        self.cells[Self::index(told_apart)] += 1;
+        self.count += 1;
+        self.sum += u128::from(value);
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+    }
+
+    /// How many values were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many of them lay above [`Self::HIGHEST`].
+    #[must_use]
+    pub fn clipped(&self) -> u64 {
+        self.clipped
+    }
+
+    /// The least value, exact; `None` while empty.
+    #[must_use]
+    pub fn min(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.min)
+    }
+
+    /// The greatest value, exact; `None` while empty.
+    #[must_use]
+    pub fn max(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    /// The mean, exact; `None` while empty.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum as f64 / self.count as f64)
+    }
+
+    /// The value at or below which the share `quantile` (0 to 1) of all values lies: the highest
+    /// value of its cell, as HdrHistogram reports it, but never above the maximum.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Option<u64> {
+        if self.count == 0 {
+            return None;
+        }
+        let rank = ((quantile.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (index, &cell) in self.cells.iter().enumerate() {
+            seen += cell;
+            if seen >= rank {
+                return Some((Self::value(index + 1) - 1).min(self.max));
+            }
+        }
+        Some(self.max)
+    }
+
+    /// The cells that hold anything: the lowest value of each, and its count.
+    pub fn cells(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let filled = self.cells.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(|(index, &count)| (Self::value(index), count))
+    }
+
+    /// Adds all values of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        let (low, high) =
+            (Self::index(other.min.min(HIGHEST)), Self::index(other.max.min(HIGHEST)));
+        for (mine, theirs) in self.cells[low..=high].iter_mut().zip(&other.cells[low..=high]) {
+            *mine += theirs;
+        }
+        self.count += other.count;
+        self.clipped += other.clipped;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Forgets all values, and touches only the cells that were in use.
+    pub fn clear(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let (low, high) = (Self::index(self.min.min(HIGHEST)), Self::index(self.max.min(HIGHEST)));
+        self.cells[low..=high].fill(0);
+        (self.count, self.clipped, self.sum) = (0, 0, 0);
+        (self.min, self.max) = (u64::MAX, 0);
+    }
+}
+
+impl<const BITS: u32> Default for Histogram<BITS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filled<const BITS: u32>(values: &[u64]) -> Histogram<BITS> {
+        let mut histogram = Histogram::new();
+        values.iter().for_each(|&value| histogram.record(value));
+        histogram
+    }
+
+    fn values() -> impl Strategy<Value = Vec<u64>> {
+        // Spread over all magnitudes, not only over the large ones.
+        let one = (0..43u32, any::<u64>()).prop_map(|(bits, v)| v & ((1 << bits) - 1));
+        prop::collection::vec(one, 1..300)
+    }
+
+    #[test]
+    fn every_cell_starts_where_the_one_before_it_ends() {
+        for index in 0..FineHistogram::CELLS {
+            let low = FineHistogram::value(index);
+            assert_eq!(FineHistogram::index(low), index);
+            if index > 0 {
+                assert_eq!(FineHistogram::index(low - 1), index - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn values_beyond_the_highest_are_counted_as_clipped() {
+        let histogram = filled::<11>(&[1, HIGHEST, HIGHEST + 1, u64::MAX]);
+        assert_eq!((histogram.count(), histogram.clipped()), (4, 2));
+        assert_eq!(histogram.max(), Some(u64::MAX));
+        assert_eq!(histogram.cells().last().map(|(_, count)| count), Some(3));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_hdrhistogram(values in values(), quantile in 0.0..=1.0f64) {
+            let ours = filled::<11>(&values);
+            let mut oracle =
+                hdrhistogram::Histogram::<u64>::new_with_bounds(1, HIGHEST, 3).expect("bounds");
+            values.iter().for_each(|&value| oracle.record(value).expect("in range"));
+            let exact = |value| oracle.equivalent(value, ours.quantile(quantile).expect("filled"));
+            prop_assert!(exact(oracle.value_at_quantile(quantile)));
+            prop_assert_eq!(ours.count(), oracle.len());
+            for (value, count) in ours.cells() {
+                prop_assert_eq!(oracle.count_at(value), count);
+                prop_assert_eq!(oracle.lowest_equivalent(value), value);
+            }
+        }
+
+        #[test]
+        fn merging_is_recording_both(a in values(), b in values()) {
+            let mut merged = filled::<11>(&a);
+            merged.merge(&filled(&b));
+            let both = filled::<11>(&[a, b].concat());
+            prop_assert_eq!(merged.cells().collect::<Vec<_>>(), both.cells().collect::<Vec<_>>());
+            prop_assert_eq!((merged.min(), merged.max()), (both.min(), both.max()));
+            prop_assert_eq!(merged.mean(), both.mean());
+        }
+
+        #[test]
+        fn cleared_is_as_new(values in values()) {
+            let mut histogram = filled::<8>(&values);
+            histogram.clear();
+            prop_assert_eq!(histogram.cells().count(), 0);
+            prop_assert_eq!((histogram.count(), histogram.quantile(0.5)), (0, None));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `Stage`: the parts of a connection's and of a message's life that get a histogram each.
+
+/// What a latency was measured of. `docs/METHODOLOGY.md` says how each is stamped.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Stage {
+    /// From the start of `connect` to an established TCP connection.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// The protocol upgrade: WebSocket opening handshake.
+    Upgrade,
+    /// From the start of `connect` to a usable connection: TCP, TLS and upgrade together.
+    Handshake,
+    /// The first message of a connection and its reply, from the actual send.
+    FirstEcho,
+    /// A reply, counted from the time at which its message was *meant* to be sent.
+    Response,
+    /// The same reply, counted from the time at which its message was sent.
+    Service,
+    /// Actual minus intended send time: how late the generator was.
+    SendLag,
+    /// From the kernel's receipt of a reply to our reading of it.
+    ReceiveLag,
+}
+
+impl Stage {
+    /// All stages in the order of a connection's life, which is the order of the report.
+    pub const ALL: [Self; 9] = [
+        Self::Connect,
+        Self::Tls,
+        Self::Upgrade,
+        Self::Handshake,
+        Self::FirstEcho,
+        Self::Response,
+        Self::Service,
+        Self::SendLag,
+        Self::ReceiveLag,
+    ];
+
+    /// How many stages there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The name in result files, thresholds and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Upgrade => "upgrade",
+            Self::Handshake => "handshake",
+            Self::FirstEcho => "first_echo",
+            Self::Response => "response",
+            Self::Service => "service",
+            Self::SendLag => "send_lag",
+            Self::ReceiveLag => "receive_lag",
+        }
+    }
+
+    /// The stage of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_lead_back() {
+        for (index, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, index);
+            assert_eq!(Stage::from_name(stage.name()), Some(stage));
+        }
+        assert_eq!(Stage::from_name("latency"), None);
+    }
+}
