@@ -1,1 +1,17 @@
-//! placeholder
+//! Protocols as pure machines: bytes in, events and bytes out.
+//!
+//! Nothing here names a socket, a clock, a thread or a random source: times and seeds are arguments.
+//! A codec gives the same events however its input was cut into reads; each has a property that says
+//! so. That is what makes the simulator possible, and a fuzz target a page long.
+
+#![forbid(unsafe_code)]
+
+mod echo;
+mod limits;
+mod stamp;
+mod url;
+
+pub use echo::{Echo, Mismatch, PartialPool, Template};
+pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+pub use stamp::{STAMP_BYTES, Stamp};
+pub use url::{Scheme, Url, UrlError};
