@@ -1,1 +1,19 @@
-//! placeholder
+//! `c1000k-server`: the matching target. One reactor per pinned core, each behind a `SO_REUSEPORT`
+//! listener of its own, sends back what it gets.
+//!
+//! ```text
+//!   main ── reads the command line, plans, starts:
+//!     ├─ reactor-0 … reactor-k   pinned; own descriptor table, own listeners, own connections
+//!     ├─ metrics                 asks the reactors for snapshots when somebody asks it
+//!     └─ signals                 the first stops politely, the second at once
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod driver;
+pub mod metrics;
+pub mod plan;
+mod run;
+
+pub use run::{Server, Summary, run};

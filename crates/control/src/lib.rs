@@ -1,1 +1,23 @@
-//! placeholder
+//! What both programs need around their reactors: named threads, signals, the live view, the metrics
+//! endpoint, and the look at the other side's.
+//!
+//! Nothing here runs on a reactor thread. The threads it starts are few and unpinned:
+//!
+//! ```text
+//!   main ─┬─ reactors ...      spawn: small stacks, joined with their panics reported
+//!         ├─ signals           waits on a pipe, forwards to the channel that main selects on
+//!         └─ metrics           waits for one connection at a time, serves it within two seconds
+//! ```
+//!
+//! The live view has no thread: whoever merges the reactors' snapshots hands it a `View`.
+
+#![forbid(unsafe_code)]
+
+mod deadline;
+pub mod endpoint;
+pub mod group;
+pub mod live;
+pub mod peer;
+pub mod prometheus;
+pub mod signals;
+pub mod spawn;

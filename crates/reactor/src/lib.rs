@@ -1,1 +1,43 @@
-//! placeholder
+//! The event loop that carries both ends.
+//!
+//! A [`Reactor`] is one thread's world: it owns its connections for their whole life, and shares
+//! nothing. What differs between server and client is a [`Driver`]; what differs between the kernel
+//! and a test is a [`Network`]. Only commands come in and only snapshots go out, over bounded
+//! channels (see [`mailbox`]).
+//!
+//! ```text
+//!            commands                                              snapshots
+//!               │                                                      ▲
+//!   ┌───────────▼──────────────────────────────────────────────────────┴──────┐
+//!   │ one turn:  wait → events → marks left by budgets → commands → on_turn   │
+//!   │                │                                                 │      │
+//!   │   Core: slots, unsent bytes, counters  ◄──────────────────►  Driver     │
+//!   └────────────────┼────────────────────────────────────────────────────────┘
+//!                Network: System (mio, sockets, clock) or Sim (pipes, a clock moved by hand)
+//! ```
+//!
+//! A driver may not block, lock, log, or allocate per message.
+
+#![forbid(unsafe_code)]
+
+mod core;
+mod counters;
+mod driver;
+mod event_loop;
+mod limits;
+pub mod mailbox;
+mod network;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod slots;
+mod system;
+mod unsent;
+
+pub use crate::core::{Core, Opened};
+pub use counters::Counters;
+pub use driver::{Driver, Ending};
+pub use event_loop::Reactor;
+pub use limits::Limits;
+pub use network::{Interest, Network, Ready, Route, Stream, Token};
+pub use slots::Key;
+pub use system::System;

@@ -1,0 +1,51 @@
+//! The calls that socket2 and rustix lack or mark unsafe: the only `unsafe` of the workspace, each
+//! one a thin wrapper that its safe neighbour explains.
+#![expect(unsafe_code, reason = "two socket options and unshare(2), which no safe crate offers")]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `setsockopt` of a plain value.
+///
+/// # Safety
+/// The kernel must take a `T` for this option, and any pointer in it must be valid for the call.
+unsafe fn set<T>(fd: impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `value`, which outlives the call; the kernel only
+    // reads it. The descriptor is borrowed, hence open.
+    let result = unsafe {
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, (&raw const *value).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `IP_BIND_ADDRESS_NO_PORT` (Linux 4.2): a bind to port 0 takes no port, `connect` chooses it. The
+/// option lives at the IPv4 level for both families (ip(7)).
+pub(crate) fn bind_address_no_port(fd: impl AsFd) -> io::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: ip(7): the option takes an int.
+    unsafe { set(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &on) }
+}
+
+/// `SO_ATTACH_REUSEPORT_CBPF` (Linux 4.5): `program` chooses the member of the socket's reuse-port
+/// group that a new connection goes to (socket(7)).
+pub(crate) fn attach_reuseport_program(
+    fd: impl AsFd,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: socket(7): the option takes a sock_fprog. Its pointer and length describe a slice that
+    // outlives the call; the kernel copies the instructions, checks them, and never writes.
+    unsafe { set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program) }
+}
+
+/// `unshare(CLONE_FILES)` for the calling thread: see [`crate::table::unshare_descriptors`].
+pub(crate) fn unshare_files() -> io::Result<()> {
+    // SAFETY: the call touches no memory. What it asks of the caller, that no descriptor opened
+    // afterwards crosses threads, is the contract of the public function, which passes it on.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES)? };
+    Ok(())
+}

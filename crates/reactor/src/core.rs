@@ -1,0 +1,284 @@
+//! `Core`: what a driver has at hand. The connections, their unsent bytes, the clock, the counters.
+
+use crate::counters::Counters;
+use crate::limits::Limits;
+use crate::network::{Interest, Network, Route, Stream, Token};
+use crate::slots::{Key, Slots};
+use crate::unsent::{NOTHING, Unsent};
+use host::socket::{ConnectError, ConnectStep};
+use measure::{Failure, Nanos};
+use std::io;
+
+/// One connection, as the loop sees it.
+#[derive(Debug)]
+pub(crate) struct Connection<St, S> {
+    pub(crate) stream: St,
+    pub(crate) unsent: u32,
+    pub(crate) flags: Flags,
+    pub(crate) session: S,
+}
+
+/// Where a connection stands, one bit each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// Connecting has not ended.
+    pub(crate) const CONNECTING: u8 = 1;
+    /// The kernel tells us when there is room to write.
+    pub(crate) const WRITABLE_WATCHED: u8 = 1 << 1;
+    /// Something may be left to read: reading stopped before the kernel said that all was read.
+    pub(crate) const READ_AGAIN: u8 = 1 << 2;
+    /// The peer has said its last word: read to the end, not to the first short read.
+    pub(crate) const PEER_CLOSED: u8 = 1 << 3;
+    /// To be closed as soon as nothing is unsent.
+    pub(crate) const FINISHING: u8 = 1 << 4;
+    /// In the list of marks already.
+    pub(crate) const MARKED: u8 = 1 << 5;
+
+    pub(crate) fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: u8) {
+        self.0 |= flag;
+    }
+
+    pub(crate) fn unset(&mut self, flag: u8) {
+        self.0 &= !flag;
+    }
+}
+
+// A million slots times eight bytes is 8 MB: growing a slot is a decision. The session comes on top.
+const _: () = assert!(size_of::<Connection<std::os::fd::OwnedFd, ()>>() == 12);
+
+/// What became of a request to open a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opened {
+    /// It is open already; `on_open` is not called for it.
+    AtOnce(Key),
+    /// It is under way; `on_open` or `on_end` follows.
+    Waiting(Key),
+}
+
+/// A reactor's connections and means, for its driver to use.
+pub struct Core<N: Network, S> {
+    pub(crate) net: N,
+    pub(crate) slots: Slots<Connection<N::Stream, S>>,
+    pub(crate) unsent: Unsent,
+    /// Connections that stopped reading before the kernel ran dry: mio tells of a change only once.
+    pub(crate) marks: Vec<Key>,
+    pub(crate) limits: Limits,
+    pub(crate) turn_started: Nanos,
+    /// What happened so far. Drivers may only read it.
+    pub counters: Counters,
+}
+
+impl<N: Network, S> Core<N, S> {
+    pub(crate) fn new(net: N, limits: Limits) -> Self {
+        let turn_started = net.now();
+        Self {
+            net,
+            slots: Slots::with_capacity(limits.slots),
+            unsent: Unsent::new(limits.unsent_bytes, limits.unsent_bytes_per_connection),
+            marks: Vec::new(),
+            limits,
+            turn_started,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The time now: for stamps.
+    #[inline]
+    pub fn now(&self) -> Nanos {
+        self.net.now()
+    }
+
+    /// The time at which this turn's events were taken: for time limits, free of charge.
+    pub fn turn_started(&self) -> Nanos {
+        self.turn_started
+    }
+
+    /// Connections in the table, those that are still connecting among them.
+    pub fn connections(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Connections that the table can take in all.
+    pub fn capacity(&self) -> usize {
+        self.limits.slots
+    }
+
+    /// Bytes that wait for their peers to take them.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent.bytes()
+    }
+
+    /// What the driver keeps for a connection; `None` once that is gone.
+    #[inline]
+    pub fn session(&mut self, key: Key) -> Option<&mut S> {
+        self.slots.get_mut(key).map(|connection| &mut connection.session)
+    }
+
+    /// Whether bytes of this connection wait for its peer to take them.
+    #[inline]
+    pub fn is_blocked(&mut self, key: Key) -> bool {
+        self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
+    }
+
+    /// Whether a connection is still connecting.
+    pub fn is_connecting(&mut self, key: Key) -> bool {
+        self.slots.get_mut(key).is_some_and(|c| c.flags.has(Flags::CONNECTING))
+    }
+
+    /// The connections in slots `from..from + count`: sweeps go through the table in such steps, up
+    /// to [`Core::high_water`].
+    pub fn keys(&self, from: usize, count: usize) -> impl Iterator<Item = Key> + '_ {
+        self.slots.keys(from, count)
+    }
+
+    /// One past the highest slot that was ever in use.
+    pub fn high_water(&self) -> usize {
+        self.slots.high_water()
+    }
+
+    /// Starts to open a connection.
+    ///
+    /// On a loopback address the kernel has done the whole handshake when `connect` returns. Asking
+    /// at once keeps the time of a connection its own: waiting for an event would add the time of all
+    /// the connects that come first in this turn.
+    ///
+    /// # Errors
+    /// Which step failed and why. A full table and a full event queue are errors of the first step.
+    pub fn open(&mut self, route: &Route, session: S) -> Result<Opened, ConnectError> {
+        let no_room = |error| ConnectError { step: ConnectStep::Socket, error };
+        if self.slots.is_full() {
+            return Err(no_room(io::Error::from(io::ErrorKind::OutOfMemory)));
+        }
+        let stream = self.net.connect(route)?;
+        let established = stream.is_established();
+        let mut flags = Flags::default();
+        let mut interest = Interest::Readable;
+        if !established {
+            flags.set(Flags::CONNECTING | Flags::WRITABLE_WATCHED);
+            interest = Interest::ReadableAndWritable;
+        }
+        let kept = self.keep(stream, flags, interest, session);
+        let key = kept.map_err(|(error, _)| no_room(error))?;
+        Ok(if established { Opened::AtOnce(key) } else { Opened::Waiting(key) })
+    }
+
+    /// Puts a connection into the table and has it watched; gives the session back if it cannot be.
+    pub(crate) fn keep(
+        &mut self,
+        stream: N::Stream,
+        flags: Flags,
+        interest: Interest,
+        session: S,
+    ) -> Result<Key, (io::Error, S)> {
+        let connection = Connection { stream, unsent: NOTHING, flags, session };
+        let inserted = self.slots.insert(connection);
+        let key = inserted.map_err(|c| (io::ErrorKind::OutOfMemory.into(), c.session))?;
+        let watched = self.slots.get_mut(key).map_or(Ok(()), |connection| {
+            self.net.watch(&connection.stream, Token(key.to_bits()), interest)
+        });
+        if let Err(error) = watched {
+            self.counters.watch_failed += 1;
+            let session = self.close(key).expect("it was put there just now");
+            return Err((error, session));
+        }
+        Ok(key)
+    }
+
+    /// Sends bytes, now or as soon as the peer makes room. A key of a connection that is gone is
+    /// ignored.
+    ///
+    /// # Errors
+    /// If the connection is broken, or too many bytes wait already (as [`Failure::NoMemory`]). It is
+    /// still in the table: the driver is to [`Core::close`] it.
+    #[inline]
+    pub fn send(&mut self, key: Key, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        let mut taken = 0;
+        if connection.unsent == NOTHING {
+            taken = match connection.stream.send(bytes) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(Failure::from_io(&error)),
+            };
+            self.counters.bytes_sent += taken as u64;
+            if taken == bytes.len() {
+                return Ok(());
+            }
+        }
+        self.queue(key, &bytes[taken..])
+    }
+
+    /// Keeps what the kernel did not take, and arms the write: whoever queues bytes has to.
+    #[cold]
+    fn queue(&mut self, key: Key, rest: &[u8]) -> Result<(), Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        self.counters.blocked_writes += 1;
+        match self.unsent.append(connection.unsent, rest) {
+            Ok(entry) => connection.unsent = entry,
+            Err(_) => {
+                self.counters.unsent_full += 1;
+                return Err(Failure::NoMemory);
+            }
+        }
+        if !connection.flags.has(Flags::WRITABLE_WATCHED) {
+            // Registering anew also reports room that has come up in the meantime.
+            let watched = self.net.watch_writable(&connection.stream, Token(key.to_bits()));
+            watched.map_err(|error| Failure::from_io(&error))?;
+            connection.flags.set(Flags::WRITABLE_WATCHED);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the peer has room. True when nothing is left.
+    ///
+    /// # Errors
+    /// If the connection is broken.
+    pub(crate) fn flush(&mut self, key: Key) -> Result<bool, Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(true) };
+        while connection.unsent != NOTHING {
+            match connection.stream.send(self.unsent.waiting(connection.unsent)) {
+                Ok(count) => {
+                    self.counters.bytes_sent += count as u64;
+                    if self.unsent.take(connection.unsent, count) {
+                        connection.unsent = NOTHING;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::from_io(&error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Leaves a mark that brings reading from this connection back in the next turn.
+    pub(crate) fn mark(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        if !connection.flags.has(Flags::MARKED) {
+            connection.flags.set(Flags::MARKED);
+            self.marks.push(key);
+        }
+    }
+
+    /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it.
+    pub fn close(&mut self, key: Key) -> Option<S> {
+        let connection = self.slots.remove(key)?;
+        if connection.unsent != NOTHING {
+            self.unsent.discard(connection.unsent);
+        }
+        Some(connection.session)
+    }
+
+    /// Closes a connection at once with a reset (RST), which leaves no TIME_WAIT behind.
+    pub fn reset(&mut self, key: Key) -> Option<S> {
+        self.slots.get_mut(key)?.stream.reset_on_close();
+        self.close(key)
+    }
+}

@@ -1,0 +1,57 @@
+//! `Driver`: the one seam between the loop and what a program does with it.
+
+use crate::core::Core;
+use crate::network::Network;
+use crate::slots::Key;
+use measure::{Failure, Nanos};
+
+/// How a connection came to its end without the driver asking for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// Connecting failed: it never was open.
+    NotOpened(Failure),
+    /// The peer closed its side, and everything that was to be sent was sent.
+    Closed,
+    /// It broke.
+    Broken(Failure),
+}
+
+/// What a program does with its connections. All calls come from the reactor's own thread.
+pub trait Driver<N: Network>: Sized {
+    /// What the driver keeps for each connection. A million of them are held: keep it small.
+    type Session;
+    /// What the control plane can ask for.
+    type Command;
+
+    /// Whether a connection whose peer does not take our bytes is read from no more until it does:
+    /// back-pressure for a server, which must not pile up answers. A client goes on reading, or two
+    /// ends that wait for each other would stand still for ever.
+    const PAUSE_READS_WHILE_BLOCKED: bool;
+
+    /// A connection has arrived on a listener: its session, or `None` to refuse it.
+    fn admit(
+        &mut self,
+        core: &mut Core<N, Self::Session>,
+        listener: usize,
+    ) -> Option<Self::Session>;
+
+    /// A connection is open: accepted, or connected after some waiting. (One that connects at once
+    /// is reported by [`Core::open`] itself.)
+    fn on_open(&mut self, core: &mut Core<N, Self::Session>, key: Key);
+
+    /// Bytes have arrived.
+    fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, bytes: &[u8]);
+
+    /// A connection has ended, and its slot is free: this is what was kept for it.
+    fn on_end(&mut self, core: &mut Core<N, Self::Session>, session: Self::Session, ending: Ending);
+
+    /// A command from the control plane.
+    fn on_command(&mut self, core: &mut Core<N, Self::Session>, command: Self::Command);
+
+    /// The end of each turn: work that is due by the clock. Returns when to be called again at the
+    /// latest; a time that has passed means at once, `None` only when something happens.
+    fn on_turn(&mut self, core: &mut Core<N, Self::Session>) -> Option<Nanos>;
+
+    /// Whether the reactor may end.
+    fn is_finished(&self) -> bool;
+}

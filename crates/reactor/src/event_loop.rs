@@ -1,0 +1,314 @@
+//! `Reactor`: one turn of the loop after the other, until the driver is done.
+
+use crate::core::{Core, Flags};
+use crate::driver::{Driver, Ending};
+use crate::limits::Limits;
+use crate::mailbox::Inbox;
+use crate::network::{Interest, Network, Ready, Stream, Token};
+use crate::slots::Key;
+use crate::unsent::NOTHING;
+use measure::{Failure, Nanos};
+use std::io;
+
+/// How long accepting rests after the kernel refused for want of descriptors or memory. No event
+/// tells when there are some again.
+const ACCEPT_REST: Nanos = Nanos::from_millis(20);
+
+/// A listener's state between turns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Accepting {
+    /// Connections may be left in its queue.
+    again: bool,
+    /// Not before this time.
+    rest_until: Nanos,
+}
+
+/// One reactor: a driver, its connections and its network.
+pub struct Reactor<N: Network, D: Driver<N>> {
+    core: Core<N, D::Session>,
+    driver: D,
+    inbox: Inbox<D::Command>,
+    accepting: Vec<Accepting>,
+    buffer: Vec<u8>,
+    ready: Vec<Ready>,
+    /// The list that marks are taken from while new ones are left.
+    marks_taken: Vec<Key>,
+    deadline: Option<Nanos>,
+}
+
+impl<N: Network, D: Driver<N>> Reactor<N, D> {
+    /// A reactor that has not turned yet. `listeners` is how many the network has.
+    #[must_use]
+    pub fn new(
+        net: N,
+        driver: D,
+        inbox: Inbox<D::Command>,
+        limits: Limits,
+        listeners: usize,
+    ) -> Self {
+        // Connections may have arrived before the listener was watched.
+        let first = Accepting { again: true, rest_until: Nanos::ZERO };
+        Self {
+            core: Core::new(net, limits),
+            driver,
+            inbox,
+            accepting: vec![first; listeners],
+            buffer: vec![0; limits.receive_buffer_bytes],
+            ready: Vec::with_capacity(limits.events_per_wait),
+            marks_taken: Vec::new(),
+            deadline: Some(Nanos::ZERO),
+        }
+    }
+
+    /// Turns until the driver is finished, and gives it back.
+    ///
+    /// # Errors
+    /// If the kernel refuses to wait, which it does only if the event queue is broken.
+    pub fn run(mut self) -> io::Result<D> {
+        while !self.driver.is_finished() {
+            self.turn()?;
+        }
+        Ok(self.driver)
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// As [`Reactor::run`].
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.core.net.wait(&mut self.ready, self.deadline)?;
+        self.core.turn_started = self.core.net.now();
+        self.core.counters.turns += 1;
+        self.core.counters.events += self.ready.len() as u64;
+        if self.ready.len() == self.core.limits.events_per_wait {
+            self.core.counters.events_budget_hits += 1;
+        }
+        for index in 0..self.ready.len() {
+            let ready = self.ready[index];
+            self.dispatch(ready);
+        }
+        self.read_marked();
+        self.accept_due();
+        while let Some(command) = self.inbox.next() {
+            self.driver.on_command(&mut self.core, command);
+        }
+        let due = self.driver.on_turn(&mut self.core);
+        self.deadline = self.next_deadline(due);
+        Ok(())
+    }
+
+    /// When the next turn has to start, whatever happens; `None` if nothing is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.deadline
+    }
+
+    /// The driver, for tests that turn the reactor by hand.
+    #[must_use]
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// The connections and counters, likewise.
+    #[must_use]
+    pub fn core(&self) -> &Core<N, D::Session> {
+        &self.core
+    }
+
+    fn next_deadline(&self, due: Option<Nanos>) -> Option<Nanos> {
+        if !self.core.marks.is_empty() {
+            return Some(Nanos::ZERO);
+        }
+        let resting = self.accepting.iter().filter(|listener| listener.again);
+        resting.map(|listener| listener.rest_until).chain(due).min()
+    }
+
+    #[inline]
+    fn dispatch(&mut self, ready: Ready) {
+        let key = Key::from_bits(ready.token.0);
+        let Some(connection) = self.core.slots.get_mut(key) else {
+            return self.dispatch_other(ready.token);
+        };
+        if connection.flags.has(Flags::CONNECTING) {
+            return self.connected(key, ready);
+        }
+        if ready.closed {
+            connection.flags.set(Flags::PEER_CLOSED);
+        }
+        if ready.writable && connection.unsent != NOTHING {
+            self.write_ready(key);
+        }
+        if ready.readable || ready.closed {
+            self.read_ready(key);
+        }
+    }
+
+    /// Events that belong to no connection in the table.
+    #[cold]
+    fn dispatch_other(&mut self, token: Token) {
+        if let Some(listener) = token.as_listener() {
+            if let Some(accepting) = self.accepting.get_mut(listener) {
+                accepting.again = true;
+            }
+        } else if token != Token::WAKE && token != Token::TIMER {
+            self.core.counters.stale_events += 1;
+        }
+    }
+
+    /// Connecting has ended one way or the other: the socket's error, then the proof.
+    fn connected(&mut self, key: Key, ready: Ready) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        if let Some(error) = connection.stream.take_error() {
+            self.end(key, Ending::NotOpened(Failure::from_io(&error)));
+        } else if connection.stream.is_established() {
+            connection.flags.unset(Flags::CONNECTING);
+            self.driver.on_open(&mut self.core, key);
+            // What the peer said first, or that it has closed again, may have come with this event.
+            if ready.readable || ready.closed {
+                self.dispatch(Ready { writable: false, ..ready });
+            }
+        }
+        // Otherwise the event came too early, and another one will.
+    }
+
+    fn write_ready(&mut self, key: Key) {
+        match self.core.flush(key) {
+            Err(failure) => self.end(key, Ending::Broken(failure)),
+            Ok(false) => {}
+            Ok(true) => {
+                let Some(connection) = self.core.slots.get_mut(key) else { return };
+                if connection.flags.has(Flags::FINISHING) {
+                    self.end(key, Ending::Closed);
+                } else if connection.flags.has(Flags::READ_AGAIN) {
+                    self.read_ready(key);
+                }
+            }
+        }
+    }
+
+    /// Reads until the kernel has no more, the connection is blocked, or its turn is over.
+    #[inline]
+    fn read_ready(&mut self, key: Key) {
+        for _ in 0..self.core.limits.reads_per_turn {
+            let Some(connection) = self.core.slots.get_mut(key) else { return };
+            if D::PAUSE_READS_WHILE_BLOCKED && connection.unsent != NOTHING {
+                // Flushing brings reading back.
+                return connection.flags.set(Flags::READ_AGAIN);
+            }
+            connection.flags.unset(Flags::READ_AGAIN);
+            match connection.stream.receive(&mut self.buffer) {
+                Ok(0) => return self.peer_finished(key),
+                Ok(count) => {
+                    // A short read says that the kernel has no more, unless the peer has closed:
+                    // then the end of the stream is still to be read, and no event tells of it.
+                    let more =
+                        count == self.buffer.len() || connection.flags.has(Flags::PEER_CLOSED);
+                    self.core.counters.reads += 1;
+                    self.core.counters.bytes_received += count as u64;
+                    self.driver.on_bytes(&mut self.core, key, &self.buffer[..count]);
+                    if !more {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.end(key, Ending::Broken(Failure::from_io(&error))),
+            }
+        }
+        self.core.counters.reads_budget_hits += 1;
+        self.core.mark(key);
+    }
+
+    /// The peer will send no more. What it is still owed goes out first.
+    #[cold]
+    fn peer_finished(&mut self, key: Key) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        if connection.unsent == NOTHING {
+            self.end(key, Ending::Closed);
+        } else {
+            connection.flags.set(Flags::FINISHING);
+        }
+    }
+
+    fn end(&mut self, key: Key, ending: Ending) {
+        if let Some(session) = self.core.close(key) {
+            self.driver.on_end(&mut self.core, session, ending);
+        }
+    }
+
+    fn read_marked(&mut self) {
+        std::mem::swap(&mut self.core.marks, &mut self.marks_taken);
+        for index in 0..self.marks_taken.len() {
+            let key = self.marks_taken[index];
+            if let Some(connection) = self.core.slots.get_mut(key) {
+                connection.flags.unset(Flags::MARKED);
+                self.read_ready(key);
+            }
+        }
+        self.marks_taken.clear();
+    }
+
+    fn accept_due(&mut self) {
+        for listener in 0..self.accepting.len() {
+            let Accepting { again, rest_until } = self.accepting[listener];
+            if again && rest_until <= self.core.turn_started {
+                self.accepting[listener] = self.accept_batch(listener);
+            }
+        }
+    }
+
+    fn accept_batch(&mut self, listener: usize) -> Accepting {
+        let mut left = self.core.limits.accept_batch;
+        while left > 0 {
+            left -= 1;
+            match self.core.net.accept(listener) {
+                Ok(stream) => self.take_in(stream, listener),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Accepting::default();
+                }
+                Err(error) => match Failure::from_io(&error) {
+                    // The connection stays in the kernel's queue until there is room for it.
+                    Failure::NoFds => {
+                        self.core.counters.accept_no_fds += 1;
+                        return self.rest();
+                    }
+                    Failure::NoMemory => {
+                        self.core.counters.accept_no_memory += 1;
+                        return self.rest();
+                    }
+                    // It was gone before we took it (accept(2) hands on the errors of the network).
+                    _ => self.core.counters.accept_failed += 1,
+                },
+            }
+        }
+        self.core.counters.accept_budget_hits += 1;
+        Accepting { again: true, rest_until: Nanos::ZERO }
+    }
+
+    fn rest(&self) -> Accepting {
+        Accepting { again: true, rest_until: self.core.turn_started + ACCEPT_REST }
+    }
+
+    fn take_in(&mut self, stream: N::Stream, listener: usize) {
+        let admitted = if self.core.slots.is_full() {
+            None
+        } else {
+            self.driver.admit(&mut self.core, listener)
+        };
+        let Some(session) = admitted else {
+            self.core.counters.refused_full += 1;
+            stream.reset_on_close();
+            return;
+        };
+        match self.core.keep(stream, Flags::default(), Interest::Readable, session) {
+            Ok(key) => {
+                self.core.counters.accepted += 1;
+                self.driver.on_open(&mut self.core, key);
+            }
+            Err((error, session)) => {
+                let ending = Ending::NotOpened(Failure::from_io(&error));
+                self.driver.on_end(&mut self.core, session, ending);
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The bounds of one reactor: every table, buffer and batch has its maximum here, and a counter in
+//! [`crate::Counters`] for reaching it.
+
+/// Bounds of one reactor. Memory for slots is reserved at the start and touched as it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at the same time.
+    pub slots: usize,
+    /// The shared receive buffer, in bytes: the most that one read takes.
+    pub receive_buffer_bytes: usize,
+    /// Connections accepted from one listener before other work gets its turn.
+    pub accept_batch: usize,
+    /// Reads from one connection before the others get their turn.
+    pub reads_per_turn: usize,
+    /// Bytes that one connection may have waiting for its peer to take them.
+    pub unsent_bytes_per_connection: usize,
+    /// Bytes that all connections of this reactor together may have waiting.
+    pub unsent_bytes: usize,
+    /// Events taken from the kernel by one wait.
+    pub events_per_wait: usize,
+}
+
+impl Limits {
+    /// The bounds that serve well for `slots` connections.
+    #[must_use]
+    pub const fn for_slots(slots: usize) -> Self {
+        Self {
+            slots,
+            receive_buffer_bytes: 64 * 1024,
+            accept_batch: 256,
+            reads_per_turn: 16,
+            unsent_bytes_per_connection: 64 * 1024,
+            unsent_bytes: 64 * 1024 * 1024,
+            events_per_wait: 1024,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `Network`: the seam between the loop and the world. [`crate::System`] is the kernel,
+//! [`crate::sim`] a pair of pipes and a clock moved by hand.
+
+use host::socket::ConnectError;
+use measure::Nanos;
+use std::io;
+use std::net::SocketAddr;
+
+/// What an event or a registration belongs to: 64 bits that the kernel carries for us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// Somebody put a command into the mailbox.
+    pub const WAKE: Self = Self(u64::MAX);
+    /// The timer has run out.
+    pub const TIMER: Self = Self(u64::MAX - 1);
+    const LISTENER_FIRST: u64 = 0xffff_ffff_ffff_0000;
+    /// Listeners that one reactor may have.
+    pub const LISTENERS_MAX: usize = 0xff00;
+
+    /// The token of the listener of that number.
+    ///
+    /// # Panics
+    /// If there are more than [`Token::LISTENERS_MAX`].
+    #[must_use]
+    pub const fn listener(index: usize) -> Self {
+        assert!(index < Self::LISTENERS_MAX);
+        Self(Self::LISTENER_FIRST + index as u64)
+    }
+
+    /// The number of the listener that this token names, if it names one.
+    #[must_use]
+    pub const fn as_listener(self) -> Option<usize> {
+        let last = Self::LISTENER_FIRST + Self::LISTENERS_MAX as u64;
+        if self.0 >= Self::LISTENER_FIRST && self.0 < last {
+            Some((self.0 - Self::LISTENER_FIRST) as usize)
+        } else {
+            None
+        }
+    }
+}
+
+/// What is to be watched for on a connection. Everything is edge-triggered: an event says that
+/// something changed, and does not come again for what was left undone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// Bytes to read, and the peer closing.
+    Readable,
+    /// The same, and room to write (or the outcome of connecting).
+    ReadableAndWritable,
+}
+
+/// One readiness event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ready {
+    /// Whose.
+    pub token: Token,
+    /// There may be bytes to read.
+    pub readable: bool,
+    /// There may be room to write, or connecting has ended.
+    pub writable: bool,
+    /// The peer has closed or reset: read on until the end, a short read is not the last word.
+    pub closed: bool,
+}
+
+/// From where to where a connection is to be opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// Source address and port; `None` leaves both to the kernel, port 0 leaves the port.
+    pub source: Option<SocketAddr>,
+    /// The target.
+    pub target: SocketAddr,
+    /// Whether the source port may be in use towards other targets.
+    pub share_port: bool,
+}
+
+/// One connection's socket. Dropping it closes it.
+pub trait Stream {
+    /// Takes bytes that have arrived; 0 is the end of the stream.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Hands bytes to the kernel; it may take only some.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Whether connecting has succeeded.
+    fn is_established(&self) -> bool;
+    /// The error that the socket holds, which is cleared by this.
+    fn take_error(&self) -> Option<io::Error>;
+    /// Makes closing a reset, which leaves no TIME_WAIT behind.
+    fn reset_on_close(&self);
+}
+
+/// Sockets, readiness and time.
+pub trait Network {
+    /// A connection's socket.
+    type Stream: Stream;
+
+    /// The time, on the run's clock.
+    fn now(&self) -> Nanos;
+
+    /// Waits until something is ready or `deadline` has come (`None`: no deadline), and puts what is
+    /// ready into `ready`, which it empties first. A deadline that has passed does not wait at all.
+    fn wait(&mut self, ready: &mut Vec<Ready>, deadline: Option<Nanos>) -> io::Result<()>;
+
+    /// Starts watching a connection.
+    fn watch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// Also watches for room to write, from now on.
+    fn watch_writable(&mut self, stream: &Self::Stream, token: Token) -> io::Result<()>;
+
+    /// Takes the next connection from a listener; `WouldBlock` if there is none.
+    fn accept(&mut self, listener: usize) -> io::Result<Self::Stream>;
+
+    /// Starts to open a connection.
+    ///
+    /// # Errors
+    /// Which step failed and why; being under way is not an error.
+    fn connect(&mut self, route: &Route) -> Result<Self::Stream, ConnectError>;
+}

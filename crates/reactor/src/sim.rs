@@ -1,0 +1,431 @@
+//! The simulated network: pipes instead of sockets, and a clock that only moves by hand.
+//!
+//! Readiness is edge-triggered exactly as epoll's: an event comes when something changed, never for
+//! what was left undone. That is what makes the simulator worth having: a loop that forgets a mark or
+//! does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads and
+//! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`.
+
+use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use host::socket::{ConnectError, ConnectStep};
+use measure::Nanos;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// What goes wrong, and how much fits.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// The most bytes that one read gives.
+    pub read_max: usize,
+    /// The most bytes that one write takes.
+    pub write_max: usize,
+    /// The bytes that fit into a pipe, each way.
+    pub pipe_bytes: usize,
+    /// How long a connect takes; zero: it is established when `connect` returns.
+    pub connect_takes: Nanos,
+    /// How many of the next accepts fail with this errno.
+    pub accept_errors: (u32, i32),
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            read_max: usize::MAX,
+            write_max: usize::MAX,
+            pipe_bytes: 64 * 1024,
+            connect_takes: Nanos::ZERO,
+            accept_errors: (0, 0),
+        }
+    }
+}
+
+/// One end of a simulated connection.
+#[derive(Debug, Default)]
+struct End {
+    /// Bytes that have arrived here.
+    arrived: VecDeque<u8>,
+    /// The peer has said its last word.
+    peer_closed: bool,
+    /// The peer has reset.
+    reset: bool,
+    /// Closing sends a reset.
+    reset_on_close: bool,
+    /// Connecting succeeds at this time; `None`: it has.
+    established_at: Option<Nanos>,
+    /// Connecting ends with this errno.
+    connect_error: Option<i32>,
+    /// A write was refused or cut: room is news.
+    blocked: bool,
+    watched: Option<Watched>,
+    open: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    reactor: usize,
+    token: Token,
+    writable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Listening {
+    reactor: usize,
+    token_index: usize,
+    queue: VecDeque<usize>,
+}
+
+#[derive(Debug, Default)]
+struct WorldState {
+    now: Nanos,
+    faults: Faults,
+    ends: Vec<End>,
+    /// Edges that have not been reported yet: (reactor, end).
+    edges: BTreeSet<(usize, usize)>,
+    /// The same for listeners: (reactor, listener's number).
+    listener_edges: BTreeSet<(usize, usize)>,
+    listeners: BTreeMap<SocketAddr, Vec<Listening>>,
+    reactors: usize,
+    sources_in_use: BTreeSet<(SocketAddr, SocketAddr)>,
+    routes: BTreeMap<usize, (SocketAddr, SocketAddr)>,
+    next_listener: usize,
+}
+
+/// The world that the reactors of one test share.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    state: Rc<RefCell<WorldState>>,
+}
+
+impl World {
+    /// A world at time zero.
+    #[must_use]
+    pub fn new(faults: Faults) -> Self {
+        let world = Self::default();
+        world.state.borrow_mut().faults = faults;
+        world
+    }
+
+    /// Changes what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state.borrow_mut().faults = faults;
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.state.borrow().now
+    }
+
+    /// Moves the clock, never backwards. Connects that are due by then succeed.
+    pub fn advance_to(&self, time: Nanos) {
+        let mut state = self.state.borrow_mut();
+        state.now = state.now.max(time);
+        for at in 0..state.ends.len() {
+            if state.ends[at].established_at.is_some_and(|due| due <= state.now) {
+                state.ends[at].established_at = None;
+                state.edge(at);
+            }
+        }
+    }
+
+    /// When the next connect is due, if any is under way.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Nanos> {
+        self.state.borrow().ends.iter().filter_map(|end| end.established_at).min()
+    }
+
+    /// Whether nothing is left to report to any reactor.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let state = self.state.borrow();
+        state.edges.is_empty() && state.listener_edges.is_empty()
+    }
+
+    /// Ends of connections that nobody has closed.
+    #[must_use]
+    pub fn open_ends(&self) -> usize {
+        self.state.borrow().ends.iter().filter(|end| end.open).count()
+    }
+
+    /// A network for one more reactor, which listens on these addresses. Several reactors may listen
+    /// on one address: connections go to them in turn.
+    #[must_use]
+    pub fn network(&self, listen: &[SocketAddr]) -> Sim {
+        let mut state = self.state.borrow_mut();
+        let reactor = state.reactors;
+        state.reactors += 1;
+        for (token_index, address) in listen.iter().enumerate() {
+            let listening = Listening { reactor, token_index, queue: VecDeque::new() };
+            state.listeners.entry(*address).or_default().push(listening);
+        }
+        Sim { world: self.clone(), reactor, listen: listen.to_vec() }
+    }
+
+    /// Opens a connection as a foreign peer would, to be read and written by hand.
+    ///
+    /// # Panics
+    /// If nobody listens there.
+    #[must_use]
+    pub fn connect_by_hand(&self, target: SocketAddr) -> SimStream {
+        let at = self.state.borrow_mut().connect(target).expect("somebody listens");
+        SimStream { world: self.clone(), at }
+    }
+}
+
+impl WorldState {
+    /// Something changed at this end: tell its reactor, if it is watched.
+    fn edge(&mut self, at: usize) {
+        if let Some(watched) = self.ends[at].watched {
+            self.edges.insert((watched.reactor, at));
+        }
+    }
+
+    /// Makes a pair of ends and queues the far one; the number of the near one.
+    fn connect(&mut self, target: SocketAddr) -> Option<usize> {
+        let turn = self.next_listener;
+        let listening = self.listeners.get_mut(&target)?;
+        let count = listening.len();
+        let listening = &mut listening[turn % count];
+        self.next_listener += 1;
+        let near = self.ends.len();
+        self.ends.push(End { open: true, ..End::default() });
+        self.ends.push(End { open: true, ..End::default() });
+        listening.queue.push_back(near + 1);
+        self.listener_edges.insert((listening.reactor, listening.token_index));
+        Some(near)
+    }
+}
+
+/// One reactor's view of a [`World`].
+#[derive(Debug)]
+pub struct Sim {
+    world: World,
+    reactor: usize,
+    listen: Vec<SocketAddr>,
+}
+
+/// One end of a simulated connection; dropping it closes it.
+#[derive(Debug)]
+pub struct SimStream {
+    world: World,
+    at: usize,
+}
+
+impl SimStream {
+    /// Ends are made in pairs, an even number and the odd one behind it.
+    fn peer(&self) -> usize {
+        self.at ^ 1
+    }
+}
+
+fn errno(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+
+const ECONNREFUSED: i32 = 111;
+const ECONNRESET: i32 = 104;
+const EPIPE: i32 = 32;
+const EADDRINUSE: i32 = 98;
+const EADDRNOTAVAIL: i32 = 99;
+
+impl Stream for SimStream {
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.world.state.borrow_mut();
+        let (read_max, peer) = (state.faults.read_max, self.peer());
+        let end = &mut state.ends[self.at];
+        if end.reset {
+            return Err(errno(ECONNRESET));
+        }
+        if end.arrived.is_empty() {
+            return if end.peer_closed { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let count = buffer.len().min(end.arrived.len()).min(read_max);
+        for (byte, arrived) in buffer.iter_mut().zip(end.arrived.drain(..count)) {
+            *byte = arrived;
+        }
+        // A fault that cuts a read leaves bytes behind without an edge to come; as a short read says
+        // that nothing is left, the rest has to be news of its own.
+        if !end.arrived.is_empty() && count == read_max && count < buffer.len() {
+            state.edge(self.at);
+        }
+        if std::mem::take(&mut state.ends[peer].blocked) {
+            state.edge(peer);
+        }
+        Ok(count)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.world.state.borrow_mut();
+        let peer = self.peer();
+        if state.ends[self.at].reset {
+            return Err(errno(ECONNRESET));
+        }
+        if !state.ends[peer].open {
+            return Err(errno(EPIPE));
+        }
+        let room = state.faults.pipe_bytes.saturating_sub(state.ends[peer].arrived.len());
+        let count = bytes.len().min(room).min(state.faults.write_max);
+        if count < bytes.len() {
+            state.ends[self.at].blocked = true;
+            if room > count {
+                // Cut by a fault and not for want of room: room is there, and that is news.
+                state.ends[self.at].blocked = false;
+                state.edge(self.at);
+            }
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        state.ends[peer].arrived.extend(&bytes[..count]);
+        state.edge(peer);
+        Ok(count)
+    }
+
+    fn is_established(&self) -> bool {
+        let state = self.world.state.borrow();
+        let end = &state.ends[self.at];
+        end.established_at.is_none() && end.connect_error.is_none()
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        let mut state = self.world.state.borrow_mut();
+        let end = &mut state.ends[self.at];
+        end.connect_error.take().map(errno)
+    }
+
+    fn reset_on_close(&self) {
+        self.world.state.borrow_mut().ends[self.at].reset_on_close = true;
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        let mut state = self.world.state.borrow_mut();
+        let (at, peer) = (self.at, self.peer());
+        let end = &mut state.ends[at];
+        end.open = false;
+        end.watched = None;
+        // Closing with bytes unread is a reset, as in TCP (RFC 1122, 4.2.2.13).
+        let reset = end.reset_on_close || !end.arrived.is_empty();
+        state.edges.retain(|&(_, edge)| edge != at);
+        if let Some(route) = state.routes.remove(&at) {
+            state.sources_in_use.remove(&route);
+        }
+        if let Some(peer_end) = state.ends.get_mut(peer).filter(|end| end.open) {
+            peer_end.peer_closed = true;
+            peer_end.reset |= reset;
+            state.edge(peer);
+        }
+    }
+}
+
+impl Network for Sim {
+    type Stream = SimStream;
+
+    fn now(&self) -> Nanos {
+        self.world.now()
+    }
+
+    fn wait(&mut self, ready: &mut Vec<Ready>, _deadline: Option<Nanos>) -> io::Result<()> {
+        ready.clear();
+        // The mailbox of a simulated reactor has no waker: every turn looks into it anyway.
+        let mut state = self.world.state.borrow_mut();
+        let mine = (self.reactor, 0)..(self.reactor + 1, 0);
+        let listeners: Vec<_> = state.listener_edges.range(mine.clone()).copied().collect();
+        for edge in listeners {
+            state.listener_edges.remove(&edge);
+            let token = Token::listener(edge.1);
+            ready.push(Ready { token, readable: true, writable: false, closed: false });
+        }
+        let edges: Vec<_> = state.edges.range(mine).copied().collect();
+        for edge in edges {
+            state.edges.remove(&edge);
+            let at = edge.1;
+            let Some(watched) = state.ends[at].watched else { continue };
+            let room = state.faults.pipe_bytes
+                > state.ends.get(at ^ 1).map_or(0, |peer| peer.arrived.len());
+            let end = &state.ends[at];
+            // A write to a broken connection fails at once, which counts as room (tcp_poll).
+            let room = room || end.reset;
+            let connecting = end.established_at.is_some();
+            ready.push(Ready {
+                token: watched.token,
+                readable: !connecting && (!end.arrived.is_empty() || end.peer_closed),
+                writable: watched.writable && !connecting && room,
+                closed: end.peer_closed || end.reset || end.connect_error.is_some(),
+            });
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> io::Result<()> {
+        let mut state = self.world.state.borrow_mut();
+        let writable = interest == Interest::ReadableAndWritable;
+        let end = &mut state.ends[stream.at];
+        end.watched = Some(Watched { reactor: self.reactor, token, writable });
+        let news = !end.arrived.is_empty()
+            || end.peer_closed
+            || end.connect_error.is_some()
+            || (writable && end.established_at.is_none());
+        if news {
+            state.edge(stream.at);
+        }
+        Ok(())
+    }
+
+    fn watch_writable(&mut self, stream: &SimStream, token: Token) -> io::Result<()> {
+        self.watch(stream, token, Interest::ReadableAndWritable)
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<SimStream> {
+        let mut state = self.world.state.borrow_mut();
+        let (failing, number) = state.faults.accept_errors;
+        if failing > 0 {
+            state.faults.accept_errors.0 -= 1;
+            return Err(errno(number));
+        }
+        let all = state.listeners.get_mut(&self.listen[listener]);
+        let mine = all.and_then(|all| all.iter_mut().find(|l| l.reactor == self.reactor));
+        let next = mine.and_then(|mine| mine.queue.pop_front());
+        let at = next.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok(SimStream { world: self.world.clone(), at })
+    }
+
+    fn connect(&mut self, route: &Route) -> Result<SimStream, ConnectError> {
+        let mut state = self.world.state.borrow_mut();
+        let failed = |step, number| Err(ConnectError { step, error: errno(number) });
+        let source = route.source.filter(|source| source.port() != 0);
+        if let Some(source) = source {
+            if state.sources_in_use.contains(&(source, route.target)) {
+                return failed(ConnectStep::Connect, EADDRNOTAVAIL);
+            }
+            let bound = state.sources_in_use.iter().any(|(other, _)| *other == source);
+            if !route.share_port && bound {
+                return failed(ConnectStep::Bind, EADDRINUSE);
+            }
+        }
+        let at = match state.connect(route.target) {
+            Some(at) => {
+                let takes = state.faults.connect_takes;
+                let due = state.now + takes;
+                state.ends[at].established_at = (takes > Nanos::ZERO).then_some(due);
+                at
+            }
+            None => {
+                // Nobody listens: an end without a peer, whose connecting fails.
+                let at = state.ends.len();
+                let refused = Some(ECONNREFUSED);
+                state.ends.push(End { open: true, connect_error: refused, ..End::default() });
+                state.ends.push(End::default());
+                at
+            }
+        };
+        if let Some(source) = source {
+            state.sources_in_use.insert((source, route.target));
+            state.routes.insert(at, (source, route.target));
+        }
+        Ok(SimStream { world: self.world.clone(), at })
+    }
+}

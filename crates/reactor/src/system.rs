@@ -1,0 +1,146 @@
+//! `System`: the kernel's network, by way of mio (epoll) and plain sockets.
+
+use crate::mailbox::Inbox;
+use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use host::socket::ConnectError;
+use host::timer::Timer;
+use measure::{Clock, Nanos};
+use mio::unix::SourceFd;
+use rustix::net::{RecvFlags, SendFlags};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// The kernel, as one reactor thread sees it.
+#[derive(Debug)]
+pub struct System {
+    poll: mio::Poll,
+    events: mio::Events,
+    clock: Clock,
+    timer: Timer,
+    /// What the timer is set to, so that an unchanged deadline costs no system call.
+    armed: Option<Nanos>,
+    listeners: Vec<OwnedFd>,
+}
+
+impl System {
+    /// Takes over the event queue that the mailbox was made with, and the listeners of this
+    /// reactor. To be called on the reactor's own thread, after its descriptor table was set apart.
+    ///
+    /// # Errors
+    /// If the timer cannot be made or something cannot be registered.
+    pub fn new<C>(
+        inbox: &mut Inbox<C>,
+        clock: Clock,
+        events_per_wait: usize,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let poll = inbox.take_poll();
+        let timer = Timer::new()?;
+        let registry = poll.registry();
+        let mut timer_source = SourceFd(&timer.as_raw_fd());
+        registry.register(&mut timer_source, token(Token::TIMER), mio::Interest::READABLE)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            let token = token(Token::listener(index));
+            registry.register(
+                &mut SourceFd(&listener.as_raw_fd()),
+                token,
+                mio::Interest::READABLE,
+            )?;
+        }
+        let events = mio::Events::with_capacity(events_per_wait);
+        Ok(Self { poll, events, clock, timer, armed: None, listeners })
+    }
+}
+
+// A token is 64 bits wide; so is `usize` on every machine that can hold a million connections.
+const _: () = assert!(usize::BITS == 64);
+
+const fn token(token: Token) -> mio::Token {
+    mio::Token(token.0 as usize)
+}
+
+impl Network for System {
+    type Stream = OwnedFd;
+
+    #[inline]
+    fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    fn wait(&mut self, ready: &mut Vec<Ready>, deadline: Option<Nanos>) -> io::Result<()> {
+        ready.clear();
+        let mut timeout = None;
+        if let Some(deadline) = deadline {
+            let now = self.clock.now();
+            if deadline <= now {
+                timeout = Some(Duration::ZERO);
+            } else if self.armed != Some(deadline) {
+                // Poll's own timeout rounds up to whole milliseconds; the timer does not.
+                self.timer.arm(deadline - now)?;
+                self.armed = Some(deadline);
+            }
+        }
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            ready.push(Ready {
+                token: Token(event.token().0 as u64),
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                closed: event.is_read_closed() || event.is_error(),
+            });
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, stream: &OwnedFd, at: Token, interest: Interest) -> io::Result<()> {
+        let interest = match interest {
+            Interest::Readable => mio::Interest::READABLE,
+            Interest::ReadableAndWritable => mio::Interest::READABLE | mio::Interest::WRITABLE,
+        };
+        self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), token(at), interest)
+    }
+
+    fn watch_writable(&mut self, stream: &OwnedFd, at: Token) -> io::Result<()> {
+        let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        self.poll.registry().reregister(&mut SourceFd(&stream.as_raw_fd()), token(at), both)
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<OwnedFd> {
+        host::socket::accept(&self.listeners[listener])
+    }
+
+    fn connect(&mut self, route: &Route) -> Result<OwnedFd, ConnectError> {
+        host::socket::connect(route.source, route.target, route.share_port)
+    }
+}
+
+impl Stream for OwnedFd {
+    #[inline]
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = rustix::net::recv(self, buffer, RecvFlags::empty())?;
+        Ok(count)
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn is_established(&self) -> bool {
+        host::socket::is_established(self)
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        host::socket::take_error(self)
+    }
+
+    fn reset_on_close(&self) {
+        // If it cannot be set the socket closes in the ordinary way, which is no worse than slow.
+        let _ = host::socket::reset_on_close(self);
+    }
+}

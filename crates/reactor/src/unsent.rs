@@ -1,0 +1,118 @@
+//! Bytes that the kernel did not take: kept only while there are any, and never more than agreed.
+
+/// The unsent bytes of all connections of one reactor. A connection holds the number of its entry
+/// only while something waits, so an idle one pays four bytes for the possibility.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    bytes: usize,
+    bytes_max: usize,
+    bytes_per_entry_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// Marks a connection with nothing unsent.
+pub(crate) const NOTHING: u32 = u32::MAX;
+
+/// There is no room for the bytes.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Full;
+
+impl Unsent {
+    pub(crate) fn new(bytes_max: usize, bytes_per_entry_max: usize) -> Self {
+        Self { entries: Vec::new(), free: Vec::new(), bytes: 0, bytes_max, bytes_per_entry_max }
+    }
+
+    /// Bytes that wait, over all connections.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends to entry `at`, or to a new one if that is [`NOTHING`]; returns its number.
+    pub(crate) fn append(&mut self, at: u32, bytes: &[u8]) -> Result<u32, Full> {
+        let waiting = if at == NOTHING { 0 } else { self.waiting(at).len() };
+        if waiting + bytes.len() > self.bytes_per_entry_max
+            || self.bytes + bytes.len() > self.bytes_max
+        {
+            return Err(Full);
+        }
+        let at = if at == NOTHING { self.entry() } else { at };
+        self.entries[at as usize].bytes.extend_from_slice(bytes);
+        self.bytes += bytes.len();
+        Ok(at)
+    }
+
+    fn entry(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            (self.entries.len() - 1) as u32
+        })
+    }
+
+    /// What waits in entry `at`.
+    pub(crate) fn waiting(&self, at: u32) -> &[u8] {
+        let entry = &self.entries[at as usize];
+        &entry.bytes[entry.taken..]
+    }
+
+    /// The kernel took `count` bytes of entry `at`. True if nothing is left: then the entry is
+    /// given back, and its number must be forgotten.
+    pub(crate) fn take(&mut self, at: u32, count: usize) -> bool {
+        self.bytes -= count;
+        let entry = &mut self.entries[at as usize];
+        entry.taken += count;
+        if entry.taken < entry.bytes.len() {
+            return false;
+        }
+        self.release(at);
+        true
+    }
+
+    /// Drops all that waits in entry `at`.
+    pub(crate) fn discard(&mut self, at: u32) {
+        self.bytes -= self.waiting(at).len();
+        self.release(at);
+    }
+
+    fn release(&mut self, at: u32) {
+        // The memory goes back: a burst of slow readers must not be paid for ever after.
+        self.entries[at as usize] = Entry::default();
+        self.free.push(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_order_and_memory_goes_back() {
+        let mut unsent = Unsent::new(100, 60);
+        let a = unsent.append(NOTHING, b"hello ").expect("room");
+        assert_eq!(unsent.append(a, b"world"), Ok(a));
+        assert_eq!(unsent.waiting(a), b"hello world");
+        assert!(!unsent.take(a, 6));
+        assert_eq!((unsent.waiting(a), unsent.bytes()), (&b"world"[..], 5));
+        assert!(unsent.take(a, 5));
+        assert_eq!(unsent.bytes(), 0);
+        assert_eq!(unsent.append(NOTHING, b"x"), Ok(a), "the entry is used again");
+        unsent.discard(a);
+        assert_eq!(unsent.bytes(), 0);
+    }
+
+    #[test]
+    fn both_bounds_hold() {
+        let mut unsent = Unsent::new(100, 60);
+        let a = unsent.append(NOTHING, &[0; 60]).expect("room");
+        assert_eq!(unsent.append(a, &[0]), Err(Full), "per connection");
+        assert_eq!(unsent.append(NOTHING, &[0; 41]), Err(Full), "all together");
+        assert_eq!(unsent.append(NOTHING, &[0; 40]), Ok(1));
+        assert_eq!(unsent.bytes(), 100);
+    }
+}

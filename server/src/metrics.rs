@@ -1,0 +1,251 @@
+//! What the server tells about itself: a snapshot over all reactors, as JSON and for Prometheus.
+
+use crate::driver::{Command, Snapshot};
+use control::endpoint::Page;
+use control::prometheus::{Exposition, Kind};
+use crossbeam_channel::bounded;
+use measure::{Clock, Nanos};
+use reactor::mailbox::Outside;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long the reactors have to answer. One that does not is named in the snapshot.
+const PATIENCE: Nanos = Nanos::from_millis(1_000);
+
+/// The whole server at one moment. Times are nanoseconds, sizes bytes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ServerSnapshot {
+    /// `c1000k.server/1`.
+    pub schema: String,
+    /// The server's version.
+    pub version: String,
+    /// Its process number.
+    pub pid: u32,
+    /// Where it listens.
+    pub urls: Vec<String>,
+    /// Time since it was ready.
+    pub uptime_ns: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that it holds at the most.
+    pub connections_max: u64,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections refused because the table or the plan was full.
+    pub refused_full: u64,
+    /// Reads echoed since the start.
+    pub messages: u64,
+    /// The most connections accepted by one reactor over the mean: 1 is even.
+    pub accept_skew: f64,
+    /// Resident memory of the process.
+    pub rss_bytes: u64,
+    /// CPU time of the process.
+    pub cpu_ns: u64,
+    /// Descriptors that one table may hold.
+    pub descriptors_limit: u64,
+    /// The accept queue's length as asked for.
+    pub backlog: u32,
+    /// What `net.core.somaxconn` cuts it to.
+    pub somaxconn: u64,
+    /// Reactors that did not answer in time.
+    pub silent_reactors: u64,
+    /// Counters over all reactors, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Each reactor.
+    pub reactors: Vec<Snapshot>,
+}
+
+/// What a snapshot needs to know of the server; the reactors are asked.
+#[derive(Debug)]
+pub struct Watcher {
+    pub(crate) outsides: Vec<Outside<Command>>,
+    pub(crate) urls: Vec<String>,
+    pub(crate) connections_max: u64,
+    pub(crate) backlog: u32,
+    pub(crate) clock: Clock,
+}
+
+impl Watcher {
+    /// Asks all reactors at once and waits for their answers.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerSnapshot {
+        let (reply, answers) = bounded(self.outsides.len());
+        for outside in &self.outsides {
+            // A reactor whose mailbox is full or that has ended counts as silent.
+            let _ = outside.send(Command::Snapshot(reply.clone()));
+        }
+        drop(reply);
+        let give_up = self.clock.now() + PATIENCE;
+        let mut reactors = Vec::with_capacity(self.outsides.len());
+        while reactors.len() < self.outsides.len() {
+            let left = Duration::from(give_up - self.clock.now());
+            let Ok(snapshot) = answers.recv_timeout(left) else { break };
+            reactors.push(snapshot);
+        }
+        reactors.sort_by_key(|snapshot: &Snapshot| snapshot.index);
+        self.sum(reactors)
+    }
+
+    /// A snapshot made of what the reactors said last.
+    #[must_use]
+    pub fn sum(&self, reactors: Vec<Snapshot>) -> ServerSnapshot {
+        let mut counters = BTreeMap::new();
+        for (name, count) in reactors.iter().flat_map(|reactor| &reactor.counters) {
+            *counters.entry(name.clone()).or_insert(0) += count;
+        }
+        let total = |field: fn(&Snapshot) -> u64| reactors.iter().map(field).sum::<u64>();
+        let accepted = total(|reactor| reactor.accepted);
+        let most = reactors.iter().map(|reactor| reactor.accepted).max().unwrap_or(0);
+        let mean = accepted as f64 / reactors.len().max(1) as f64;
+        ServerSnapshot {
+            schema: "c1000k.server/1".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            urls: self.urls.clone(),
+            uptime_ns: self.clock.now().0,
+            connections: total(|reactor| reactor.connections),
+            connections_max: self.connections_max,
+            accepted,
+            refused_full: counters.get("refused_full").copied().unwrap_or(0),
+            messages: total(|reactor| reactor.messages),
+            accept_skew: if accepted == 0 { 1.0 } else { most as f64 / mean },
+            rss_bytes: host::memory::process_rss_bytes(),
+            cpu_ns: host::usage::process_cpu_time().0,
+            descriptors_limit: host::table::descriptor_limit().soft,
+            backlog: self.backlog,
+            somaxconn: host::sysctl::number("net.core.somaxconn").unwrap_or(0),
+            silent_reactors: (self.outsides.len() - reactors.len()) as u64,
+            counters,
+            reactors,
+        }
+    }
+
+    /// The pages of the metrics endpoint.
+    #[must_use]
+    pub fn page(&self, path: &str) -> Option<Page> {
+        match path {
+            "/healthz" => Some(Page::text("ok\n")),
+            "/metrics" => Some(exposition(&self.snapshot())),
+            "/snapshot.json" => {
+                // Plain numbers and text: this cannot fail.
+                let mut body = serde_json::to_vec_pretty(&self.snapshot()).unwrap_or_default();
+                body.push(b'\n');
+                Some(Page::json(body))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn exposition(snapshot: &ServerSnapshot) -> Page {
+    let mut page = Exposition::new();
+    let whole: [(&str, Kind, &str, f64); 10] = [
+        (
+            "c1000k_connections",
+            Kind::Gauge,
+            "Connections that are open.",
+            snapshot.connections as f64,
+        ),
+        (
+            "c1000k_connections_max",
+            Kind::Gauge,
+            "Connections that are held at the most.",
+            snapshot.connections_max as f64,
+        ),
+        (
+            "c1000k_accept_skew",
+            Kind::Gauge,
+            "The most connections accepted by one reactor over the mean.",
+            snapshot.accept_skew,
+        ),
+        (
+            "c1000k_resident_memory_bytes",
+            Kind::Gauge,
+            "Resident memory of the process.",
+            snapshot.rss_bytes as f64,
+        ),
+        (
+            "c1000k_cpu_seconds_total",
+            Kind::Counter,
+            "CPU time of the process.",
+            snapshot.cpu_ns as f64 / 1e9,
+        ),
+        (
+            "c1000k_uptime_seconds",
+            Kind::Gauge,
+            "Time since the server was ready.",
+            snapshot.uptime_ns as f64 / 1e9,
+        ),
+        (
+            "c1000k_descriptors_limit",
+            Kind::Gauge,
+            "Descriptors that one table may hold.",
+            snapshot.descriptors_limit as f64,
+        ),
+        (
+            "c1000k_backlog",
+            Kind::Gauge,
+            "Length of the accept queue as asked for.",
+            f64::from(snapshot.backlog),
+        ),
+        (
+            "c1000k_somaxconn",
+            Kind::Gauge,
+            "What net.core.somaxconn cuts the accept queue to.",
+            snapshot.somaxconn as f64,
+        ),
+        (
+            "c1000k_silent_reactors",
+            Kind::Gauge,
+            "Reactors that did not answer in time.",
+            snapshot.silent_reactors as f64,
+        ),
+    ];
+    for (name, kind, help, value) in whole {
+        page.family(name, kind, help).sample(&[], value);
+    }
+    type Field = fn(&Snapshot) -> f64;
+    let each: [(&str, Kind, &str, Field); 6] = [
+        ("c1000k_reactor_connections", Kind::Gauge, "Connections open on a reactor.", |r| {
+            r.connections as f64
+        }),
+        (
+            "c1000k_reactor_accepted_total",
+            Kind::Counter,
+            "Connections accepted by a reactor.",
+            |r| r.accepted as f64,
+        ),
+        ("c1000k_reactor_messages_total", Kind::Counter, "Reads echoed by a reactor.", |r| {
+            r.messages as f64
+        }),
+        (
+            "c1000k_reactor_idle_closed_total",
+            Kind::Counter,
+            "Connections closed for their silence.",
+            |r| r.idle_closed as f64,
+        ),
+        ("c1000k_reactor_cpu_seconds_total", Kind::Counter, "CPU time of a reactor.", |r| {
+            r.cpu_ns as f64 / 1e9
+        }),
+        ("c1000k_reactor_unsent_bytes", Kind::Gauge, "Bytes that wait for slow readers.", |r| {
+            r.unsent_bytes as f64
+        }),
+    ];
+    for (name, kind, help, field) in each {
+        let mut family = page.family(name, kind, help);
+        for reactor in &snapshot.reactors {
+            let (index, core) = (reactor.index.to_string(), reactor.core.to_string());
+            family.sample(&[("reactor", &index), ("core", &core)], field(reactor));
+        }
+    }
+    let mut family = page.family(
+        "c1000k_loop_total",
+        Kind::Counter,
+        "Counters of the event loops: what they did, and which of their bounds they reached.",
+    );
+    for (name, count) in &snapshot.counters {
+        family.sample(&[("counter", name)], *count);
+    }
+    page.finish()
+}

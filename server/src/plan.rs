@@ -1,0 +1,267 @@
+//! What was meant: the options resolved against this machine, or the sentence that says why not.
+
+use crate::cli::{Cores, FdTable, Reactors, ServeArgs, Steer};
+use host::facts::Facts;
+use host::preflight::{self, Demand, Finding, Role, Severity};
+use measure::Nanos;
+use measure::units::format_grouped;
+use reactor::Limits;
+use std::net::{SocketAddr, ToSocketAddrs};
+use wire::Url;
+
+/// Slots that one reactor has room for at the most where descriptors set no lower bound.
+const SLOTS_MAX: u64 = 4_000_000;
+
+/// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
+const USER_BYTES_PER_CONNECTION: u64 = 48;
+
+/// A server, worked out.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to listen, and the URL it came from.
+    pub listen: Vec<(Url, SocketAddr)>,
+    /// The CPU of each reactor.
+    pub seats: Vec<usize>,
+    /// Connections in all.
+    pub connections_max: u64,
+    /// Bounds of each reactor.
+    pub limits: Limits,
+    /// Connections that may wait to be accepted, per listener.
+    pub backlog: u32,
+    /// Whether to steer by CPU.
+    pub steer: Steer,
+    /// Whether each reactor has a descriptor table of its own.
+    pub own_tables: bool,
+    /// After how much silence a connection is closed.
+    pub idle_timeout: Option<Nanos>,
+    /// Where to serve metrics.
+    pub metrics: Option<SocketAddr>,
+    /// Whether to speak JSON.
+    pub json: bool,
+    /// What the user should know before it starts.
+    pub notes: Vec<String>,
+    /// What the machine was found to offer.
+    pub findings: Vec<Finding>,
+}
+
+/// Why the server cannot start, with the exit code that says which kind of reason it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The options do not make sense together, or not on this machine.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine lacks what they ask for.
+    #[error("{0}")]
+    Refused(String),
+    /// Something failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Error {
+    /// The exit code (docs of the command line).
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+        }
+    }
+}
+
+impl Plan {
+    /// Resolves the options.
+    ///
+    /// # Errors
+    /// If they contradict each other, name what does not exist, or ask for more than can be.
+    pub fn new(args: &ServeArgs, facts: &Facts) -> Result<Self, Error> {
+        let listen = resolve_all(&args.urls)?;
+        let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed)?;
+        let own_tables = args.fd_table == FdTable::Own;
+        // Each listener takes a descriptor out of the table too.
+        let per_table = preflight::descriptors_per_table(facts.descriptors_hard)
+            .saturating_sub(listen.len() as u64)
+            .min(SLOTS_MAX);
+        let wanted = args.connections_max;
+        if wanted == Some(0) {
+            return Err(Error::Usage(
+                "--connections-max 0 leaves nothing to serve: give at least 1".into(),
+            ));
+        }
+        let reactors = choose_reactors(args.reactors, wanted, per_table, own_tables, cpus.len());
+        let tables = if own_tables { reactors as u64 } else { 1 };
+        let connections_max = wanted.unwrap_or(per_table.saturating_mul(tables));
+        let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
+        if args.steer == Steer::Cpu && !reactors.is_multiple_of(cpus.len()) {
+            return Err(Error::Usage(format!(
+                "--steer cpu needs as many reactors on each CPU: {reactors} reactors do not \
+                 divide over {} CPUs; give --reactors a multiple of {0}",
+                cpus.len()
+            )));
+        }
+        let somaxconn = facts.somaxconn.map_or(4096, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        let backlog = args.backlog.unwrap_or(somaxconn).min(i32::MAX as u32);
+        let mut notes = Vec::new();
+        if backlog > somaxconn {
+            notes.push(format!(
+                "the kernel cuts the backlog of {} to {} (net.core.somaxconn): \
+                 sudo sysctl -w net.core.somaxconn={backlog}",
+                format_grouped(backlog.into()),
+                format_grouped(somaxconn.into()),
+            ));
+        }
+        let slots = connections_max.min(per_table) as usize;
+        let unsent = (args.unsent_max / reactors as u64).max(64 * 1024);
+        let limits = Limits { unsent_bytes: unsent as usize, ..Limits::for_slots(slots) };
+        let demand = Demand {
+            role: Role::Server,
+            peer_here: listen.iter().all(|(_, address)| address.ip().is_loopback()),
+            connections: wanted.unwrap_or(1),
+            reactors: reactors as u64,
+            own_tables,
+            sources: 1,
+            targets: listen.len() as u64,
+            ports_per_source: 65_535,
+            backlog,
+            user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
+            messages_in_flight: 0,
+            message_bytes: 0,
+        };
+        let findings = preflight::check(&demand, facts);
+        Ok(Self {
+            listen,
+            seats,
+            connections_max,
+            limits,
+            backlog,
+            steer: args.steer,
+            own_tables,
+            idle_timeout: (args.idle_timeout > Nanos::ZERO).then_some(args.idle_timeout),
+            metrics: args.metrics,
+            json: args.json,
+            notes,
+            findings,
+        })
+    }
+
+    /// The findings that speak against starting, as one sentence each.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<String> {
+        let refused = self.findings.iter().filter(|f| f.severity == Severity::Refusal);
+        refused
+            .map(|f| {
+                let remedy = f.remedy.as_deref().unwrap_or("ask for fewer connections");
+                format!("{}: {} where {} is needed; {}: {remedy}", f.name, f.have, f.need, f.why)
+            })
+            .collect()
+    }
+}
+
+fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
+    let mut listen: Vec<(Url, SocketAddr)> = Vec::new();
+    for url in urls {
+        let found = (url.host.as_str(), url.port).to_socket_addrs();
+        let found = found.map_err(|_| {
+            Error::Usage(format!("{url}: the host '{}' is not known: check its name", url.host))
+        })?;
+        for address in found {
+            let known = listen.iter().any(|(_, other)| *other == address);
+            if known && address.port() != 0 {
+                return Err(Error::Usage(format!("{url} is given twice: leave one out")));
+            }
+            listen.push((url.clone(), address));
+        }
+    }
+    Ok(listen)
+}
+
+fn choose_cpus(asked: Option<&Cores>, allowed: &[usize]) -> Result<Vec<usize>, Error> {
+    let Some(Cores(cpus)) = asked else { return Ok(allowed.to_vec()) };
+    match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        None => Ok(cpus.clone()),
+        Some(cpu) => Err(Error::Usage(format!(
+            "--cores names CPU {cpu}, and this process may use only {}",
+            host::cpu::format_cpu_list(allowed)
+        ))),
+    }
+}
+
+/// One reactor per core, and more where one table cannot hold its share of what is asked for.
+fn choose_reactors(
+    asked: Reactors,
+    connections: Option<u64>,
+    per_table: u64,
+    own_tables: bool,
+    cpus: usize,
+) -> usize {
+    match (asked, connections) {
+        (Reactors::Exactly(count), _) => count,
+        (Reactors::Auto, Some(connections)) if own_tables => {
+            let needed = preflight::reactors_needed(connections, per_table, true);
+            (needed as usize).max(cpus)
+        }
+        (Reactors::Auto, _) => cpus,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn facts(descriptors: u64) -> Facts {
+        Facts {
+            cpus_allowed: vec![0, 1],
+            descriptors_soft: descriptors,
+            descriptors_hard: descriptors,
+            ..Facts::read()
+        }
+    }
+
+    fn plan(descriptors: u64, args: &[&str]) -> Result<Plan, Error> {
+        let line = ["c1000k-server", "tcp://127.0.0.1:0"].iter().chain(args);
+        Plan::new(&Cli::parse_from(line).serve, &facts(descriptors))
+    }
+
+    #[test]
+    fn one_reactor_per_core_where_descriptors_allow_it() {
+        let plan = plan(2_000_000, &["--connections-max", "1m"]).expect("fits");
+        assert_eq!(plan.seats, [0, 1]);
+        assert_eq!(plan.limits.slots, 1_000_000);
+    }
+
+    #[test]
+    fn as_many_reactors_as_small_tables_ask_for() {
+        let plan = plan(20_000, &["--connections-max", "1m"]).expect("fits");
+        let mean = 1_000_000 / plan.seats.len();
+        assert!(mean + 6 * (mean as f64).sqrt() as usize <= plan.limits.slots, "{mean}");
+        assert!(plan.seats.len() < 60, "{}", plan.seats.len());
+        assert!(plan.refusals().iter().all(|r| !r.contains("descriptors")));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let refused = plan(20_000, &["--connections-max", "1m", "--reactors", "2"]).expect("plan");
+        assert!(refused.refusals()[0].starts_with("descriptors"), "{:?}", refused.refusals());
+        let refused = plan(20_000, &["--connections-max", "1m", "--fd-table", "shared"]);
+        assert!(!refused.expect("plan").refusals().is_empty());
+        for args in [
+            &["--connections-max", "0"][..],
+            &["--cores", "7"],
+            &["--steer", "cpu", "--reactors", "3"],
+        ] {
+            assert_eq!(plan(20_000, args).expect_err("refused").code(), 2, "{args:?}");
+        }
+        let twice = ["c1000k-server", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"];
+        let twice = Plan::new(&Cli::parse_from(twice).serve, &facts(20_000));
+        assert_eq!(twice.map(|_| ()).map_err(|e| e.code()), Err(2));
+    }
+
+    #[test]
+    fn a_backlog_that_the_kernel_cuts_is_said() {
+        let plan = plan(20_000, &["--backlog", "2000000000"]).expect("plan");
+        assert!(plan.notes[0].contains("net.core.somaxconn"), "{:?}", plan.notes);
+    }
+}

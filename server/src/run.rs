@@ -1,0 +1,278 @@
+//! Starting, serving, stopping.
+
+use crate::cli::{Cli, Command as CliCommand, ServeArgs, Steer};
+use crate::driver::{Admission, Command, EchoDriver};
+use crate::metrics::{ServerSnapshot, Watcher};
+use crate::plan::{Error, Plan};
+use control::endpoint::Endpoint;
+use control::group::{self, Parts, Running, Seat};
+use control::signals::Signals;
+use control::spawn::join_all;
+use host::facts::Facts;
+use host::preflight;
+use host::socket::{self, ListenOptions};
+use measure::Clock;
+use measure::units::format_grouped;
+use reactor::mailbox::Undelivered;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use wire::Url;
+
+/// What a server did from start to end.
+pub type Summary = ServerSnapshot;
+
+type Reactor = Running<EchoDriver, Command, ()>;
+
+/// A server that is running.
+#[derive(Debug)]
+pub struct Server {
+    reactors: Vec<Reactor>,
+    watcher: Arc<Watcher>,
+    endpoint: Option<Endpoint>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Does what the command line says, and returns the exit code.
+///
+/// # Errors
+/// What kept it from starting or broke it.
+pub fn run(cli: &Cli) -> Result<u8, Error> {
+    if let Some(CliCommand::Check(check)) = &cli.command {
+        return self::check(&check.serve);
+    }
+    let failed = |what: &str, error: io::Error| Error::Failed(format!("{what}: {error}"));
+    host::table::raise_descriptor_limit()
+        .map_err(|error| failed("raising the descriptor limit", error))?;
+    let plan = Plan::new(&cli.serve, &Facts::read())?;
+    let refusals = plan.refusals();
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals.join("\nc1000k-server: ")));
+    }
+    let signals = Signals::install().map_err(|error| failed("catching signals", error))?;
+    for note in &plan.notes {
+        eprintln!("c1000k-server: {note}");
+    }
+    let server = Server::start(&plan)?;
+    server.announce(&plan);
+    // The first signal stops it politely; the second does not wait for that, see `Signals`.
+    let _ = signals.receiver().recv();
+    let second = signals.receiver().clone();
+    let finished = crossbeam_channel::bounded(1);
+    let (send, done) = finished;
+    let stopping = control::spawn::spawn_named("stop", control::spawn::STACK_BYTES, move || {
+        let _ = send.send(server.stop());
+    });
+    stopping.map_err(|error| failed("stopping", error))?;
+    let summary = crossbeam_channel::select! {
+        recv(done) -> summary => summary.map_err(|_| Error::Failed("stopping broke off".into()))??,
+        recv(second) -> _ => return Ok(130),
+    };
+    eprintln!(
+        "c1000k-server: accepted {} connections, refused {}, echoed {} reads",
+        format_grouped(summary.accepted),
+        format_grouped(summary.refused_full),
+        format_grouped(summary.messages),
+    );
+    Ok(0)
+}
+
+/// Prints what the machine lacks; exit code 0 or 3.
+fn check(args: &ServeArgs) -> Result<u8, Error> {
+    let plan = Plan::new(args, &Facts::read())?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&plan.findings).unwrap_or_default()
+    } else {
+        preflight::table(&plan.findings)
+    };
+    say(text.trim_end());
+    Ok(if plan.refusals().is_empty() { 0 } else { 3 })
+}
+
+/// Prints a line on stdout. Nobody may be listening there, and that must not end a server.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+impl Server {
+    /// Starts the reactors one after the other and, last, the metrics endpoint, whose socket the
+    /// reactors' tables would else hold copies of.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, or a thread not be had.
+    pub fn start(plan: &Plan) -> Result<Self, Error> {
+        let listen: Vec<SocketAddr> =
+            plan.listen.iter().map(|(url, at)| probe(url, *at)).collect::<Result<_, _>>()?;
+        let admission = Arc::new(Admission::new(plan.connections_max));
+        let clock = Clock::start();
+        let mut reactors: Vec<Reactor> = Vec::with_capacity(plan.seats.len());
+        for index in 0..plan.seats.len() {
+            match start_reactor(plan, &listen, index, clock, Arc::clone(&admission)) {
+                Ok(reactor) => reactors.push(reactor),
+                Err(error) => {
+                    stop_all(&reactors);
+                    let _ = join_all(reactors.into_iter().map(|reactor| reactor.thread));
+                    return Err(Error::Failed(format!("starting reactor {index}: {error}")));
+                }
+            }
+        }
+        let named = plan.listen.iter().zip(&listen);
+        let urls = named.map(|((url, _), at)| url_of(url, *at)).collect();
+        let watcher = Arc::new(Watcher {
+            outsides: reactors.iter().map(|reactor| reactor.outside.clone()).collect(),
+            urls,
+            connections_max: plan.connections_max,
+            backlog: plan.backlog,
+            clock,
+        });
+        let mut server = Self { reactors, watcher, endpoint: None, addresses: listen };
+        if let Some(address) = plan.metrics {
+            let watcher = Arc::clone(&server.watcher);
+            match Endpoint::start(address, Box::new(move |path| watcher.page(path))) {
+                Ok(endpoint) => server.endpoint = Some(endpoint),
+                Err(error) => {
+                    let _ = server.stop();
+                    return Err(Error::Failed(error.to_string()));
+                }
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with real ports, in the order of the URLs.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where it serves metrics.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().map(Endpoint::address)
+    }
+
+    /// A look at all reactors.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerSnapshot {
+        self.watcher.snapshot()
+    }
+
+    /// Closes all connections, ends all threads, and says what was done.
+    ///
+    /// # Errors
+    /// If a reactor broke or panicked.
+    pub fn stop(self) -> Result<Summary, Error> {
+        stop_all(&self.reactors);
+        let threads = self.reactors.into_iter().map(|reactor| reactor.thread);
+        let ended = join_all(threads).map_err(|panic| Error::Failed(panic.to_string()))?;
+        let mut last = Vec::with_capacity(ended.len());
+        for driver in ended {
+            let driver = driver.map_err(|error| Error::Failed(format!("a reactor: {error}")))?;
+            last.push(driver.last_snapshot().clone());
+        }
+        Ok(self.watcher.sum(last))
+    }
+
+    /// One line per bound address.
+    fn announce(&self, plan: &Plan) {
+        for url in &self.watcher.urls {
+            let line = if plan.json {
+                serde_json::json!({
+                    "url": url,
+                    "pid": std::process::id(),
+                    "reactors": self.reactors.len(),
+                    "cores": self.reactors.iter().map(|reactor| reactor.cpu).collect::<Vec<_>>(),
+                    "connections_max": plan.connections_max,
+                    "backlog": plan.backlog,
+                    "metrics": self.metrics_address().map(|address| address.to_string()),
+                })
+                .to_string()
+            } else {
+                let mut cores: Vec<usize> = self.reactors.iter().map(|r| r.cpu).collect();
+                cores.sort_unstable();
+                cores.dedup();
+                let metrics = self.metrics_address();
+                let metrics =
+                    metrics.map_or_else(String::new, |at| format!(", metrics on http://{at}"));
+                format!(
+                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{metrics})",
+                    self.reactors.len(),
+                    if self.reactors.len() == 1 { "" } else { "s" },
+                    host::cpu::format_cpu_list(&cores),
+                    format_grouped(plan.connections_max),
+                )
+            };
+            say(&line);
+        }
+    }
+}
+
+fn url_of(url: &Url, address: SocketAddr) -> String {
+    format!("{}://{address}", url.scheme.name())
+}
+
+/// Listens for a moment without sharing the port: `SO_REUSEPORT` would let a second server on the
+/// same address take half of the connections in silence. Also finds out the port where 0 was given.
+fn probe(url: &Url, address: SocketAddr) -> Result<SocketAddr, Error> {
+    let options = ListenOptions { backlog: 1, reuse_port: false };
+    let bound =
+        socket::listen(address, &options).and_then(|listener| socket::local_address(&listener));
+    bound.map_err(|error| {
+        let port = address.port();
+        Error::Failed(match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "{url}: port {port} is in use; choose another port, or stop who has it \
+                 (ss -ltnp 'sport = :{port}' names it)"
+            ),
+            io::ErrorKind::AddrNotAvailable => format!(
+                "{url}: {} is no address of this machine (ip address lists those it has)",
+                address.ip()
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "{url}: ports below 1024 need privilege; choose a port above, or lower \
+                 net.ipv4.ip_unprivileged_port_start"
+            ),
+            _ => format!("{url}: cannot listen: {error}"),
+        })
+    })
+}
+
+fn start_reactor(
+    plan: &Plan,
+    listen: &[SocketAddr],
+    index: usize,
+    clock: Clock,
+    admission: Arc<Admission>,
+) -> io::Result<Reactor> {
+    let cpu = plan.seats[index];
+    let seat = Seat { index, cpu, own_table: plan.own_tables, clock, limits: plan.limits };
+    let (listen, seats) = (listen.to_vec(), plan.seats.clone());
+    let options = ListenOptions { backlog: plan.backlog, reuse_port: true };
+    // The last listener of a group sees all others: there the steering program goes.
+    let steer = plan.steer == Steer::Cpu && index + 1 == seats.len();
+    let idle_timeout = plan.idle_timeout;
+    group::start(seat, move || {
+        let listeners: Vec<OwnedFd> = listen
+            .iter()
+            .map(|address| socket::listen(*address, &options))
+            .collect::<io::Result<_>>()?;
+        if steer {
+            for listener in &listeners {
+                socket::attach_steering(listener, &seats)?;
+            }
+        }
+        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now());
+        Ok(Parts { driver, listeners, report: () })
+    })
+}
+
+/// Tells every reactor to stop, also one whose mailbox is full at the moment.
+fn stop_all(reactors: &[Reactor]) {
+    for reactor in reactors {
+        while reactor.outside.send(Command::Stop) == Err(Undelivered::Full) {
+            std::thread::yield_now();
+        }
+    }
+}
