@@ -1,1 +1,25 @@
-//! placeholder
+//! `c1000k-client`: opens, holds and exercises up to millions of connections, and measures them.
+//!
+//! ```text
+//!   main ── reads the command line, plans, checks the machine, starts:
+//!     ├─ reactor-0 … reactor-k   pinned; each opens and drives its share of the connections
+//!     ├─ coordinator (main)      moves all reactors from phase to phase, merges what they report
+//!     └─ signals                 the first drains, the second leaves at once; both write the result
+//! ```
+//!
+//! Phases: ramp → settle (first echo) → drive → hold → drain.
+
+#![forbid(unsafe_code)]
+
+mod check;
+pub mod cli;
+mod coordinator;
+pub mod driver;
+pub mod load;
+pub mod outcome;
+pub mod plan;
+mod run;
+mod tally;
+
+pub use outcome::Error;
+pub use run::run;

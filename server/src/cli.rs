@@ -1,6 +1,7 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_size};
 use std::net::SocketAddr;
@@ -49,15 +50,6 @@ pub enum Steer {
     Cpu,
 }
 
-/// Whose descriptor table a reactor uses.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum FdTable {
-    /// Each reactor has its own: its own limit, and no lock to share.
-    Own,
-    /// All threads share the process's.
-    Shared,
-}
-
 /// The options of a server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
@@ -95,37 +87,6 @@ pub struct ServeArgs {
     /// Print one JSON object per bound address, or the findings of check as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// How many reactors were asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reactors {
-    /// As many as it takes.
-    Auto,
-    /// Exactly so many.
-    Exactly(usize),
-}
-
-/// A list of CPUs, as `host::cpu::parse_cpu_list` reads it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Cores(pub Vec<usize>);
-
-/// Reactors that a process can have: each is a thread, a table and an event queue.
-const REACTORS_MAX: usize = 1024;
-
-/// Reads `auto` or a number from 1 to 1,024.
-pub fn parse_reactors(text: &str) -> Result<Reactors, String> {
-    if text == "auto" {
-        return Ok(Reactors::Auto);
-    }
-    let count = text.parse().ok().filter(|count| (1..=REACTORS_MAX).contains(count));
-    let count = count.ok_or_else(|| format!("give a number from 1 to {REACTORS_MAX}, or auto"))?;
-    Ok(Reactors::Exactly(count))
-}
-
-/// Reads a list of CPUs.
-pub fn parse_cores(text: &str) -> Result<Cores, String> {
-    host::cpu::parse_cpu_list(text).map(Cores).map_err(|error| error.to_string())
 }
 
 fn parse_backlog(text: &str) -> Result<u32, String> {

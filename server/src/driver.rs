@@ -3,14 +3,13 @@
 
 use crossbeam_channel::Sender;
 use measure::Nanos;
-use reactor::{Core, Counters, Driver, Ending, Key, Network};
+use reactor::{Core, Counters, Driver, Ending, Key, Network, Sweep};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Slots that one step of a sweep looks at, and connections that one step of stopping closes: small
-/// enough that others hardly wait for it.
-const SWEEP_STEP: usize = 1024;
+/// Connections that one turn of stopping closes.
+const CLOSE_STEP: usize = 1024;
 
 /// Connections that all reactors together may hold. An atomic counter, touched once when a connection
 /// comes and once when it goes; no lock.
@@ -93,13 +92,13 @@ pub struct EchoDriver {
     index: usize,
     core: usize,
     admission: Arc<Admission>,
-    idle_timeout: Option<Nanos>,
-    sweep_at: Nanos,
-    sweep_next: Option<usize>,
+    /// The time limit for silence, and the sweep that keeps it.
+    idle: Option<(Nanos, Sweep)>,
     started: Nanos,
     idle_closed: u64,
     broken: u64,
-    stopping: bool,
+    /// When stopping: the slot at which closing goes on.
+    stopping_at: Option<usize>,
     finished: bool,
     last: Snapshot,
 }
@@ -118,13 +117,11 @@ impl EchoDriver {
             index,
             core,
             admission,
-            idle_timeout,
-            sweep_at: Nanos::ZERO,
-            sweep_next: None,
+            idle: idle_timeout.map(|limit| (limit, Sweep::for_limit(limit))),
             started,
             idle_closed: 0,
             broken: 0,
-            stopping: false,
+            stopping_at: None,
             finished: false,
             last: Snapshot::default(),
         }
@@ -170,44 +167,38 @@ impl EchoDriver {
         }
     }
 
-    /// Takes the next step of the sweep, if one is due. Returns when to go on.
-    fn sweep<N: Network>(&mut self, core: &mut Core<N, Session>, limit: Nanos) -> Nanos {
-        // A peer is closed between one and one and an eighth of the limit after its last word.
-        let period = Nanos((limit.0 / 8).clamp(1_000_000, 1_000_000_000));
-        let now = core.turn_started();
-        if self.sweep_next.is_none() && self.sweep_at <= now {
-            self.sweep_next = Some(0);
-            self.sweep_at = now + period;
-        }
-        let Some(from) = self.sweep_next else { return self.sweep_at };
-        let (now_ms, limit_ms) = (Self::heard_now(core), (limit.0 / 1_000_000).max(1));
-        let keys: Vec<Key> = core.keys(from, SWEEP_STEP).collect();
-        for key in keys {
+    /// Closes connections that have been silent for too long: between one and one and an eighth of
+    /// the limit after their last word. Returns when to go on.
+    fn close_idle<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        let (limit, mut sweep) = self.idle?;
+        let now_ms = Self::heard_now(core);
+        let limit_ms = limit.0.div_ceil(1_000_000);
+        for index in sweep.step(core.turn_started(), core.high_water()).into_iter().flatten() {
+            let Some(key) = core.key_at(index) else { continue };
             let heard = core.session(key).map(|session| session.heard_ms);
             if heard.is_some_and(|heard| u64::from(now_ms.wrapping_sub(heard)) >= limit_ms) {
                 self.idle_closed += 1;
                 self.drop_connection(core, key);
             }
         }
-        let next = from + SWEEP_STEP;
-        self.sweep_next = (next < core.high_water()).then_some(next);
-        if self.sweep_next.is_some() { Nanos::ZERO } else { self.sweep_at }
+        self.idle = Some((limit, sweep));
+        Some(sweep.deadline())
     }
 
-    /// Closes the next connections of a server that stops. Returns when to go on.
-    fn stop_step<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
-        let from = self.sweep_next.unwrap_or(0);
-        let keys: Vec<Key> = core.keys(from, SWEEP_STEP).collect();
-        for key in keys {
-            self.drop_connection(core, key);
+    /// Closes the next connections of a server that stops, from slot `from`. Returns when to go on.
+    fn close_next<N: Network>(&mut self, core: &mut Core<N, Session>, from: usize) -> Nanos {
+        let to = (from + CLOSE_STEP).min(core.high_water());
+        for index in from..to {
+            if let Some(key) = core.key_at(index) {
+                self.drop_connection(core, key);
+            }
         }
-        let next = from + SWEEP_STEP;
-        self.sweep_next = (next < core.high_water()).then_some(next);
-        if core.connections() == 0 {
+        self.stopping_at = Some(to);
+        if to == core.high_water() {
             self.last = self.snapshot(core);
             self.finished = true;
         }
-        Some(Nanos::ZERO)
+        Nanos::ZERO
     }
 }
 
@@ -219,7 +210,7 @@ impl<N: Network> Driver<N> for EchoDriver {
     const PAUSE_READS_WHILE_BLOCKED: bool = true;
 
     fn admit(&mut self, core: &mut Core<N, Session>, _listener: usize) -> Option<Session> {
-        let room = !self.stopping && self.admission.enter();
+        let room = self.stopping_at.is_none() && self.admission.enter();
         room.then(|| Session { heard_ms: Self::heard_now(core) })
     }
 
@@ -227,7 +218,7 @@ impl<N: Network> Driver<N> for EchoDriver {
 
     #[inline]
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &[u8]) {
-        if self.idle_timeout.is_some() {
+        if self.idle.is_some() {
             let heard_ms = Self::heard_now(core);
             if let Some(session) = core.session(key) {
                 session.heard_ms = heard_ms;
@@ -250,18 +241,15 @@ impl<N: Network> Driver<N> for EchoDriver {
         match command {
             // Whoever asked may have stopped waiting; then nobody needs the answer.
             Command::Snapshot(reply) => drop(reply.try_send(self.snapshot(core))),
-            Command::Stop => {
-                self.stopping = true;
-                self.sweep_next = None;
-            }
+            Command::Stop => self.stopping_at = Some(0),
         }
     }
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
-        if self.stopping {
-            return self.stop_step(core);
+        match self.stopping_at {
+            Some(from) => Some(self.close_next(core, from)),
+            None => self.close_idle(core),
         }
-        self.idle_timeout.map(|limit| self.sweep(core, limit))
     }
 
     fn is_finished(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
-use crate::cli::{Cores, FdTable, Reactors, ServeArgs, Steer};
+use crate::cli::{ServeArgs, Steer};
+use control::options::{FdTable, Reactors, choose_cpus};
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
@@ -77,7 +78,7 @@ impl Plan {
     /// If they contradict each other, name what does not exist, or ask for more than can be.
     pub fn new(args: &ServeArgs, facts: &Facts) -> Result<Self, Error> {
         let listen = resolve_all(&args.urls)?;
-        let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed)?;
+        let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
         // Each listener takes a descriptor out of the table too.
         let per_table = preflight::descriptors_per_table(facts.descriptors_hard)
@@ -174,17 +175,6 @@ fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
         }
     }
     Ok(listen)
-}
-
-fn choose_cpus(asked: Option<&Cores>, allowed: &[usize]) -> Result<Vec<usize>, Error> {
-    let Some(Cores(cpus)) = asked else { return Ok(allowed.to_vec()) };
-    match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-        None => Ok(cpus.clone()),
-        Some(cpu) => Err(Error::Usage(format!(
-            "--cores names CPU {cpu}, and this process may use only {}",
-            host::cpu::format_cpu_list(allowed)
-        ))),
-    }
 }
 
 /// One reactor per core, and more where one table cannot hold its share of what is asked for.

@@ -1,1 +1,20 @@
-//! placeholder
+//! Result files: what they hold, how they are written and read, how a run is judged and shown.
+//!
+//! Needs files and nothing else: no network, no Linux. A result made on one machine is read on any
+//! other, and every version of the schema that was ever written stays readable.
+//!
+//! ```text
+//! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
+//!                 ^        |
+//!        hist::entry       +--> verdict::evaluate(thresholds)
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod hist;
+pub mod schema;
+pub mod store;
+pub mod text;
+pub mod verdict;
+
+pub use schema::ResultFile;

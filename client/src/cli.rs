@@ -1,0 +1,234 @@
+//! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
+
+use clap::{Args, Parser, Subcommand};
+use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
+use measure::Nanos;
+use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
+use report::verdict::Threshold;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use wire::Url;
+
+/// Opens, holds and exercises up to millions of connections, and measures them.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "c1000k-client",
+    version,
+    after_help = "Exit codes: 0 done as planned, 1 failed while running, 2 usage, 3 refused by preflight,\n\
+                  4 a threshold was missed, 6 the plan was not reached, 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Open connections to a server, exercise them, and write a result
+    #[command(after_help = UNITS)]
+    Run(Box<RunArgs>),
+    /// Say what this machine lacks for the run that these options ask for, and how to mend it
+    #[command(after_help = UNITS)]
+    Check(Box<RunArgs>),
+}
+
+const UNITS: &str = "Counts and rates take k and m and fractions (2.6k, 1m), sizes k and m (64k = 65,536), \
+                     times us, ms, s, m, h.\nThe open model (--rate) sends at planned times whether \
+                     replies come or not; the closed model (--closed)\nsends the next message when a reply \
+                     has come. Without either, connections are opened, echo once, and are held.";
+
+/// The options of a run.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The targets, e.g. tcp://127.0.0.1:9000; connections are spread over all of them
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<Url>,
+
+    /// Connections to open and hold
+    #[arg(short, long, value_name = "N", default_value = "1k", value_parser = parse_count, help_heading = "Connections")]
+    pub connections: u64,
+    /// New connections per second, all together [default: as fast as the target takes them]
+    #[arg(long, value_name = "N", value_parser = parse_rate, help_heading = "Connections")]
+    pub connect_rate: Option<f64>,
+    /// How long one connection may take to open
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Connections")]
+    pub connect_timeout: Nanos,
+    /// Source addresses: an address, a list a,b, a range a-b, a CIDR block, an interface, or auto
+    #[arg(long, value_name = "SPEC", default_value = "auto", help_heading = "Connections")]
+    pub source_ip: Vec<String>,
+    /// Source ports to use on each source address, e.g. 1024-65535 [default: the kernel's ephemeral
+    /// range, or 1024-65535 where that is too small or the target is on loopback]
+    #[arg(long, value_name = "A-B", value_parser = parse_ports, help_heading = "Connections")]
+    pub source_ports: Option<(u16, u16)>,
+    /// How many reactors of one core open connections at the same time, or 'all'
+    #[arg(long, value_name = "N|all", default_value = "1", value_parser = parse_openers, help_heading = "Connections")]
+    pub openers_per_core: Openers,
+    /// Do not have every connection send and verify one message before the traffic begins
+    #[arg(long, help_heading = "Connections")]
+    pub no_first_echo: bool,
+
+    /// Messages per second, all connections together (open model)
+    #[arg(short, long, value_name = "N", value_parser = parse_rate, conflicts_with = "closed", help_heading = "Traffic")]
+    pub rate: Option<f64>,
+    /// Send the next message when a reply has come (closed model)
+    #[arg(long, help_heading = "Traffic")]
+    pub closed: bool,
+    /// Messages that each connection keeps on their way (closed model)
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count, requires = "closed", help_heading = "Traffic")]
+    pub in_flight: u64,
+    /// How long to send messages
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
+    pub duration: Nanos,
+    /// How long to hold the connections without traffic afterwards
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, help_heading = "Traffic")]
+    pub hold: Nanos,
+    /// Size of a message in bytes, at least 32 (its stamp)
+    #[arg(short, long, value_name = "SIZE", default_value = "32", value_parser = parse_size, help_heading = "Traffic")]
+    pub size: u64,
+    /// How long a reply may take before its connection is given up
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
+    pub timeout: Nanos,
+
+    /// Reactor threads, or 'auto': one per core, and more where descriptor limits ask for it
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_reactors, help_heading = "Machine")]
+    pub reactors: Reactors,
+    /// CPUs to pin reactors to, e.g. 0,2-3 [default: all that this process may use]
+    #[arg(long, value_name = "LIST", value_parser = parse_cores, help_heading = "Machine")]
+    pub cores: Option<Cores>,
+    /// Whose descriptor table a reactor uses
+    #[arg(long, value_enum, default_value_t = FdTable::Own, help_heading = "Machine")]
+    pub fd_table: FdTable,
+    /// Seed of all randomness [default: a fresh one, recorded in the result]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    pub seed: Option<u64>,
+    /// Run although preflight objects
+    #[arg(long, help_heading = "Machine")]
+    pub force: bool,
+
+    /// Write the result (JSON) to this file
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// A name for this run, kept in the result
+    #[arg(long, value_name = "TEXT", help_heading = "Output")]
+    pub label: Option<String>,
+    /// Print the result (JSON), and nothing else, on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Show no progress
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Exit with 4 if this holds, e.g. 'response.p99>50ms' or 'connections.failed>0'
+    #[arg(long, value_name = "EXPR", help_heading = "Output")]
+    pub fail_if: Vec<Threshold>,
+    /// The server's metrics address: its own figures go into the result
+    #[arg(long, value_name = "ADDR", help_heading = "Output")]
+    pub peer: Option<SocketAddr>,
+}
+
+/// How many reactors of one core open at the same time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Openers {
+    /// All of them.
+    All,
+    /// So many.
+    PerCore(usize),
+}
+
+fn parse_openers(text: &str) -> Result<Openers, String> {
+    if text == "all" {
+        return Ok(Openers::All);
+    }
+    let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
+    count.map(Openers::PerCore).ok_or_else(|| "give a number from 1 to 1024, or all".to_owned())
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok((first, last)),
+        _ => Err("give a range of ports such as 1024-65535".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let line = ["c1000k-client", "run"].iter().chain(args);
+        Cli::try_parse_from(line).map(|cli| match cli.command {
+            Command::Run(args) | Command::Check(args) => *args,
+        })
+    }
+
+    #[test]
+    fn options_are_read() {
+        let args = run(&[
+            "tcp://127.0.0.1:9000",
+            "-c",
+            "1m",
+            "--connect-rate",
+            "30k",
+            "-r",
+            "50k",
+            "-d",
+            "30s",
+            "--hold",
+            "10s",
+            "-s",
+            "1k",
+            "--source-ip",
+            "127.0.0.2",
+            "--source-ip",
+            "127.1.0.0/24",
+            "--source-ports",
+            "2000-60000",
+            "--openers-per-core",
+            "all",
+            "--fail-if",
+            "response.p99>50ms",
+        ])
+        .expect("fine");
+        assert_eq!(
+            (args.connections, args.connect_rate, args.rate),
+            (1_000_000, Some(30e3), Some(50e3))
+        );
+        assert_eq!((args.size, args.source_ports), (1024, Some((2000, 60000))));
+        assert_eq!((args.source_ip.len(), args.openers_per_core), (2, Openers::All));
+        assert_eq!(args.fail_if[0].expression(), "response.p99>50ms");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let url = "tcp://127.0.0.1:9000";
+        for bad in [
+            &[][..],
+            &["127.0.0.1:9000"],
+            &["wss://127.0.0.1:9000"],
+            &[url, "-c", "-5"],
+            &[url, "-c", "1.5"],
+            &[url, "-r", "fast"],
+            &[url, "--rate", "1k", "--closed"],
+            &[url, "--in-flight", "4"],
+            &[url, "-d", "soon"],
+            &[url, "--source-ports", "9000-8000"],
+            &[url, "--source-ports", "0-8000"],
+            &[url, "--openers-per-core", "0"],
+            &[url, "--fail-if", "response.p99"],
+            &[url, "--fail-if", "speed>1"],
+            &[url, "--seed", "x"],
+            &[url, "--peer", "here"],
+        ] {
+            assert_eq!(run(bad).expect_err("refused").exit_code(), 2, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
+//! and a live view, and takes the readings of memory and CPU time that belong between the phases.
+
+use crate::driver::Command;
+use crate::plan::Plan;
+use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
+use control::live::{Progress, View};
+use control::signals::Signal;
+use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use measure::{Clock, Failure, IntervalHistogram, Nanos};
+use reactor::mailbox::{Outside, Undelivered};
+use report::schema;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Attempts without a single success after which a ramp is given up: nobody is there.
+const HOPELESS_ATTEMPTS: u64 = 1_000;
+/// How long accepting may lag behind opening before the first readings are taken.
+const SETTLE: Nanos = Nanos::from_millis(300);
+/// How long the reactors have to report when the run is being abandoned.
+const ABORT_PATIENCE: Nanos = Nanos::from_secs(2);
+/// How long the peer has to answer.
+const PEER_PATIENCE: Duration = Duration::from_secs(2);
+/// Seconds whose histograms are kept open for reports that come late.
+const LATE_SECONDS: u64 = 2;
+
+/// How far a run is being cut short.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Halt {
+    /// Not at all.
+    None,
+    /// It makes no sense to go on: no connection is open, and none will be.
+    Hopeless,
+    /// Somebody asked for its end.
+    Drain,
+    /// Somebody asked twice.
+    Abort,
+}
+
+/// Memory and CPU time at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) rss_bytes: u64,
+    pub(crate) memfree_bytes: Option<u64>,
+    pub(crate) slab_bytes: Option<u64>,
+    pub(crate) cpu: Nanos,
+    pub(crate) peer: Option<serde_json::Value>,
+}
+
+/// All that a run brought to light.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) halt_interrupted: bool,
+    pub(crate) before: Reading,
+    pub(crate) ramped: Reading,
+    pub(crate) drive_from: Reading,
+    pub(crate) drive_to: Reading,
+    pub(crate) end: Reading,
+    pub(crate) ramp: Nanos,
+    pub(crate) first_echo: Option<Nanos>,
+    /// Connections that the first-echo round had to cover.
+    pub(crate) first_echo_planned: u64,
+    pub(crate) open_at_end: u64,
+    pub(crate) totals: Totals,
+    pub(crate) recorder: Recorder,
+    pub(crate) finals: BTreeMap<usize, Box<Final>>,
+    pub(crate) timeline: Vec<schema::Second>,
+    pub(crate) notes: Vec<String>,
+}
+
+pub(crate) struct Coordinator<'a> {
+    plan: &'a Plan,
+    clock: Clock,
+    peer: Option<SocketAddr>,
+    outsides: Vec<Outside<Command>>,
+    reports: Receiver<Report>,
+    signals: Receiver<Signal>,
+    progress: Progress,
+    halt: Halt,
+    /// The step that each reactor has come to the end of, and when the last of them did.
+    done: Vec<Step>,
+    done_at: Nanos,
+    timeline: Timeline,
+    finals: BTreeMap<usize, Box<Final>>,
+    phase: &'static str,
+    phase_started: Nanos,
+    phase_length: Option<Nanos>,
+    notes: Vec<String>,
+}
+
+impl<'a> Coordinator<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        clock: Clock,
+        peer: Option<SocketAddr>,
+        outsides: Vec<Outside<Command>>,
+        reports: Receiver<Report>,
+        signals: Receiver<Signal>,
+        progress: Progress,
+    ) -> Self {
+        let reactors = outsides.len();
+        Self {
+            plan,
+            clock,
+            peer,
+            outsides,
+            reports,
+            signals,
+            progress,
+            halt: Halt::None,
+            done: vec![Step::Waiting; reactors],
+            done_at: Nanos::ZERO,
+            timeline: Timeline::new(reactors),
+            finals: BTreeMap::new(),
+            phase: "start",
+            phase_started: Nanos::ZERO,
+            phase_length: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Takes the run through its phases up to the end of the measurement; the connections are still
+    /// open then, see [`Coordinator::close`].
+    pub(crate) fn measure(&mut self) -> Measured {
+        let mut measured = Measured { before: self.read(), ..Measured::default() };
+        self.ramp(&mut measured);
+        self.settle(&mut measured);
+        self.drive(&mut measured);
+        self.hold();
+        self.drain(&mut measured);
+        measured.end = self.read();
+        measured.halt_interrupted = self.halt >= Halt::Drain;
+        measured.totals = self.timeline.total();
+        measured.notes = std::mem::take(&mut self.notes);
+        for last in self.finals.values() {
+            measured.recorder.merge(&last.recorder);
+        }
+        measured.finals = std::mem::take(&mut self.finals);
+        measured.timeline = self.timeline.finish();
+        measured
+    }
+
+    /// Whether the run was asked twice to end: then nothing more is waited for.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.halt == Halt::Abort
+    }
+
+    fn ramp(&mut self, measured: &mut Measured) {
+        self.enter("ramp", None);
+        let started = self.clock.now();
+        let lanes = &self.plan.load.lanes;
+        for reactor in lanes.first() {
+            self.tell(reactor, Command::Ramp(started));
+        }
+        let mut granted: Vec<usize> = lanes.first().collect();
+        while self.halt == Halt::None && !self.all_done(Step::Ramp) {
+            self.take(Nanos::from_millis(100));
+            // Whoever is done hands its turn to the next of its lane.
+            for at in 0..granted.len() {
+                if self.done[granted[at]] >= Step::Ramp
+                    && let Some(next) = lanes.after(granted[at])
+                {
+                    granted[at] = next;
+                    self.tell(next, Command::Ramp(started));
+                }
+            }
+            let totals = self.timeline.total();
+            if totals.opened == 0 && totals.failed >= HOPELESS_ATTEMPTS {
+                self.halt(Halt::Hopeless);
+            }
+        }
+        let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
+        measured.ramp = ended - started;
+        if self.timeline.total().opened == 0 && self.all_done(Step::Ramp) {
+            self.halt(Halt::Hopeless);
+        }
+    }
+
+    fn settle(&mut self, measured: &mut Measured) {
+        self.enter("settle", None);
+        self.wait(SETTLE);
+        measured.ramped = self.read();
+        if self.plan.load.first_echo && self.halt == Halt::None {
+            self.enter("first echo", None);
+            measured.first_echo_planned = self.timeline.total().open();
+            let started = self.clock.now();
+            self.tell_all(Command::FirstEcho);
+            self.wait_until_done(Step::FirstEcho);
+            let ended =
+                if self.all_done(Step::FirstEcho) { self.done_at } else { self.clock.now() };
+            measured.first_echo = Some(ended - started);
+        }
+    }
+
+    fn drive(&mut self, measured: &mut Measured) {
+        measured.drive_from = self.read();
+        if self.plan.record.model != schema::Model::None && self.halt == Halt::None {
+            self.enter("drive", Some(self.plan.load.duration));
+            // Far enough ahead that every reactor has read it when the time comes.
+            let start = self.clock.now() + Nanos::from_millis(20);
+            self.phase_started = start;
+            self.tell_all(Command::Drive(start));
+            self.wait_until_done(Step::Drive);
+        }
+        measured.drive_to = self.read();
+    }
+
+    fn hold(&mut self) {
+        if self.plan.hold > Nanos::ZERO && self.halt == Halt::None {
+            self.enter("hold", Some(self.plan.hold));
+            self.wait(self.plan.hold);
+        }
+    }
+
+    fn drain(&mut self, measured: &mut Measured) {
+        self.enter("drain", None);
+        measured.open_at_end = self.timeline.total().open();
+        self.tell_all(Command::Drain);
+        while self.finals.len() < self.outsides.len() && self.halt < Halt::Abort {
+            self.take(Nanos::from_millis(100));
+        }
+        if self.halt == Halt::Abort {
+            self.tell_all(Command::Abort);
+            let give_up = self.clock.now() + ABORT_PATIENCE;
+            while self.finals.len() < self.outsides.len() && self.clock.now() < give_up {
+                self.take(Nanos::from_millis(20));
+            }
+        }
+    }
+
+    /// Closes all connections. The measurement is over, and its result is safe.
+    pub(crate) fn close(&mut self) {
+        self.enter("close", None);
+        self.tell_all(Command::Close);
+    }
+
+    /// Shows how closing goes on until `is_over` says that it is, or somebody asks for the end.
+    pub(crate) fn watch_closing(&mut self, is_over: impl Fn() -> bool) {
+        while !is_over() && self.halt < Halt::Abort {
+            self.take(Nanos::from_millis(50));
+        }
+    }
+
+    /// Takes the panel away.
+    pub(crate) fn clear_progress(&mut self) {
+        self.progress.clear();
+    }
+
+    // ---- Waiting ------------------------------------------------------------------------------
+
+    fn all_done(&self, step: Step) -> bool {
+        self.done.iter().all(|done| *done >= step)
+    }
+
+    fn wait_until_done(&mut self, step: Step) {
+        while self.halt == Halt::None && !self.all_done(step) {
+            self.take(Nanos::from_millis(100));
+            if self.timeline.total().open() == 0 {
+                self.halt(Halt::Hopeless);
+            }
+        }
+    }
+
+    fn wait(&mut self, span: Nanos) {
+        let until = self.clock.now() + span;
+        while self.halt == Halt::None && self.clock.now() < until {
+            self.take((until - self.clock.now()).min(Nanos::from_millis(100)));
+            if self.timeline.total().open() == 0 {
+                self.halt(Halt::Hopeless);
+            }
+        }
+    }
+
+    fn halt(&mut self, halt: Halt) {
+        self.halt = self.halt.max(halt);
+    }
+
+    /// Takes what arrives within `patience`, and shows it.
+    fn take(&mut self, patience: Nanos) {
+        let give_up = self.clock.now() + patience;
+        loop {
+            let left = Duration::from(give_up - self.clock.now());
+            let report = select! {
+                recv(self.reports) -> report => report.map_err(|_| RecvTimeoutError::Disconnected),
+                recv(self.signals) -> signal => {
+                    self.halt(match signal {
+                        Ok(Signal::Abort) => Halt::Abort,
+                        _ => Halt::Drain,
+                    });
+                    return;
+                }
+                default(left) => Err(RecvTimeoutError::Timeout),
+            };
+            match report {
+                Ok(Report::Second(second)) => {
+                    self.timeline.add(&second);
+                    self.show();
+                }
+                Ok(Report::Done { reactor, step, at }) => {
+                    self.done[reactor] = step;
+                    self.done_at = self.done_at.max(at);
+                    return;
+                }
+                Ok(Report::Final { reactor, last }) => {
+                    self.timeline.settle(reactor, last.totals);
+                    self.finals.insert(reactor, last);
+                }
+                Err(_) => {
+                    self.show();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, reactor: usize, command: Command) {
+        while self.outsides[reactor].send(command) == Err(Undelivered::Full) {
+            // It has 64 commands unread: it stands still, and will read on.
+            std::thread::yield_now();
+        }
+    }
+
+    fn tell_all(&self, command: Command) {
+        for reactor in 0..self.outsides.len() {
+            self.tell(reactor, command);
+        }
+    }
+
+    fn read(&mut self) -> Reading {
+        let memory = host::memory::memory_info();
+        let peer = self.peer.and_then(|peer| {
+            let snapshot = control::peer::fetch_snapshot(peer, PEER_PATIENCE);
+            snapshot
+                .map_err(|error| {
+                    let note = format!("--peer {peer}: {error}");
+                    if !self.notes.contains(&note) {
+                        self.notes.push(note);
+                    }
+                })
+                .ok()
+        });
+        Reading {
+            rss_bytes: host::memory::process_rss_bytes(),
+            memfree_bytes: memory.as_ref().map(|memory| memory.free_bytes),
+            slab_bytes: memory.as_ref().map(|memory| memory.slab_bytes),
+            cpu: host::usage::process_cpu_time(),
+            peer,
+        }
+    }
+
+    // ---- What is shown ------------------------------------------------------------------------
+
+    fn enter(&mut self, phase: &'static str, length: Option<Nanos>) {
+        self.phase = phase;
+        self.phase_started = self.clock.now();
+        self.phase_length = length;
+        self.show();
+    }
+
+    fn show(&mut self) {
+        let now = self.clock.now();
+        let totals = self.timeline.total();
+        let last = self.timeline.last_whole_second();
+        let phase_elapsed = now - self.phase_started;
+        let load = &self.plan.load;
+        let failures = Failure::ALL.into_iter().map(Failure::name).zip(totals.failures);
+        self.progress.update(&View {
+            phase: self.phase,
+            elapsed: now,
+            phase_elapsed,
+            phase_left: self.phase_length.map(|length| length - phase_elapsed),
+            planned: load.connections,
+            opened: totals.opened,
+            open: totals.open(),
+            failed: totals.failed,
+            lost: totals.lost,
+            opened_per_second: last.opened as f64,
+            sent_per_second: last.sent as f64,
+            received_per_second: last.received as f64,
+            rate_asked: self.plan.record.rate_per_second,
+            received: totals.received + totals.first_received,
+            in_flight: totals.in_flight(),
+            response_p50: last.response.quantile(0.5).map(Nanos),
+            response_p99: last.response.quantile(0.99).map(Nanos),
+            response_max: last.response.max().map(Nanos),
+            send_lag: last.send_lag.quantile(0.99).map(Nanos),
+            failures: failures.filter(|(_, count)| *count > 0).collect(),
+            note: match self.halt {
+                Halt::None | Halt::Hopeless => None,
+                Halt::Drain => Some("stopping: once more to leave at once".to_owned()),
+                Halt::Abort => Some("leaving".to_owned()),
+            },
+        });
+    }
+}
+
+/// What happened in one second, over all reactors.
+#[derive(Debug, Default)]
+struct Slice {
+    opened: u64,
+    failed: u64,
+    lost: u64,
+    sent: u64,
+    received: u64,
+    response: IntervalHistogram,
+    send_lag: IntervalHistogram,
+}
+
+/// The run second by second. Reactors report running totals; what a second holds is the difference.
+#[derive(Debug)]
+struct Timeline {
+    /// The last totals of each reactor.
+    totals: Vec<Totals>,
+    sum: Totals,
+    /// Seconds that may still change.
+    slices: BTreeMap<u64, Slice>,
+    /// Seconds that do not.
+    closed: Vec<schema::Second>,
+    empty: Slice,
+}
+
+impl Timeline {
+    fn new(reactors: usize) -> Self {
+        Self {
+            totals: vec![Totals::default(); reactors],
+            sum: Totals::default(),
+            slices: BTreeMap::new(),
+            closed: Vec::new(),
+            empty: Slice::default(),
+        }
+    }
+
+    fn total(&self) -> Totals {
+        self.sum
+    }
+
+    fn add(&mut self, report: &Second) {
+        let before = self.totals[report.reactor];
+        let now = report.totals;
+        // A report for a second that is closed already goes to the first that is open.
+        let second = report.second.max(self.closed.len() as u64);
+        let slice = self.slices.entry(second).or_default();
+        slice.opened += now.opened - before.opened;
+        slice.failed += now.failed - before.failed;
+        slice.lost += now.lost - before.lost;
+        slice.sent += now.sent + now.first_sent - before.sent - before.first_sent;
+        slice.received +=
+            now.received + now.first_received - before.received - before.first_received;
+        slice.response.merge(&report.response);
+        slice.send_lag.merge(&report.send_lag);
+        self.settle(report.reactor, now);
+        while (self.closed.len() as u64) + LATE_SECONDS < second {
+            self.close_next();
+        }
+    }
+
+    /// The totals of a reactor, as it reported them last.
+    fn settle(&mut self, reactor: usize, totals: Totals) {
+        self.totals[reactor] = totals;
+        self.sum = Totals::default();
+        for totals in &self.totals {
+            self.sum.merge(totals);
+        }
+    }
+
+    /// The latest second that most have reported: the one before the newest.
+    fn last_whole_second(&self) -> &Slice {
+        let newest = self.slices.keys().next_back().copied().unwrap_or(0);
+        self.slices.range(..newest).next_back().map_or(&self.empty, |(_, slice)| slice)
+    }
+
+    fn close_next(&mut self) {
+        let second = self.closed.len() as u64;
+        let slice = self.slices.remove(&second).unwrap_or_default();
+        let open = self.closed.last().map_or(0, |before| before.open);
+        self.closed.push(schema::Second {
+            second,
+            opened: slice.opened,
+            open: (open + slice.opened).saturating_sub(slice.lost),
+            failed: slice.failed + slice.lost,
+            sent: slice.sent,
+            received: slice.received,
+            response_p50_ns: slice.response.quantile(0.5),
+            response_p99_ns: slice.response.quantile(0.99),
+            response_max_ns: slice.response.max(),
+        });
+    }
+
+    fn finish(&mut self) -> Vec<schema::Second> {
+        while !self.slices.is_empty() {
+            self.close_next();
+        }
+        std::mem::take(&mut self.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(reactor: usize, second: u64, opened: u64, received: u64, latency: u64) -> Second {
+        let mut response = IntervalHistogram::new();
+        response.record(latency);
+        let totals = Totals { opened, received, sent: received, ..Totals::default() };
+        Second { reactor, second, totals, response, send_lag: IntervalHistogram::new() }
+    }
+
+    #[test]
+    fn seconds_are_the_differences_of_totals_over_all_reactors() {
+        let mut timeline = Timeline::new(2);
+        timeline.add(&report(0, 0, 5, 0, 100));
+        timeline.add(&report(1, 0, 6, 0, 200));
+        timeline.add(&report(0, 1, 5, 10, 300));
+        timeline.add(&report(1, 3, 6, 20, 400));
+        let total = timeline.total();
+        assert_eq!((total.opened, total.received), (11, 30));
+        let seconds = timeline.finish();
+        let column =
+            |field: fn(&schema::Second) -> u64| seconds.iter().map(field).collect::<Vec<_>>();
+        assert_eq!(column(|s| s.second), [0, 1, 2, 3]);
+        assert_eq!(column(|s| s.opened), [11, 0, 0, 0]);
+        assert_eq!(column(|s| s.open), [11, 11, 11, 11]);
+        assert_eq!(column(|s| s.received), [0, 10, 0, 20]);
+        assert_eq!(seconds[0].response_max_ns, Some(200));
+        assert_eq!(seconds[2].response_max_ns, None);
+    }
+
+    #[test]
+    fn a_late_report_loses_nothing() {
+        let mut timeline = Timeline::new(2);
+        timeline.add(&report(0, 9, 1, 1, 100));
+        timeline.add(&report(1, 2, 1, 7, 200));
+        let seconds = timeline.finish();
+        assert_eq!(seconds.iter().map(|s| s.received).sum::<u64>(), 8);
+        assert_eq!(seconds.len(), 10);
+    }
+}

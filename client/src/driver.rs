@@ -1,0 +1,719 @@
+//! The client's side of the loop: opens its share of the connections, sends what is due, verifies
+//! and times what comes back.
+//!
+//! The steps of a reactor are `Waiting → Ramp → FirstEcho → Drive → Drain → Close`; the coordinator
+//! starts each, the driver says when it is done. A connection is `connecting → open`, and while it is
+//! open its echo state counts what is on its way; see `docs/LIFECYCLE.md`.
+
+use crate::load::addresses::{HandOut, Tuples};
+use crate::load::lanes::Lanes;
+use crate::load::pace::Pace;
+use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
+use crossbeam_channel::{Sender, TrySendError};
+use host::socket::ConnectStep;
+use measure::{Failure, IntervalHistogram, Nanos, Stage, share};
+use reactor::{Core, Driver, Ending, Key, Network, Opened, Sweep};
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use wire::{Echo, Mismatch, PartialPool, Template};
+
+/// Connects started before other work gets its turn.
+const OPEN_BATCH: u64 = 16;
+/// Connections in the making at the same time, per reactor. On loopback none waits; towards a far
+/// target it is what is on the way, and the accept queue there has to take it.
+pub(crate) const CONNECTING_MAX: usize = 256;
+/// Connections of one reactor that await their first echo at the same time.
+pub(crate) const FIRST_ECHO_WINDOW: u64 = 64;
+/// Messages sent before other work gets its turn.
+const SEND_BATCH: u64 = 256;
+/// Slots looked at to find a connection that can take a message that is due.
+const SEND_SEARCH: usize = 256;
+/// Connections closed before other work gets its turn.
+const CLOSE_BATCH: usize = 1024;
+/// Bytes of messages laid out at once.
+const COMPOSE_BYTES: usize = 64 * 1024;
+const SECOND: u64 = 1_000_000_000;
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Model {
+    /// Not at all.
+    Idle,
+    /// At planned times: so many per second, all reactors together.
+    Open(f64),
+    /// So many on their way on each connection, always.
+    Closed(u32),
+}
+
+/// What all reactors of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Connections in all.
+    pub connections: u64,
+    /// Reactors.
+    pub reactors: u64,
+    /// The four-tuples.
+    pub tuples: Tuples,
+    /// Who opens when.
+    pub lanes: Lanes,
+    /// Connections opened per second, all together; `None`: as fast as they open.
+    pub connect_rate: Option<f64>,
+    /// How long one connection may take to open.
+    pub connect_timeout: Nanos,
+    /// Whether every connection echoes once before the traffic.
+    pub first_echo: bool,
+    /// The traffic.
+    pub model: Model,
+    /// How long it lasts.
+    pub duration: Nanos,
+    /// Size of a message, in bytes.
+    pub size: usize,
+    /// How long a reply may take before its connection is given up.
+    pub reply_timeout: Nanos,
+    /// How long is waited for replies at the end.
+    pub drain_timeout: Nanos,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+/// What the coordinator tells a reactor.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    /// Open your connections; the run's ramp started at this time.
+    Ramp(Nanos),
+    /// Send one message over every connection.
+    FirstEcho,
+    /// Send traffic from this time on.
+    Drive(Nanos),
+    /// Start nothing new, wait for what is on its way, report.
+    Drain,
+    /// Close all connections and end.
+    Close,
+    /// End at once.
+    Abort,
+}
+
+/// What is kept for each connection.
+#[derive(Debug)]
+pub struct Session {
+    echo: Echo,
+    /// When what it waits for began: connecting, or the oldest message without a reply.
+    since: Nanos,
+}
+
+// The slot is this and 16 bytes: 40 MB for a million connections.
+const _: () = assert!(size_of::<Session>() == 24);
+
+/// The client's driver. It lives on one reactor.
+#[derive(Debug)]
+pub struct LoadDriver {
+    index: usize,
+    load: Arc<Load>,
+    reports: Sender<Report>,
+    /// Reports that found the channel full; never many, see `flush_reports`.
+    unsent_reports: VecDeque<Report>,
+
+    step: Step,
+    /// The last step that was reported as done.
+    done: Step,
+    finished: bool,
+
+    // The ramp.
+    ramp_started: Nanos,
+    hand_out: HandOut,
+    /// Connections of this reactor's share that have been tried, and that there are.
+    tried: u64,
+    share: u64,
+    /// The place of the first in the order of all, and the step to the next.
+    places: (u64, u64),
+    /// Those that are connecting, oldest first, and when they are given up. Some may have ended.
+    connecting: VecDeque<(Key, Nanos)>,
+    /// How many of them have not.
+    connecting_count: usize,
+
+    // Traffic.
+    template: Template,
+    pool: PartialPool,
+    sweep: Sweep,
+    /// Where the round over the slots goes on.
+    cursor: usize,
+    drive_started: Nanos,
+    /// Messages of this reactor's part of the plan that were sent, and that there are.
+    paced: u64,
+    planned: u64,
+    drain_until: Nanos,
+
+    // What was counted and recorded.
+    totals: Totals,
+    recorder: Recorder,
+    response: IntervalHistogram,
+    send_lag: IntervalHistogram,
+    open_peak: u64,
+    next_second: u64,
+    drive_cpu_started: Nanos,
+    drive_cpu: Nanos,
+    drive_time: Nanos,
+    started: Nanos,
+    final_reported: bool,
+}
+
+impl LoadDriver {
+    /// The driver of reactor `index`, which reports into `reports`.
+    #[must_use]
+    pub(crate) fn new(
+        index: usize,
+        load: Arc<Load>,
+        reports: Sender<Report>,
+        started: Nanos,
+    ) -> Self {
+        let share = share(load.connections, load.reactors, index as u64);
+        let batch = match load.model {
+            Model::Closed(in_flight) => (COMPOSE_BYTES / load.size).clamp(1, in_flight as usize),
+            Model::Idle | Model::Open(_) => 1,
+        };
+        let mut stages = vec![Stage::Connect, Stage::Service];
+        if load.first_echo {
+            stages.push(Stage::FirstEcho);
+        }
+        if matches!(load.model, Model::Open(_)) {
+            stages.extend([Stage::Response, Stage::SendLag]);
+        }
+        let planned = match load.model {
+            Model::Open(rate) => {
+                let all = Pace::new(rate).count_before(load.duration);
+                // Message n belongs to reactor n mod k.
+                (all + load.reactors).saturating_sub(index as u64 + 1) / load.reactors
+            }
+            Model::Idle | Model::Closed(_) => 0,
+        };
+        Self {
+            index,
+            reports,
+            unsent_reports: VecDeque::new(),
+            step: Step::Waiting,
+            done: Step::Waiting,
+            finished: false,
+            ramp_started: Nanos::ZERO,
+            hand_out: HandOut::new(index as u64, load.reactors),
+            tried: 0,
+            share,
+            places: load.lanes.places(index, load.connections),
+            connecting: VecDeque::new(),
+            connecting_count: 0,
+            template: Template::new(load.size, batch, load.seed),
+            pool: PartialPool::new(),
+            sweep: Sweep::for_limit(load.reply_timeout),
+            cursor: 0,
+            drive_started: Nanos::ZERO,
+            paced: 0,
+            planned,
+            drain_until: Nanos::MAX,
+            totals: Totals::default(),
+            recorder: Recorder::for_stages(&stages),
+            response: IntervalHistogram::new(),
+            send_lag: IntervalHistogram::new(),
+            open_peak: 0,
+            next_second: 1,
+            drive_cpu_started: Nanos::ZERO,
+            drive_cpu: Nanos::ZERO,
+            drive_time: Nanos::ZERO,
+            started,
+            final_reported: false,
+            load,
+        }
+    }
+
+    fn begin<N: Network>(&mut self, core: &mut Core<N, Session>, step: Step) {
+        self.step = step;
+        self.cursor = 0;
+        if step == Step::Drive {
+            self.drive_cpu_started = host::usage::thread_cpu_time();
+        }
+        if step == Step::Drain {
+            self.drain_until = core.now() + self.load.drain_timeout;
+        }
+    }
+
+    /// The step has come to its end: say so, once, behind the counts.
+    fn finish_step<N: Network>(&mut self, core: &Core<N, Session>) {
+        if self.done >= self.step {
+            return;
+        }
+        self.done = self.step;
+        let at = core.now();
+        if self.step == Step::Drive {
+            self.drive_cpu = host::usage::thread_cpu_time() - self.drive_cpu_started;
+            self.drive_time = at - self.drive_started;
+        }
+        self.report_second(at.0 / SECOND);
+        if self.step == Step::Drain {
+            self.report_final(core);
+        }
+        self.report(Report::Done { reactor: self.index, step: self.step, at });
+    }
+
+    /// Hands over all that was counted and recorded, once.
+    fn report_final<N: Network>(&mut self, core: &Core<N, Session>) {
+        if std::mem::replace(&mut self.final_reported, true) {
+            return;
+        }
+        // What is still on its way will not be waited for.
+        self.totals.unanswered += self.totals.in_flight();
+        let last = Final {
+            totals: self.totals,
+            recorder: std::mem::take(&mut self.recorder),
+            counters: core.counters,
+            open_peak: self.open_peak,
+            cpu: host::usage::thread_cpu_time(),
+            drive_cpu: self.drive_cpu,
+            drive_time: self.drive_time,
+            uptime: core.now() - self.started,
+        };
+        self.report(Report::Final { reactor: self.index, last: Box::new(last) });
+    }
+
+    // ---- Reports ------------------------------------------------------------------------------
+
+    /// Never waits: what does not fit into the channel goes with the next turn.
+    fn report(&mut self, report: Report) {
+        self.unsent_reports.push_back(report);
+        self.flush_reports();
+    }
+
+    fn flush_reports(&mut self) {
+        while let Some(report) = self.unsent_reports.pop_front() {
+            match self.reports.try_send(report) {
+                Ok(()) => {}
+                Err(TrySendError::Full(report)) => return self.unsent_reports.push_front(report),
+                // Nobody listens any more: the run is being abandoned.
+                Err(TrySendError::Disconnected(_)) => self.unsent_reports.clear(),
+            }
+        }
+    }
+
+    fn report_second(&mut self, second: u64) {
+        if self.unsent_reports.iter().any(|report| matches!(report, Report::Second(_))) {
+            // One waits already. The counts are running totals and the histogram goes on filling,
+            // so the next report covers this second too.
+            return;
+        }
+        let second = Second {
+            reactor: self.index,
+            second,
+            totals: self.totals,
+            response: self.response.clone(),
+            send_lag: self.send_lag.clone(),
+        };
+        self.response.clear();
+        self.send_lag.clear();
+        self.report(Report::Second(Box::new(second)));
+    }
+
+    // ---- Ramp ---------------------------------------------------------------------------------
+
+    /// Opens what is due. Returns when to go on.
+    fn ramp<N: Network>(&mut self, core: &mut Core<N, Session>) -> Nanos {
+        self.give_up_connecting(core);
+        for _ in 0..OPEN_BATCH {
+            if self.tried == self.share {
+                if self.connecting_count == 0 {
+                    self.finish_step(core);
+                }
+                break;
+            }
+            if self.connecting_count >= CONNECTING_MAX {
+                break;
+            }
+            if let Some(rate) = self.load.connect_rate {
+                let (first, step) = self.places;
+                let due = self.ramp_started + Pace::new(rate).due(first + step * self.tried);
+                if due > core.now() {
+                    return due.min(self.connecting_deadline());
+                }
+            }
+            self.open_next(core);
+        }
+        let more = self.tried < self.share && self.connecting_count < CONNECTING_MAX;
+        if more { Nanos::ZERO } else { self.connecting_deadline() }
+    }
+
+    /// Opens one connection, by the first four-tuple that nobody else has.
+    fn open_next<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        // Connection numbers interleave like four-tuples: reactor r has r, r + k, r + 2k …
+        let number = self.index as u64 + self.tried * self.load.reactors;
+        self.tried += 1;
+        loop {
+            let Some(route) = self.hand_out.next(&self.load.tuples) else {
+                self.totals.failed += 1;
+                return self.totals.fail(Failure::NoPorts);
+            };
+            let since = core.now();
+            let session = Session { echo: Echo::new(number as u32), since };
+            match core.open(&route, session) {
+                Ok(Opened::AtOnce(_)) => return self.opened(core, core.now() - since),
+                Ok(Opened::Waiting(key)) => {
+                    self.connecting_count += 1;
+                    if self.connecting.len() >= 4 * CONNECTING_MAX {
+                        // One that is slow must not keep those behind it that have ended.
+                        self.connecting.retain(|(key, _)| core.is_connecting(*key));
+                    }
+                    return self.connecting.push_back((key, since + self.load.connect_timeout));
+                }
+                Err(error) => {
+                    let kind = error.error.kind();
+                    let taken = matches!(kind, ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+                        && error.step != ConnectStep::Socket;
+                    if !taken {
+                        self.totals.failed += 1;
+                        return self.totals.fail(Failure::from_io(&error.error));
+                    }
+                    self.totals.tuples_skipped += 1;
+                }
+            }
+        }
+    }
+
+    fn opened<N: Network>(&mut self, core: &Core<N, Session>, took: Nanos) {
+        self.totals.opened += 1;
+        self.recorder.record(Stage::Connect, took);
+        self.open_peak = self.open_peak.max((core.connections() - self.connecting_count) as u64);
+    }
+
+    /// When the oldest of those that are connecting is given up.
+    fn connecting_deadline(&self) -> Nanos {
+        self.connecting.front().map_or(Nanos::MAX, |(_, deadline)| *deadline)
+    }
+
+    fn give_up_connecting<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        while let Some(&(key, deadline)) = self.connecting.front() {
+            if core.is_connecting(key) {
+                if deadline > core.turn_started() {
+                    return;
+                }
+                core.reset(key);
+                self.connecting_count -= 1;
+                self.totals.failed += 1;
+                self.totals.fail(Failure::TimedOut);
+            }
+            self.connecting.pop_front();
+        }
+    }
+
+    // ---- First echo ---------------------------------------------------------------------------
+
+    /// Sends the first message over the next connections, some at a time.
+    fn first_echo<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        while self.totals.in_flight() < FIRST_ECHO_WINDOW && self.cursor < core.high_water() {
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key {
+                let now = core.now();
+                self.send(core, key, 1, now, now);
+            }
+        }
+        if self.cursor >= core.high_water() && self.totals.in_flight() == 0 {
+            self.finish_step(core);
+        }
+    }
+
+    // ---- Drive --------------------------------------------------------------------------------
+
+    /// Sends messages on one connection, and counts them. If it breaks, they count as sent all the
+    /// same: its end finds them unanswered.
+    fn send<N: Network>(
+        &mut self,
+        core: &mut Core<N, Session>,
+        key: Key,
+        count: u32,
+        intended: Nanos,
+        now: Nanos,
+    ) {
+        let mut left = count;
+        while left > 0 {
+            let Some(session) = core.session(key) else { return };
+            if session.echo.in_flight() == 0 {
+                session.since = now;
+            }
+            let part = left.min(self.template.batch_max() as u32);
+            left -= part;
+            match self.step {
+                Step::FirstEcho => self.totals.first_sent += u64::from(part),
+                _ => self.totals.sent += u64::from(part),
+            }
+            let bytes = self.template.compose(&mut session.echo, part as usize, intended.0, now.0);
+            if let Err(failure) = core.send(key, bytes) {
+                return self.lose(core, key, failure);
+            }
+        }
+    }
+
+    /// The closed model's start: fills every connection.
+    fn fill<N: Network>(&mut self, core: &mut Core<N, Session>, in_flight: u32) -> Nanos {
+        for _ in 0..SEND_BATCH {
+            if self.cursor >= core.high_water() {
+                return self.drive_started + self.load.duration;
+            }
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key {
+                let now = core.now();
+                self.send(core, key, in_flight, now, now);
+            }
+        }
+        Nanos::ZERO
+    }
+
+    /// The open model: sends all that is due. Returns when the next is.
+    fn pace<N: Network>(&mut self, core: &mut Core<N, Session>, rate: f64) -> Nanos {
+        let pace = Pace::new(rate);
+        for _ in 0..SEND_BATCH {
+            if self.paced == self.planned {
+                return Nanos::MAX;
+            }
+            let n = self.index as u64 + self.paced * self.load.reactors;
+            let due = self.drive_started + pace.due(n);
+            let now = core.now();
+            if due > now {
+                return due;
+            }
+            let Some(key) = self.next_sendable(core) else {
+                // It stays due, and the time it waits shows as send lag. Whoever blocks it will
+                // make an event; if nothing is open at all there is nothing to wait for.
+                self.totals.pace_blocked += 1;
+                return if self.totals.open() == 0 {
+                    self.paced = self.planned;
+                    Nanos::MAX
+                } else {
+                    now + Nanos::from_millis(1)
+                };
+            };
+            self.paced += 1;
+            self.recorder.record(Stage::SendLag, now - due);
+            self.send_lag.record((now - due).0);
+            self.send(core, key, 1, due, now);
+        }
+        Nanos::ZERO
+    }
+
+    /// The next connection in the round that can take a message.
+    fn next_sendable<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Key> {
+        for _ in 0..SEND_SEARCH.min(core.high_water()) {
+            if self.cursor >= core.high_water() {
+                self.cursor = 0;
+            }
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key.filter(|key| !core.is_blocked(*key)) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn drive<N: Network>(&mut self, core: &mut Core<N, Session>) -> Nanos {
+        if core.turn_started() < self.drive_started {
+            return self.drive_started;
+        }
+        let end = self.drive_started + self.load.duration;
+        let over = core.turn_started() >= end;
+        let next = match self.load.model {
+            Model::Open(rate) => self.pace(core, rate),
+            Model::Closed(in_flight) if !over => self.fill(core, in_flight),
+            Model::Idle | Model::Closed(_) => Nanos::MAX,
+        };
+        // A late generator may catch up for as long as replies are waited for anyway.
+        let sent_all = self.paced == self.planned;
+        let give_up = end + self.load.drain_timeout;
+        let quiet = self.totals.in_flight() == 0 && sent_all;
+        if over && (quiet || core.turn_started() >= give_up) {
+            self.finish_step(core);
+            return Nanos::MAX;
+        }
+        next.min(if over { give_up } else { end })
+    }
+
+    // ---- Replies and endings ------------------------------------------------------------------
+
+    /// A reply was wrong: nothing that follows on this connection can be trusted.
+    #[cold]
+    fn mismatch<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, _: Mismatch) {
+        self.totals.mismatched += 1;
+        self.lose(core, key, Failure::Protocol);
+    }
+
+    /// Gives up a connection that was open.
+    fn lose<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, kind: Failure) {
+        if let Some(session) = core.reset(key) {
+            self.lost(session, kind);
+        }
+    }
+
+    fn lost(&mut self, mut session: Session, kind: Failure) {
+        session.echo.forget(&mut self.pool);
+        let unanswered = u64::from(session.echo.in_flight());
+        self.totals.unanswered += unanswered;
+        let first = self.load.first_echo && session.echo.received() == 0;
+        self.totals.first_unanswered += u64::from(first).min(unanswered);
+        // What happens while everything is being closed is no loss.
+        if self.step < Step::Close {
+            self.totals.lost += 1;
+            self.totals.fail(kind);
+        }
+    }
+
+    /// Gives up connections whose replies take too long. Returns when to look again.
+    fn give_up_waiting<N: Network>(&mut self, core: &mut Core<N, Session>) -> Nanos {
+        if self.totals.in_flight() == 0 {
+            return Nanos::MAX;
+        }
+        let now = core.turn_started();
+        for index in self.sweep.step(now, core.high_water()).into_iter().flatten() {
+            let Some(key) = core.key_at(index) else { continue };
+            let Some(session) = core.session(key) else { continue };
+            if session.echo.in_flight() > 0 && now - session.since > self.load.reply_timeout {
+                self.lose(core, key, Failure::TimedOut);
+            }
+        }
+        self.sweep.deadline()
+    }
+
+    /// Closes the next connections; ends the reactor after the last.
+    fn close<N: Network>(&mut self, core: &mut Core<N, Session>) -> Nanos {
+        let to = (self.cursor + CLOSE_BATCH).min(core.high_water());
+        for index in self.cursor..to {
+            if let Some(key) = core.key_at(index) {
+                core.reset(key);
+            }
+        }
+        self.cursor = to;
+        self.finished = to == core.high_water();
+        Nanos::ZERO
+    }
+}
+
+impl<N: Network> Driver<N> for LoadDriver {
+    type Session = Session;
+    type Command = Command;
+
+    /// Two ends that wait for each other to read would stand still for ever.
+    const PAUSE_READS_WHILE_BLOCKED: bool = false;
+
+    fn admit(&mut self, _: &mut Core<N, Session>, _: usize) -> Option<Session> {
+        None
+    }
+
+    fn on_open(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let now = core.now();
+        self.connecting_count -= 1;
+        if let Some(since) = core.session(key).map(|session| session.since) {
+            self.opened(core, now - since);
+        }
+    }
+
+    #[inline]
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &[u8]) {
+        let now = core.now();
+        let Some(session) = core.session(key) else { return };
+        let Self { template, pool, recorder, response, totals, load, .. } = self;
+        let read = session.echo.read(template, pool, bytes, |stamp| {
+            let service = now - Nanos(stamp.sent);
+            if stamp.sequence == 0 && load.first_echo {
+                recorder.record(Stage::FirstEcho, service);
+                totals.first_received += 1;
+                return;
+            }
+            let span = now - Nanos(stamp.intended);
+            recorder.record(Stage::Response, span);
+            recorder.record(Stage::Service, service);
+            response.record(span.0);
+            totals.received += 1;
+        });
+        let count = match read {
+            Ok(count) => count,
+            Err(mismatch) => return self.mismatch(core, key, mismatch),
+        };
+        if count == 0 {
+            return;
+        }
+        session.since = now;
+        match (self.step, self.load.model) {
+            (Step::Drive, Model::Closed(_)) if now < self.drive_started + self.load.duration => {
+                self.send(core, key, count, now, now);
+            }
+            (Step::FirstEcho, _) => self.first_echo(core),
+            _ => {}
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
+        match ending {
+            Ending::NotOpened(kind) => {
+                self.connecting_count -= 1;
+                self.totals.failed += 1;
+                self.totals.fail(kind);
+            }
+            Ending::Closed => self.lost(session, Failure::Closed),
+            Ending::Broken(kind) => self.lost(session, kind),
+        }
+    }
+
+    fn on_command(&mut self, core: &mut Core<N, Session>, command: Command) {
+        match command {
+            Command::Ramp(started) => {
+                self.ramp_started = started;
+                self.begin(core, Step::Ramp);
+            }
+            Command::FirstEcho => self.begin(core, Step::FirstEcho),
+            Command::Drive(start) => {
+                self.drive_started = start;
+                self.begin(core, Step::Drive);
+            }
+            Command::Drain => self.begin(core, Step::Drain),
+            Command::Close => self.begin(core, Step::Close),
+            Command::Abort => {
+                self.report_final(core);
+                self.finished = true;
+            }
+        }
+    }
+
+    fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        let due = match self.step {
+            Step::Waiting => Nanos::MAX,
+            Step::Ramp => self.ramp(core),
+            Step::FirstEcho => {
+                self.first_echo(core);
+                Nanos::MAX
+            }
+            Step::Drive => self.drive(core),
+            Step::Drain => {
+                self.give_up_connecting(core);
+                let over = core.turn_started() >= self.drain_until;
+                if over || self.totals.in_flight() == 0 {
+                    self.finish_step(core);
+                }
+                self.drain_until
+            }
+            Step::Close => return Some(self.close(core)),
+        };
+        let waiting = self.give_up_waiting(core);
+        let now = core.turn_started();
+        if now.0 >= self.next_second * SECOND {
+            // Everything since the last report belongs to the second that has just ended.
+            self.report_second(now.0 / SECOND - 1);
+            self.next_second = now.0 / SECOND + 1;
+        }
+        self.flush_reports();
+        let retry =
+            if self.unsent_reports.is_empty() { Nanos::MAX } else { now + Nanos::from_millis(10) };
+        let second = Nanos(self.next_second * SECOND);
+        let drained = self.step == Step::Drain && self.done == Step::Drain;
+        let due = if drained { Nanos::MAX } else { due };
+        Some(due.min(waiting).min(second).min(retry))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished
+    }
+}

@@ -1,0 +1,285 @@
+//! How a run can end: errors before it, the outcome and the exit code after it, and the doubts that a
+//! reader of its numbers should have.
+
+use measure::units::{format_count, format_duration, format_grouped, format_rate};
+use measure::{Nanos, Stage};
+use report::ResultFile;
+use report::schema::{Model, Outcome, Warning};
+
+/// Why a run could not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The options do not make sense, or not on this machine.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine lacks what they ask for.
+    #[error("{0}")]
+    Refused(String),
+    /// Something failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Error {
+    /// The exit code: 1 failed, 2 usage, 3 refused by preflight.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+        }
+    }
+}
+
+/// Rates within this share of what was asked count as reached.
+const RATE_TOLERANCE: f64 = 0.01;
+/// A reactor busier than this had no time to spare.
+const BUSY: f64 = 0.9;
+/// A generator later than this, at the 99th percentile, says so.
+const LATE: Nanos = Nanos::from_millis(1);
+
+/// How the run ended, by what it reached. `interrupted`: somebody stopped it.
+#[must_use]
+pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
+    let connections = &result.connections;
+    if interrupted {
+        return Outcome::Interrupted;
+    }
+    if connections.opened == 0 {
+        return Outcome::Failed;
+    }
+    let first = result.messages.first_echo.as_ref();
+    let echoed = first.is_none_or(|round| round.received == round.planned);
+    let wrong = result.messages.mismatched > 0;
+    let short = connections.opened < connections.planned || connections.lost > 0;
+    if short || !echoed || wrong || !rate_reached(result) {
+        Outcome::NotReached
+    } else {
+        Outcome::Done
+    }
+}
+
+fn rate_reached(result: &ResultFile) -> bool {
+    let messages = &result.messages;
+    messages.planned.is_none_or(|planned| {
+        messages.received as f64 >= planned as f64 * (1.0 - RATE_TOLERANCE)
+            && messages
+                .rate_planned
+                .is_none_or(|rate| messages.rate_achieved >= rate * (1.0 - RATE_TOLERANCE))
+    })
+}
+
+/// The exit code that goes with an outcome when the thresholds have spoken.
+#[must_use]
+pub fn exit_code(outcome: Outcome, thresholds_ok: bool) -> u8 {
+    match outcome {
+        Outcome::Interrupted => 130,
+        Outcome::Failed => 1,
+        _ if !thresholds_ok => 4,
+        Outcome::NotReached => 6,
+        Outcome::Done => 0,
+    }
+}
+
+/// The doubts about a result, each with what to do about it.
+#[must_use]
+pub fn warnings(result: &ResultFile) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut doubt = |code: &str, text: String, remedy: &str| {
+        let (code, remedy) = (code.to_owned(), remedy.to_owned());
+        warnings.push(Warning { code, text, remedy });
+    };
+    let (plan, connections) = (&result.plan, &result.connections);
+    let failures = &result.failures;
+    if connections.opened == 0 && failures.refused > 0 {
+        doubt(
+            "refused",
+            format!("nobody listens at {}: every connection was refused", plan.targets.join(" ")),
+            "start the server first, and compare its address with the one given here",
+        );
+    }
+    if failures.no_ports > 0 {
+        doubt(
+            "no_ports",
+            format!("{} connections found no free source port", format_grouped(failures.no_ports)),
+            "give more source addresses (--source-ip), a wider --source-ports, or more targets",
+        );
+    }
+    if failures.no_fds > 0 {
+        doubt(
+            "no_fds",
+            format!("{} connections found no free descriptor", format_grouped(failures.no_fds)),
+            "raise fs.file-max (sysctl), or the limit of this process (ulimit -n)",
+        );
+    }
+    if connections.lost > 0 {
+        doubt(
+            "lost",
+            format!(
+                "{} of {} connections were lost before the end",
+                format_grouped(connections.lost),
+                format_grouped(connections.opened)
+            ),
+            "look at the failures by kind, and at the server's log of the same time",
+        );
+    }
+    if result.messages.mismatched > 0 {
+        doubt(
+            "mismatched",
+            format!(
+                "{} replies were not what had been sent",
+                format_grouped(result.messages.mismatched)
+            ),
+            "make sure that the target is an echo server for this protocol",
+        );
+    }
+    if plan.model != Model::None {
+        traffic_doubts(result, &mut doubt);
+    }
+    let cores = plan.cores.len().max(1) as u64;
+    let opening = plan.openers_per_core.min(plan.reactors.div_ceil(cores));
+    if opening > 1 && connections.opened > 0 {
+        doubt(
+            "crowded_ramp",
+            format!("{opening} reactors of one core opened connections at the same time"),
+            "connect times contain the run queue; --openers-per-core 1 keeps them true",
+        );
+    }
+    let clipped: u64 = result.stages.iter().map(|(_, entry)| entry.clipped).sum();
+    if clipped > 0 {
+        doubt(
+            "clipped",
+            format!("{} latencies were above 73 minutes", format_grouped(clipped)),
+            "they count as the highest value; the maximum is exact",
+        );
+    }
+    warnings
+}
+
+fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str)) {
+    let (plan, messages) = (&result.plan, &result.messages);
+    let busiest = result.reactors.iter().map(|reactor| reactor.busy_ratio).fold(0.0, f64::max);
+    if busiest > BUSY && plan.model == Model::Open {
+        doubt(
+            "client_busy",
+            format!("a reactor of the client was busy {:.0} % of the time", busiest * 100.0),
+            "the times may be the client's own: lower the rate, or give it more cores",
+        );
+    }
+    if plan.model == Model::Closed {
+        doubt(
+            "closed_model",
+            "the closed model waits for replies, so it sends less while the server is slow".into(),
+            "it is blind to what users feel then (coordinated omission): use --rate for latency",
+        );
+    }
+    let lag = result.stages.get(Stage::SendLag).map(|entry| Nanos(entry.p99));
+    if let Some(lag) = lag.filter(|lag| *lag > LATE) {
+        doubt(
+            "late_generator",
+            format!("1 % of the messages left more than {} late", format_duration(lag)),
+            "response times contain it: lower the rate, or give the client cores of its own",
+        );
+    }
+    if !rate_reached(result) {
+        let asked = messages.rate_planned.unwrap_or(0.0);
+        doubt(
+            "rate_not_reached",
+            format!(
+                "{} replies per second came where {} were asked for ({} of {} messages)",
+                format_rate(messages.rate_achieved),
+                format_rate(asked),
+                format_count(messages.received),
+                format_count(messages.planned.unwrap_or(0)),
+            ),
+            "the server or the client is at its end: see busy ratios and send lag",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use report::schema::FirstEcho;
+
+    fn reached() -> ResultFile {
+        let mut result = ResultFile::default();
+        result.plan.model = Model::Open;
+        result.connections.planned = 10;
+        result.connections.opened = 10;
+        result.messages.planned = Some(100);
+        result.messages.rate_planned = Some(10.0);
+        result.messages.received = 100;
+        result.messages.rate_achieved = 9.99;
+        result.messages.first_echo =
+            Some(FirstEcho { planned: 10, received: 10, ..FirstEcho::default() });
+        result
+    }
+
+    fn codes(result: &ResultFile) -> Vec<String> {
+        warnings(result).into_iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn a_run_is_done_only_if_all_was_reached() {
+        assert_eq!(outcome(&reached(), false), Outcome::Done);
+        assert_eq!(codes(&reached()), [""; 0]);
+        assert_eq!(outcome(&reached(), true), Outcome::Interrupted);
+        let spoil: [fn(&mut ResultFile); 6] = [
+            |r| r.connections.opened = 9,
+            |r| r.connections.lost = 1,
+            |r| r.messages.received = 90,
+            |r| r.messages.rate_achieved = 9.0,
+            |r| r.messages.mismatched = 1,
+            |r| {
+                r.messages.first_echo =
+                    Some(FirstEcho { planned: 10, received: 9, ..FirstEcho::default() })
+            },
+        ];
+        for spoil in spoil {
+            let mut result = reached();
+            spoil(&mut result);
+            assert_eq!(outcome(&result, false), Outcome::NotReached, "{result:?}");
+        }
+        let mut nothing = reached();
+        nothing.connections.opened = 0;
+        assert_eq!(outcome(&nothing, false), Outcome::Failed);
+    }
+
+    #[test]
+    fn each_outcome_has_its_exit_code() {
+        use Outcome::{Done, Failed, Interrupted, NotReached};
+        let ok = [Done, Failed, Interrupted, NotReached].map(|outcome| exit_code(outcome, true));
+        assert_eq!(ok, [0, 1, 130, 6]);
+        let missed =
+            [Done, Failed, Interrupted, NotReached].map(|outcome| exit_code(outcome, false));
+        assert_eq!(missed, [4, 1, 130, 4]);
+    }
+
+    #[test]
+    fn each_doubt_has_its_cause() {
+        let cause: [(&str, fn(&mut ResultFile)); 8] = [
+            ("no_ports", |r| r.failures.no_ports = 1),
+            ("no_fds", |r| r.failures.no_fds = 1),
+            ("lost", |r| r.connections.lost = 1),
+            ("mismatched", |r| r.messages.mismatched = 1),
+            ("rate_not_reached", |r| r.messages.rate_achieved = 1.0),
+            ("closed_model", |r| r.plan.model = Model::Closed),
+            ("client_busy", |r| {
+                r.reactors.push(report::schema::Reactor { busy_ratio: 0.95, ..Default::default() });
+            }),
+            ("crowded_ramp", |r| {
+                (r.plan.reactors, r.plan.openers_per_core, r.plan.cores) = (8, 2, vec![0, 1]);
+            }),
+        ];
+        for (code, spoil) in cause {
+            let mut result = reached();
+            spoil(&mut result);
+            assert_eq!(codes(&result), [code]);
+        }
+        let mut refused = reached();
+        (refused.connections.opened, refused.failures.refused) = (0, 10);
+        assert_eq!(codes(&refused), ["refused"]);
+    }
+}

@@ -1,0 +1,423 @@
+//! What was meant: the options resolved against this machine, or the sentence that says why not.
+
+use crate::cli::{Openers, RunArgs};
+use crate::driver::{CONNECTING_MAX, FIRST_ECHO_WINDOW, Load, Model};
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::outcome::Error;
+use control::options::{FdTable, Reactors, choose_cpus};
+use host::address::{self, SourceSpec};
+use host::facts::Facts;
+use host::preflight::{self, Demand, Finding, Role, Severity};
+use measure::Nanos;
+use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
+use reactor::Limits;
+use report::schema;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wire::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+
+/// Connections that connection numbers can tell apart.
+const CONNECTIONS_MAX: u64 = u32::MAX as u64;
+/// Source ports that automatic loopback addresses are planned to fill: the rest is left for ports
+/// that turn out to be taken.
+const PORTS_PER_LOOPBACK_SOURCE: u64 = 50_000;
+/// All ports that need no privilege.
+const ALL_PORTS: (u16, u16) = (1024, 65_535);
+/// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
+const USER_BYTES_PER_CONNECTION: u64 = 80;
+/// How long is waited for replies when the traffic is over.
+const DRAIN_TIMEOUT: Nanos = Nanos::from_secs(5);
+/// Messages per second that no single machine reaches: a typing error.
+const RATE_MAX: f64 = 1e9;
+
+/// A run, worked out.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the reactors have in common.
+    pub load: Arc<Load>,
+    /// The CPU of each reactor.
+    pub seats: Vec<usize>,
+    /// Bounds of each reactor.
+    pub limits: Limits,
+    /// Whether each reactor has a descriptor table of its own.
+    pub own_tables: bool,
+    /// How long to hold the connections after the traffic.
+    pub hold: Nanos,
+    /// What is asked of this machine, and what it was found to offer.
+    pub demand: Demand,
+    /// The findings.
+    pub findings: Vec<Finding>,
+    /// The plan as it goes into the result.
+    pub record: schema::Plan,
+    /// Whether all targets are on loopback: then the other end's memory is this machine's too.
+    pub loopback: bool,
+}
+
+impl Plan {
+    /// Resolves the options.
+    ///
+    /// # Errors
+    /// If they contradict each other, name what does not exist, or make no sense.
+    pub fn new(args: &RunArgs, facts: &Facts) -> Result<Self, Error> {
+        check_numbers(args)?;
+        let targets = resolve(args)?;
+        let loopback = targets.iter().all(|target| target.ip().is_loopback());
+        let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
+        let own_tables = args.fd_table == FdTable::Own;
+        let per_table = preflight::descriptors_per_table(facts.descriptors_hard);
+        let reactors = choose_reactors(args, per_table, own_tables, cpus.len());
+        let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
+        let (sources, ports) = choose_sources(args, &targets, facts)?;
+        let tuples = Tuples::new(targets.clone(), &sources, ports.0, ports.1);
+        let openers = match args.openers_per_core {
+            Openers::All => reactors,
+            Openers::PerCore(count) => count,
+        };
+        let model = match (args.rate, args.closed) {
+            (Some(rate), _) => Model::Open(rate),
+            (None, true) => Model::Closed(args.in_flight as u32),
+            (None, false) => Model::Idle,
+        };
+        let seed = args.seed.unwrap_or_else(fresh_seed);
+        let load = Load {
+            connections: args.connections,
+            reactors: reactors as u64,
+            tuples,
+            lanes: Lanes::new(&seats, openers),
+            connect_rate: args.connect_rate,
+            connect_timeout: args.connect_timeout,
+            first_echo: !args.no_first_echo,
+            model,
+            duration: args.duration,
+            size: args.size as usize,
+            reply_timeout: args.timeout,
+            drain_timeout: DRAIN_TIMEOUT.min(args.timeout),
+            seed,
+        };
+        let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
+        let one_connection = args.size.saturating_mul(args.in_flight) as usize + 64 * 1024;
+        let limits = Limits {
+            unsent_bytes_per_connection: one_connection,
+            unsent_bytes: one_connection.max(64 << 20),
+            ..Limits::for_slots(slots)
+        };
+        let demand = Demand {
+            role: Role::Client,
+            peer_here: loopback,
+            connections: args.connections,
+            reactors: reactors as u64,
+            own_tables,
+            sources: sources.len() as u64,
+            targets: targets.len() as u64,
+            ports_per_source: u64::from(ports.1 - ports.0) + 1,
+            backlog: 0,
+            user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
+            messages_in_flight: match model {
+                Model::Closed(in_flight) => args.connections.saturating_mul(in_flight.into()),
+                Model::Idle | Model::Open(_) => FIRST_ECHO_WINDOW * reactors as u64,
+            },
+            message_bytes: args.size,
+        };
+        let findings = preflight::check(&demand, facts);
+        let record = record(args, &load, &seats, &sources, ports, openers);
+        let load = Arc::new(load);
+        Ok(Self {
+            load,
+            seats,
+            limits,
+            own_tables,
+            hold: args.hold,
+            demand,
+            findings,
+            record,
+            loopback,
+        })
+    }
+
+    /// Whether the machine lacks something without which the run cannot reach its plan.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
+    }
+
+    /// The run in one line, and what it takes in another.
+    #[must_use]
+    pub fn describe(&self) -> [String; 2] {
+        let Load { connections, reactors, connect_rate, model, .. } = *self.load;
+        let traffic = match model {
+            Model::Idle => "no traffic".to_owned(),
+            Model::Open(rate) => {
+                format!("{} for {}", format_rate(rate), format_duration(self.load.duration))
+            }
+            Model::Closed(in_flight) => format!(
+                "closed, {in_flight} in flight each, for {}",
+                format_duration(self.load.duration)
+            ),
+        };
+        let ramp =
+            connect_rate.map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
+        let targets = self.record.targets.join(" ");
+        let sources = match self.record.sources.as_slice() {
+            [one] => format!("from {one}"),
+            [first, .., last] => {
+                format!("from {} addresses {first} … {last}", self.record.sources.len())
+            }
+            [] => String::new(),
+        };
+        let ports = self.record.source_ports.unwrap_or_default();
+        let bytes = (preflight::KERNEL_BYTES_PER_END * if self.loopback { 2 } else { 1 }
+            + USER_BYTES_PER_CONNECTION)
+            * connections;
+        [
+            format!(
+                "{} connections{ramp} to {targets}, {traffic}, {} messages, {reactors} reactor{}",
+                format_count(connections),
+                format_size(self.load.size as u64),
+                if reactors == 1 { "" } else { "s" },
+            ),
+            format!(
+                "takes {} descriptors ({} per table at the most), {} of {} four-tuples ({sources}, \
+                 ports {}-{}), about {} of memory{}",
+                format_grouped(connections),
+                format_grouped(if self.own_tables {
+                    self.limits.slots as u64
+                } else {
+                    connections
+                }),
+                format_grouped(connections),
+                format_grouped(self.load.tuples.count()),
+                ports.first,
+                ports.last,
+                format_size(bytes),
+                if self.loopback { " for both ends" } else { "" },
+            ),
+        ]
+    }
+}
+
+fn usage(text: String) -> Error {
+    Error::Usage(text)
+}
+
+/// Numbers that are well-formed and make no sense.
+fn check_numbers(args: &RunArgs) -> Result<(), Error> {
+    let size = args.size as usize;
+    if args.connections == 0 {
+        return Err(usage("--connections 0 leaves nothing to do: give at least 1".into()));
+    }
+    if args.connections > CONNECTIONS_MAX {
+        return Err(usage(format!(
+            "--connections {} is more than one client can tell apart: give at most {}",
+            format_grouped(args.connections),
+            format_grouped(CONNECTIONS_MAX)
+        )));
+    }
+    if size < MESSAGE_BYTES_MIN {
+        return Err(usage(format!(
+            "--size {size} has no room for the {MESSAGE_BYTES_MIN} bytes that prove a reply to be \
+             the right one: give at least {MESSAGE_BYTES_MIN}"
+        )));
+    }
+    if size > MESSAGE_BYTES_MAX {
+        let most = format_size(MESSAGE_BYTES_MAX as u64);
+        return Err(usage(format!("--size {size} is too large: give at most 16m ({most})")));
+    }
+    for (name, rate) in [("--rate", args.rate), ("--connect-rate", args.connect_rate)] {
+        if rate.is_some_and(|rate| rate <= 0.0 || rate > RATE_MAX) {
+            return Err(usage(format!(
+                "{name} must be above 0 and at most {}: leave it out to have no rate",
+                format_rate(RATE_MAX)
+            )));
+        }
+    }
+    if !(1..=1_000_000).contains(&args.in_flight) {
+        return Err(usage("--in-flight takes a number from 1 to 1,000,000".into()));
+    }
+    if args.closed && args.size.saturating_mul(args.in_flight) > 1 << 30 {
+        return Err(usage(
+            "--size times --in-flight is more than 1 GiB for each connection: lower one".into(),
+        ));
+    }
+    for (name, span) in [
+        ("--timeout", args.timeout),
+        ("--connect-timeout", args.connect_timeout),
+        ("--duration", args.duration),
+    ] {
+        if span == Nanos::ZERO {
+            return Err(usage(format!("{name} 0 leaves no time: give more, such as 10s")));
+        }
+    }
+    let year = Nanos::from_secs(366 * 86_400);
+    for (name, span) in [("--duration", args.duration), ("--hold", args.hold)] {
+        if span > year {
+            return Err(usage(format!("{name} is more than a year: give less")));
+        }
+    }
+    Ok(())
+}
+
+fn resolve(args: &RunArgs) -> Result<Vec<SocketAddr>, Error> {
+    let mut targets: Vec<SocketAddr> = Vec::new();
+    for url in &args.urls {
+        if url.port == 0 {
+            return Err(usage(format!("{url}: port 0 is for servers: name the server's port")));
+        }
+        let found = (url.host.as_str(), url.port).to_socket_addrs().map_err(|_| {
+            usage(format!("{url}: the host '{}' is not known: check its name", url.host))
+        })?;
+        // A name may have addresses of both families: the first is the one that is preferred.
+        let target = found.into_iter().next().ok_or_else(|| {
+            usage(format!("{url}: the host '{}' has no address: check its name", url.host))
+        })?;
+        if target.ip().is_unspecified() {
+            return Err(usage(format!(
+                "{url}: {} means every address of a server: name one of them",
+                target.ip()
+            )));
+        }
+        if targets.contains(&target) {
+            return Err(usage(format!("{url} is given twice: leave one out")));
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+fn choose_reactors(args: &RunArgs, per_table: u64, own_tables: bool, cpus: usize) -> usize {
+    match args.reactors {
+        Reactors::Exactly(count) => count,
+        // Fewer connections than cores need no more reactors than there are connections.
+        Reactors::Auto => {
+            let enough = cpus.min(args.connections as usize).max(1);
+            if own_tables {
+                let needed = preflight::reactors_needed(args.connections, per_table, false);
+                enough.max(usize::try_from(needed).unwrap_or(usize::MAX).min(1024))
+            } else {
+                enough
+            }
+        }
+    }
+}
+
+/// The source addresses and the ports to use on each.
+fn choose_sources(
+    args: &RunArgs,
+    targets: &[SocketAddr],
+    facts: &Facts,
+) -> Result<(Vec<IpAddr>, (u16, u16)), Error> {
+    let specs = address::parse_sources(&args.source_ip, targets)
+        .map_err(|error| usage(format!("--source-ip: {error}")))?;
+    let mut sources = Vec::new();
+    for spec in specs {
+        match spec {
+            SourceSpec::Range(range) => sources.extend(range.iter()),
+            SourceSpec::Auto => sources.extend(automatic(args, targets)?),
+        }
+    }
+    for source in &sources {
+        address::is_local(*source).map_err(|error| {
+            usage(format!(
+                "--source-ip: {source} cannot be used on this machine ({error}): add it to an \
+                 interface first (ip address add {source}/32 dev lo), or give another"
+            ))
+        })?;
+    }
+    let on_loopback = sources.iter().all(|source| source.is_loopback() && source.is_ipv4());
+    let ports = args.source_ports.unwrap_or_else(|| {
+        let (first, last) = facts.port_range;
+        let tuples = Tuples::new(targets.to_vec(), &sources, first, last);
+        // The ephemeral range is shared with every other program here, and some of it is taken.
+        let enough = tuples.count() / 10 * 9 >= args.connections;
+        if enough && !on_loopback { (first, last) } else { ALL_PORTS }
+    });
+    Ok((sources, ports))
+}
+
+/// As many addresses of 127/8 as the run needs for targets there; elsewhere the one that the kernel
+/// would choose.
+fn automatic(args: &RunArgs, targets: &[SocketAddr]) -> Result<Vec<IpAddr>, Error> {
+    let mut sources: Vec<IpAddr> = Vec::new();
+    let avoid: Vec<IpAddr> = targets.iter().map(SocketAddr::ip).collect();
+    let each = args.source_ports.map_or(PORTS_PER_LOOPBACK_SOURCE, |(first, last)| {
+        (u64::from(last - first) + 1).min(PORTS_PER_LOOPBACK_SOURCE)
+    });
+    for target in targets {
+        let found = if target.ip().is_loopback() && target.is_ipv4() {
+            let count = args.connections.div_ceil(each * targets.len() as u64);
+            address::loopback_sources(count.min(address::MAX_SOURCES), &avoid)
+        } else {
+            let source = address::route_source(*target).map_err(|error| {
+                usage(format!(
+                    "{target} cannot be reached from this machine ({error}): check the address \
+                     and the routes (ip route get {})",
+                    target.ip()
+                ))
+            })?;
+            vec![source]
+        };
+        for source in found {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// A seed that differs from run to run: the clock's low digits and the process number, spread.
+fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos() as u64);
+    (now ^ u64::from(std::process::id()) << 40) % 1_000_000_000_000
+}
+
+fn record(
+    args: &RunArgs,
+    load: &Load,
+    seats: &[usize],
+    sources: &[IpAddr],
+    ports: (u16, u16),
+    openers: usize,
+) -> schema::Plan {
+    let mut cores: Vec<u32> = seats.iter().map(|core| *core as u32).collect();
+    cores.sort_unstable();
+    cores.dedup();
+    let (model, rate, in_flight) = match load.model {
+        Model::Idle => (schema::Model::None, None, None),
+        Model::Open(rate) => (schema::Model::Open, Some(rate), None),
+        Model::Closed(n) => {
+            (schema::Model::Closed, None, Some(load.connections.saturating_mul(n.into())))
+        }
+    };
+    schema::Plan {
+        targets: args.urls.iter().map(ToString::to_string).collect(),
+        connections: load.connections,
+        connect_rate_per_second: load.connect_rate,
+        model,
+        rate_per_second: rate,
+        in_flight,
+        duration_ns: if load.model == Model::Idle { 0 } else { load.duration.0 },
+        hold_ns: args.hold.0,
+        size_bytes: load.size as u64,
+        sources: sources.iter().map(ToString::to_string).collect(),
+        source_ports: Some(schema::PortRange { first: ports.0, last: ports.1 }),
+        reactors: load.reactors,
+        cores,
+        openers_per_core: openers as u64,
+        connecting_max: CONNECTING_MAX as u64,
+        fd_tables: match args.fd_table {
+            FdTable::Own => schema::FdTables::Own,
+            FdTable::Shared => schema::FdTables::Shared,
+        },
+        timeouts: schema::Timeouts {
+            connect_ns: load.connect_timeout.0,
+            reply_ns: load.reply_timeout.0,
+            drain_ns: load.drain_timeout.0,
+        },
+        seed: load.seed,
+        first_echo: load.first_echo,
+        first_echo_window: FIRST_ECHO_WINDOW,
+        thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),
+    }
+}

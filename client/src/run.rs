@@ -1,0 +1,380 @@
+//! A run from the command line to the exit code: plan, preflight, reactors, phases, result.
+
+use crate::check;
+use crate::cli::{Cli, Command as CliCommand, RunArgs};
+use crate::coordinator::{Coordinator, Measured, Reading};
+use crate::driver::{Command, LoadDriver};
+use crate::outcome::{Error, exit_code, outcome, warnings};
+use crate::plan::Plan;
+use crate::tally::Report;
+use control::group::{self, Parts, Running, Seat};
+use control::live::{Mode, Progress};
+use control::signals::Signals;
+use control::spawn::join_all;
+use crossbeam_channel::{Sender, bounded};
+use host::facts::Facts;
+use host::preflight;
+use measure::{Clock, Nanos, Stage};
+use report::schema::{self, ResultFile, Warning, timestamp};
+use report::{hist, store, text, verdict};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Reports of one reactor that may wait for the coordinator.
+const REPORTS_PER_REACTOR: usize = 16;
+
+type Reactor = Running<LoadDriver, Command, ()>;
+
+/// Does what the command line says, and returns the exit code.
+///
+/// # Errors
+/// What kept the run from taking place.
+pub fn run(cli: &Cli) -> Result<u8, Error> {
+    host::table::raise_descriptor_limit()
+        .map_err(|error| Error::Failed(format!("raising the descriptor limit: {error}")))?;
+    let facts = Facts::read();
+    match &cli.command {
+        CliCommand::Check(args) => {
+            let plan = Plan::new(args, &facts)?;
+            print(check::text(&plan, &facts, args.json)?.trim_end());
+            Ok(if plan.is_refused() { 3 } else { 0 })
+        }
+        CliCommand::Run(args) => run_planned(args, &Plan::new(args, &facts)?, &facts),
+    }
+}
+
+fn run_planned(args: &RunArgs, plan: &Plan, facts: &Facts) -> Result<u8, Error> {
+    if plan.is_refused() && !args.force {
+        let table = preflight::table(&plan.findings);
+        return Err(Error::Refused(format!(
+            "this machine cannot hold the run as planned (--force tries all the same)\n{}",
+            table.trim_end()
+        )));
+    }
+    if let Some(path) = &args.output {
+        try_output(path)?;
+    }
+    let signals =
+        Signals::install().map_err(|error| Error::Failed(format!("catching signals: {error}")))?;
+    let mut progress = Progress::new(Mode::detect(args.quiet));
+    for line in plan.describe() {
+        progress.message(&line);
+    }
+    let started = SystemTime::now();
+    let clock = Clock::start();
+    let (reports, taken) = bounded(plan.seats.len() * REPORTS_PER_REACTOR);
+    let reactors = start_reactors(plan, clock, &reports)?;
+    drop(reports);
+    let outsides = reactors.iter().map(|reactor| reactor.outside.clone()).collect();
+    let cpus: Vec<usize> = reactors.iter().map(|reactor| reactor.cpu).collect();
+    let receiver = signals.receiver().clone();
+    let mut coordinator =
+        Coordinator::new(plan, clock, args.peer, outsides, taken, receiver, progress);
+    let measured = coordinator.measure();
+    let mut result = result_of(args, plan, facts, &cpus, measured, started);
+    // The result is safe before the connections are closed, which may take a while.
+    let written = save(args, &mut result);
+    if !coordinator.is_aborted() {
+        coordinator.close();
+        coordinator.watch_closing(|| reactors.iter().all(|reactor| reactor.thread.is_finished()));
+    }
+    coordinator.clear_progress();
+    if !coordinator.is_aborted() {
+        finish(reactors)?;
+    }
+    show(args, &result, written.as_ref().ok().and_then(Option::as_deref));
+    written.map(|_| result.verdict.exit_code)
+}
+
+fn start_reactors(
+    plan: &Plan,
+    clock: Clock,
+    reports: &Sender<Report>,
+) -> Result<Vec<Reactor>, Error> {
+    let mut reactors: Vec<Reactor> = Vec::with_capacity(plan.seats.len());
+    for (index, &cpu) in plan.seats.iter().enumerate() {
+        let seat = Seat { index, cpu, own_table: plan.own_tables, clock, limits: plan.limits };
+        let (load, reports) = (Arc::clone(&plan.load), reports.clone());
+        let started = group::start(seat, move || {
+            let driver = LoadDriver::new(index, load, reports, clock.now());
+            Ok(Parts { driver, listeners: Vec::new(), report: () })
+        });
+        // Those that run already end with the process.
+        reactors.push(
+            started.map_err(|error| Error::Failed(format!("starting reactor {index}: {error}")))?,
+        );
+    }
+    Ok(reactors)
+}
+
+fn finish(reactors: Vec<Reactor>) -> Result<(), Error> {
+    let ended = join_all(reactors.into_iter().map(|reactor| reactor.thread));
+    for driver in ended.map_err(|panic| Error::Failed(panic.to_string()))? {
+        driver.map_err(|error| Error::Failed(format!("a reactor broke: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Prints on stdout. Nobody may be listening there any more, and that is no failure.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
+    if args.json {
+        if let Ok(json) = serde_json::to_string_pretty(result) {
+            print(&json);
+        }
+        return;
+    }
+    let width = text::WIDTH;
+    let mut summary = text::summary(result, width);
+    if let Some(path) = written {
+        summary.push_str(&text::file_line(path));
+    }
+    print(summary.trim_end());
+}
+
+// ---- The file -----------------------------------------------------------------------------------
+
+/// Whether the result can be written there: better known before a long run than after it.
+fn try_output(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(Error::Usage(format!(
+            "--output {}: that is a folder: name a file in it, such as {}",
+            path.display(),
+            path.join("result.json").display()
+        )));
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if path.exists() && !path.is_file() {
+        // A device or a pipe takes what it gets.
+        return Ok(());
+    }
+    let trial = folder.join(format!(".c1000k-{}.tmp", std::process::id()));
+    let tried = std::fs::File::create(&trial).and_then(|_| std::fs::remove_file(&trial));
+    tried.map_err(|error| {
+        Error::Usage(format!(
+            "--output {}: nothing can be written into {} ({error}): choose another folder",
+            path.display(),
+            folder.display()
+        ))
+    })
+}
+
+/// Judges the result and writes it where it was asked for. If that fails it goes to the folder for
+/// temporary files: what was measured is not lost.
+fn save(args: &RunArgs, result: &mut ResultFile) -> Result<Option<PathBuf>, Error> {
+    result.verdict.thresholds = verdict::evaluate(result, &args.fail_if);
+    let ok = result.verdict.thresholds.iter().all(|threshold| threshold.ok);
+    result.verdict.exit_code = exit_code(result.run.outcome, ok);
+    let Some(path) = &args.output else { return Ok(None) };
+    let Err(error) = store::write(path, result) else { return Ok(Some(path.clone())) };
+    let refuge = std::env::temp_dir().join(format!("c1000k-{}.json", result.run.id));
+    Err(Error::Failed(match store::write(&refuge, result) {
+        Ok(()) => format!("{error}; the result is in {} instead", refuge.display()),
+        Err(other) => format!("{error}; and {other}: the result is lost but for what is above"),
+    }))
+}
+
+// ---- The result ---------------------------------------------------------------------------------
+
+fn result_of(
+    args: &RunArgs,
+    plan: &Plan,
+    facts: &Facts,
+    cpus: &[usize],
+    mut measured: Measured,
+    started: SystemTime,
+) -> ResultFile {
+    let seed = plan.load.seed;
+    let run = schema::Run {
+        id: format!("{}-{seed:x}", timestamp(started).replace([':', '.'], "")),
+        label: args.label.clone(),
+        started: timestamp(started),
+        ended: timestamp(SystemTime::now()),
+        command: std::env::args().collect(),
+        seed,
+        ..schema::Run::default()
+    };
+    let mut result = ResultFile {
+        tool: schema::Tool {
+            name: "c1000k-client".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("C1000K_COMMIT").map(str::to_owned),
+        },
+        run,
+        plan: plan.record.clone(),
+        host: serde_json::to_value(facts).unwrap_or_default(),
+        peer: measured.end.peer.clone().or_else(|| measured.ramped.peer.clone()),
+        connections: connections_of(plan, &measured),
+        messages: messages_of(plan, &measured),
+        failures: measured.totals.failures.into(),
+        resources: resources_of(plan, &measured),
+        reactors: reactors_of(cpus, &measured),
+        limits_reached: limits_of(&measured),
+        timeline: std::mem::take(&mut measured.timeline),
+        ..ResultFile::default()
+    };
+    fill_stages(&mut result, &mut measured);
+    result.fill_derived();
+    result.run.outcome = outcome(&result, measured.halt_interrupted);
+    result.run.warnings = warnings(&result);
+    for note in &measured.notes {
+        result.run.warnings.push(Warning {
+            code: "peer".to_owned(),
+            text: note.clone(),
+            remedy: "give the address that the server's --metrics names".to_owned(),
+        });
+    }
+    result
+}
+
+fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
+    let totals = &measured.totals;
+    schema::Connections {
+        planned: plan.load.connections,
+        opened: totals.opened,
+        failed: totals.failed,
+        lost: totals.lost,
+        open_at_end: measured.open_at_end,
+        open_peak: measured.finals.values().map(|last| last.open_peak).sum(),
+        open_seconds: measured.ramp.as_secs_f64(),
+        ..schema::Connections::default()
+    }
+}
+
+fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
+    let (totals, size) = (&measured.totals, plan.load.size as u64);
+    let open = plan.record.model == schema::Model::Open;
+    let planned = open.then(|| {
+        let rate = plan.record.rate_per_second.unwrap_or(0.0);
+        crate::load::pace::Pace::new(rate).count_before(plan.load.duration)
+    });
+    let time = measured.finals.values().map(|last| last.drive_time).max();
+    schema::Messages {
+        planned,
+        sent: totals.sent,
+        received: totals.received,
+        lost: totals.sent.saturating_sub(totals.received),
+        mismatched: totals.mismatched,
+        bytes_sent: totals.sent * size,
+        bytes_received: totals.received * size,
+        seconds: time.map_or(0.0, Nanos::as_secs_f64),
+        rate_planned: plan.record.rate_per_second,
+        first_echo: measured.first_echo.map(|took| schema::FirstEcho {
+            planned: measured.first_echo_planned,
+            sent: totals.first_sent,
+            received: totals.first_received,
+            seconds: took.as_secs_f64(),
+            ..schema::FirstEcho::default()
+        }),
+        ..schema::Messages::default()
+    }
+}
+
+fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resources {
+    let Measured { before, ramped, drive_from, drive_to, end, .. } = measured;
+    let seconds = |from: &Reading, to: &Reading| Some((to.cpu - from.cpu).as_secs_f64());
+    let client = schema::Process {
+        rss_bytes_before: Some(before.rss_bytes),
+        rss_bytes: Some(ramped.rss_bytes),
+        rss_bytes_after_traffic: Some(drive_to.rss_bytes),
+        cpu_seconds: Some(end.cpu.as_secs_f64()),
+        cpu_seconds_opening: seconds(before, ramped),
+        cpu_seconds_traffic: seconds(drive_from, drive_to),
+        ..schema::Process::default()
+    };
+    let kernel = schema::Kernel {
+        both_ends: plan.loopback,
+        memfree_bytes_before: before.memfree_bytes,
+        memfree_bytes: ramped.memfree_bytes,
+        slab_bytes_before: before.slab_bytes,
+        slab_bytes: ramped.slab_bytes,
+        ..schema::Kernel::default()
+    };
+    schema::Resources { client, server: server_of(measured), kernel }
+}
+
+/// What the server says of itself, from its snapshots between the phases.
+fn server_of(measured: &Measured) -> Option<schema::Process> {
+    let number = |reading: &Reading, field: &str| reading.peer.as_ref()?.get(field)?.as_u64();
+    let Measured { before, ramped, drive_from, drive_to, end, .. } = measured;
+    end.peer.as_ref().or(ramped.peer.as_ref())?;
+    let seconds = |from: &Reading, to: &Reading| {
+        let spent = number(to, "cpu_ns")?.saturating_sub(number(from, "cpu_ns")?);
+        Some(Nanos(spent).as_secs_f64())
+    };
+    Some(schema::Process {
+        rss_bytes_before: number(before, "rss_bytes"),
+        rss_bytes: number(ramped, "rss_bytes"),
+        rss_bytes_after_traffic: number(drive_to, "rss_bytes"),
+        cpu_seconds: seconds(before, end),
+        cpu_seconds_opening: seconds(before, ramped),
+        cpu_seconds_traffic: seconds(drive_from, drive_to),
+        ..schema::Process::default()
+    })
+}
+
+fn reactors_of(cpus: &[usize], measured: &Measured) -> Vec<schema::Reactor> {
+    let of = measured.finals.iter();
+    of.map(|(&index, last)| {
+        // With traffic, how busy it was in that; without, over the whole run.
+        let (cpu, time) = if last.drive_time > Nanos::ZERO {
+            (last.drive_cpu, last.drive_time)
+        } else {
+            (last.cpu, last.uptime)
+        };
+        let counters = &last.counters;
+        schema::Reactor {
+            index: index as u64,
+            core: cpus.get(index).map(|cpu| *cpu as u32),
+            connections: last.open_peak,
+            opened: last.totals.opened,
+            failed: last.totals.failed + last.totals.lost,
+            messages: last.totals.received + last.totals.first_received,
+            busy_ratio: schema::ratio(cpu.as_secs_f64(), time.as_secs_f64()).min(1.0),
+            turns: counters.turns,
+            budget_hits: counters.reads_budget_hits + counters.events_budget_hits,
+            stale_events: counters.stale_events,
+        }
+    })
+    .collect()
+}
+
+fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
+    let mut limits = BTreeMap::new();
+    let mut add = |name: &str, count: u64| *limits.entry(name.to_owned()).or_insert(0) += count;
+    for last in measured.finals.values() {
+        let counters = &last.counters;
+        add("blocked_writes", counters.blocked_writes);
+        add("unsent_full", counters.unsent_full);
+        add("reads_budget", counters.reads_budget_hits);
+        add("events_budget", counters.events_budget_hits);
+        add("watch_failed", counters.watch_failed);
+        add("tuples_skipped", last.totals.tuples_skipped);
+        add("pace_blocked", last.totals.pace_blocked);
+    }
+    limits
+}
+
+fn fill_stages(result: &mut ResultFile, measured: &mut Measured) {
+    let recorder = &mut measured.recorder;
+    // Without TLS and upgrade a connection is usable as soon as it is established.
+    recorder.copy(Stage::Connect, Stage::Handshake);
+    if result.plan.model == schema::Model::Closed {
+        // A closed model means to send exactly when it does.
+        recorder.copy(Stage::Service, Stage::Response);
+    }
+    for stage in Stage::ALL {
+        let entry = recorder.stage(stage).and_then(hist::entry);
+        result.stages.set(stage, entry);
+    }
+}

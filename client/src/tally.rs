@@ -1,0 +1,175 @@
+//! What one reactor counts and records, and the reports in which it hands that over.
+
+use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
+use reactor::Counters;
+
+/// Counts of one reactor since the start of the run. They only grow, so a report that comes late or
+/// is merged with the next loses nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// Connections that became usable.
+    pub(crate) opened: u64,
+    /// Connections that did not.
+    pub(crate) failed: u64,
+    /// Connections that were usable and then lost.
+    pub(crate) lost: u64,
+    /// Failed and lost ones by kind, in the order of `Failure::ALL`.
+    pub(crate) failures: [u64; Failure::COUNT],
+    /// Four-tuples that were passed over because somebody had them.
+    pub(crate) tuples_skipped: u64,
+    /// Messages of the first-echo round.
+    pub(crate) first_sent: u64,
+    /// Their replies.
+    pub(crate) first_received: u64,
+    /// Messages of the traffic phase.
+    pub(crate) sent: u64,
+    /// Their replies.
+    pub(crate) received: u64,
+    /// Messages of either kind that will not be answered any more.
+    pub(crate) unanswered: u64,
+    /// Of those, the ones of the first-echo round.
+    pub(crate) first_unanswered: u64,
+    /// Replies that were not what had been sent.
+    pub(crate) mismatched: u64,
+    /// Times that a message that was due had to wait because every connection looked at was blocked.
+    pub(crate) pace_blocked: u64,
+}
+
+impl Totals {
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.opened - self.lost
+    }
+
+    /// Messages on their way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        (self.first_sent + self.sent)
+            .saturating_sub(self.first_received + self.received + self.unanswered)
+    }
+
+    /// Counts a failure.
+    pub(crate) fn fail(&mut self, kind: Failure) {
+        self.failures[kind as usize] += 1;
+    }
+
+    /// Adds another reactor's counts.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.failed += other.failed;
+        self.lost += other.lost;
+        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
+        self.tuples_skipped += other.tuples_skipped;
+        self.first_sent += other.first_sent;
+        self.first_received += other.first_received;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.unanswered += other.unanswered;
+        self.first_unanswered += other.first_unanswered;
+        self.mismatched += other.mismatched;
+        self.pace_blocked += other.pace_blocked;
+    }
+}
+
+/// The latencies of one reactor, by stage. A histogram exists only for a stage that occurs.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    stages: [Option<Box<FineHistogram>>; Stage::COUNT],
+}
+
+impl Recorder {
+    /// Room for these stages; recording into others does nothing.
+    pub(crate) fn for_stages(stages: &[Stage]) -> Self {
+        let mut recorder = Self::default();
+        for stage in stages {
+            recorder.stages[*stage as usize] = Some(Box::default());
+        }
+        recorder
+    }
+
+    #[inline]
+    pub(crate) fn record(&mut self, stage: Stage, span: Nanos) {
+        if let Some(histogram) = &mut self.stages[stage as usize] {
+            histogram.record(span.0);
+        }
+    }
+
+    /// The histogram of a stage, if it has one.
+    pub(crate) fn stage(&self, stage: Stage) -> Option<&FineHistogram> {
+        self.stages[stage as usize].as_deref()
+    }
+
+    /// What was recorded for one stage also holds for another.
+    pub(crate) fn copy(&mut self, from: Stage, to: Stage) {
+        self.stages[to as usize] = self.stages[from as usize].clone();
+    }
+
+    /// Adds all that another reactor recorded.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {
+            if let Some(theirs) = theirs {
+                mine.get_or_insert_default().merge(theirs);
+            }
+        }
+    }
+}
+
+/// What a reactor is to do next, in order. It says so when it has come to the end of one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Step {
+    /// Nothing yet.
+    Waiting,
+    /// Opening its connections.
+    Ramp,
+    /// One message over every connection.
+    FirstEcho,
+    /// Traffic.
+    Drive,
+    /// Waiting for what is on its way.
+    Drain,
+    /// Closing all connections.
+    Close,
+}
+
+/// What a reactor tells the coordinator.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A second has passed (or a step has ended, which makes the second a short one).
+    Second(Box<Second>),
+    /// A step is done.
+    Done { reactor: usize, step: Step, at: Nanos },
+    /// The measurement is over: all that was counted and recorded.
+    Final { reactor: usize, last: Box<Final> },
+}
+
+/// A second in the life of a reactor.
+#[derive(Debug)]
+pub(crate) struct Second {
+    pub(crate) reactor: usize,
+    /// Which second of the run, from 0.
+    pub(crate) second: u64,
+    /// All counts so far.
+    pub(crate) totals: Totals,
+    /// Response times of what was received since the last report.
+    pub(crate) response: IntervalHistogram,
+    /// Send lag of what was sent since the last report.
+    pub(crate) send_lag: IntervalHistogram,
+}
+
+/// What a reactor leaves behind.
+#[derive(Debug)]
+pub(crate) struct Final {
+    pub(crate) totals: Totals,
+    pub(crate) recorder: Recorder,
+    pub(crate) counters: Counters,
+    /// The most connections it held.
+    pub(crate) open_peak: u64,
+    /// CPU time of its thread up to the end of the measurement.
+    pub(crate) cpu: Nanos,
+    /// Of that, in the traffic phase, and how long that was.
+    pub(crate) drive_cpu: Nanos,
+    pub(crate) drive_time: Nanos,
+    /// How long the reactor ran, up to the end of the measurement.
+    pub(crate) uptime: Nanos,
+}

@@ -1,0 +1,214 @@
+//! From a histogram as it was recorded to a stage of the result file, and back.
+
+use crate::schema::{LatencyUnit, StageEntry};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::read::ZlibDecoder;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use measure::FineHistogram;
+use std::io::Read as _;
+
+/// Decimal digits that are kept, the same as in [`FineHistogram`].
+const DIGITS: u8 = 3;
+
+/// The longest histogram that is read back, inflated. Ours take 300 KiB at the very most.
+const INFLATED_MAX: u64 = 16 << 20;
+
+/// The header of an HdrHistogram V2 in the clear: cookie, length of the payload and six values more.
+const HEADER: usize = 40;
+
+/// The header of a deflated one: cookie and length.
+const DEFLATED_HEADER: usize = 8;
+
+/// Why the `hdr` of a stage cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HistError {
+    /// Not base64, or cut in the middle.
+    #[error("the histogram is not base64: the file was edited or cut")]
+    NotBase64,
+    /// Base64 of something else, or damaged.
+    #[error("the histogram is not an HdrHistogram in V2 deflate form: {0}")]
+    NotV2Deflate(String),
+    /// Larger than 16 MiB when inflated.
+    #[error("the histogram is larger than {INFLATED_MAX} bytes: no run writes such a one")]
+    TooLarge,
+}
+
+/// The entry of a stage: exact extremes and mean, percentiles as recorded, and the whole histogram.
+/// `None` if nothing was recorded: such a stage is not part of a result.
+#[must_use]
+pub fn entry(recorded: &FineHistogram) -> Option<StageEntry> {
+    let histogram = to_hdr(recorded);
+    let quantile = |q| recorded.quantile(q);
+    Some(StageEntry {
+        unit: LatencyUnit::Nanoseconds,
+        count: recorded.count(),
+        min: recorded.min()?,
+        max: recorded.max()?,
+        mean: recorded.mean()?,
+        stdev: histogram.stdev(),
+        p50: quantile(0.5)?,
+        p75: quantile(0.75)?,
+        p90: quantile(0.9)?,
+        p99: quantile(0.99)?,
+        p999: quantile(0.999)?,
+        p9999: quantile(0.9999)?,
+        clipped: recorded.clipped(),
+        hdr: encode(&histogram),
+    })
+}
+
+/// The same counts in HdrHistogram's own type. Both have the same cells, so nothing is lost but the
+/// exact extremes, which the entry carries.
+///
+/// # Panics
+/// Never: the bounds are constants, and no cell lies outside them.
+#[must_use]
+pub fn to_hdr(recorded: &FineHistogram) -> Histogram<u64> {
+    let mut histogram =
+        Histogram::new_with_bounds(1, FineHistogram::HIGHEST, DIGITS).expect("fixed bounds");
+    for (value, count) in recorded.cells() {
+        histogram.record_n(value, count).expect("no cell lies above the highest value");
+    }
+    histogram
+}
+
+/// HdrHistogram V2, deflated, in base64.
+///
+/// # Panics
+/// Never: writing into memory does not fail, and 34,816 cells fit the format.
+#[must_use]
+pub fn encode(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("memory takes every byte");
+    BASE64.encode(bytes)
+}
+
+/// The histogram out of the `hdr` of a stage.
+///
+/// Its percentiles are the upper ends of cells; `min(value, entry.max)` is the stage's own number.
+///
+/// # Errors
+/// If the text is damaged or foreign, or inflates to more than 16 MiB.
+pub fn decode(hdr: &str) -> Result<Histogram<u64>, HistError> {
+    let bytes = BASE64.decode(hdr.trim()).map_err(|_| HistError::NotBase64)?;
+    let plain = inflate(&bytes)?;
+    // The reader takes the payload's length from the header on trust and allocates that much.
+    let claimed = plain.get(4..8).map_or(0, |l| u32::from_be_bytes([l[0], l[1], l[2], l[3]]));
+    if plain.len() != HEADER + claimed as usize {
+        return Err(HistError::NotV2Deflate("its length is not what its header says".to_owned()));
+    }
+    Deserializer::new()
+        .deserialize(&mut plain.as_slice())
+        .map_err(|error| HistError::NotV2Deflate(error.to_string()))
+}
+
+/// What lies behind the deflated header, up to [`INFLATED_MAX`].
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>, HistError> {
+    let deflated = bytes
+        .get(DEFLATED_HEADER..)
+        .ok_or_else(|| HistError::NotV2Deflate("it is too short".to_owned()))?;
+    let mut plain = Vec::new();
+    let read = ZlibDecoder::new(deflated).take(INFLATED_MAX + 1).read_to_end(&mut plain);
+    let length = read.map_err(|error| HistError::NotV2Deflate(error.to_string()))?;
+    if length as u64 > INFLATED_MAX { Err(HistError::TooLarge) } else { Ok(plain) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use proptest::prelude::*;
+    use std::io::Write as _;
+
+    fn recorded(values: &[u64]) -> FineHistogram {
+        let mut histogram = FineHistogram::new();
+        values.iter().for_each(|&value| histogram.record(value));
+        histogram
+    }
+
+    #[test]
+    fn nothing_recorded_is_no_entry() {
+        assert_eq!(entry(&FineHistogram::new()), None);
+    }
+
+    #[test]
+    fn extremes_and_mean_are_exact_and_clipped_values_counted() {
+        let entry = entry(&recorded(&[0, 1_000_001, FineHistogram::HIGHEST + 7])).expect("filled");
+        assert_eq!((entry.count, entry.clipped), (3, 1));
+        assert_eq!((entry.min, entry.max), (0, FineHistogram::HIGHEST + 7));
+        assert_eq!(entry.mean, (1_000_001 + FineHistogram::HIGHEST + 7) as f64 / 3.0);
+        assert!(entry.hdr.starts_with("HISTF"), "{}", entry.hdr);
+    }
+
+    #[test]
+    fn the_deviation_is_that_of_the_values() {
+        let entry = entry(&recorded(&[1_000_000, 3_000_000])).expect("filled");
+        assert!((entry.stdev - 1_000_000.0).abs() < 2_000.0, "{}", entry.stdev);
+    }
+
+    fn deflated(plain: &[u8]) -> String {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(plain).expect("memory");
+        let body = encoder.finish().expect("memory");
+        let mut bytes = vec![0x1c, 0x84, 0x93, 0x14];
+        bytes.extend((body.len() as u32).to_be_bytes());
+        bytes.extend(body);
+        BASE64.encode(bytes)
+    }
+
+    #[test]
+    fn a_histogram_that_claims_or_takes_too_much_memory_is_refused() {
+        let mut header = vec![0x1c, 0x84, 0x93, 0x13];
+        header.extend(u32::MAX.to_be_bytes());
+        header.resize(HEADER, 0);
+        assert!(matches!(decode(&deflated(&header)), Err(HistError::NotV2Deflate(_))));
+        let bomb = vec![0; INFLATED_MAX as usize + 1];
+        assert_eq!(decode(&deflated(&bomb)).err(), Some(HistError::TooLarge));
+    }
+
+    #[test]
+    fn what_is_no_histogram_is_refused_with_a_reason() {
+        assert_eq!(decode("not base64!").err(), Some(HistError::NotBase64));
+        for text in ["", "AAAA", "HISTFAAAAAA=", &BASE64.encode([7; 100])] {
+            assert!(matches!(decode(text), Err(HistError::NotV2Deflate(_))), "{text}");
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Vec<u64>> {
+        let one = (0..44u32, any::<u64>()).prop_map(|(bits, value)| value & ((1 << bits) - 1));
+        prop::collection::vec(one, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_back_has_the_percentiles_that_were_recorded(
+            values in values(),
+            quantile in 0.000_1..=1.0f64,
+        ) {
+            let recorded = recorded(&values);
+            let entry = entry(&recorded).expect("filled");
+            let decoded = decode(&entry.hdr).expect("our own");
+            prop_assert_eq!(&decoded, &to_hdr(&recorded));
+            let read_back = |q| decoded.value_at_quantile(q).min(entry.max);
+            prop_assert_eq!(Some(read_back(quantile)), recorded.quantile(quantile));
+            for (name, q) in [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p99", 0.99),
+                              ("p999", 0.999), ("p9999", 0.9999)] {
+                prop_assert_eq!(Some(read_back(q) as f64), entry.statistic(name), "{}", name);
+            }
+        }
+
+        #[test]
+        fn damage_is_an_error_or_another_histogram_but_never_a_panic(
+            at in any::<prop::sample::Index>(),
+            with in any::<u8>(),
+        ) {
+            let mut bytes = entry(&recorded(&[1, 50, 7_000, 1 << 30])).expect("filled").hdr.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            let _ = decode(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

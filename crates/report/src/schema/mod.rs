@@ -1,0 +1,191 @@
+//! The result of one run, as it lies in the file: version 1 of the schema.
+//!
+//! Rules that keep old files readable and new ones safe to read:
+//! - A field that is added is a minor change: it gets a default, and an older reader passes over it.
+//! - A field that is renamed, removed or given another meaning, or a new value of an enumeration, is
+//!   a major change: the number in [`SCHEMA`] goes up, older readers refuse, and the old structs stay
+//!   beside the new ones to be read.
+//! - The key carries the unit (`_ns`, `_bytes`, `_seconds`, `_per_second`). A value that was not
+//!   measured is null, never 0.
+//! - Floating-point values are finite: JSON has no other. [`ratio`] keeps them so.
+
+mod measured;
+mod run;
+
+pub use measured::{
+    Connections, Failures, FirstEcho, Kernel, LatencyUnit, Messages, Process, Reactor, Resources,
+    Second, StageEntry, Stages,
+};
+pub use run::{
+    FdTables, Model, Outcome, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool, Verdict,
+    Warning, timestamp,
+};
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The name and major version of what is written.
+pub const SCHEMA: &str = "c1000k.result/1";
+
+/// The result of one run of the client: all that is needed to judge it and to run it again.
+///
+/// Built from [`Default`] and filled as the run goes on; [`ResultFile::fill_derived`] comes last.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ResultFile {
+    /// Name and major version of this format: `c1000k.result/1`.
+    pub schema: String,
+    /// The program that wrote the file.
+    pub tool: Tool,
+    /// Which run it was, when, and how it ended.
+    pub run: Run,
+    /// Every option of the run as it was resolved, given or not.
+    pub plan: Plan,
+    /// Facts of the machine that the client ran on: kernel, CPUs, memory, limits, sysctls, pins.
+    #[serde(default)]
+    pub host: Value,
+    /// The server's own snapshot at the end of the run; null where it has none to give.
+    #[serde(default)]
+    pub peer: Option<Value>,
+    /// What became of the connections.
+    pub connections: Connections,
+    /// Latency histograms by stage. Only stages in which something was measured are present.
+    pub stages: Stages,
+    /// What became of the messages.
+    pub messages: Messages,
+    /// How many connections failed or were lost, by kind.
+    pub failures: Failures,
+    /// The run second by second.
+    #[serde(default)]
+    pub timeline: Vec<Second>,
+    /// Memory and CPU time.
+    #[serde(default)]
+    pub resources: Resources,
+    /// How the work was spread.
+    #[serde(default)]
+    pub reactors: Vec<Reactor>,
+    /// The thresholds that were asked for, and the exit code.
+    #[serde(default)]
+    pub verdict: Verdict,
+    /// How often each queue, table, buffer and budget was found at its maximum, by its name.
+    #[serde(default)]
+    pub limits_reached: BTreeMap<String, u64>,
+}
+
+impl Default for ResultFile {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            tool: Tool::default(),
+            run: Run::default(),
+            plan: Plan::default(),
+            host: Value::Null,
+            peer: None,
+            connections: Connections::default(),
+            stages: Stages::default(),
+            messages: Messages::default(),
+            failures: Failures::default(),
+            timeline: Vec::new(),
+            resources: Resources::default(),
+            reactors: Vec::new(),
+            verdict: Verdict::default(),
+            limits_reached: BTreeMap::new(),
+        }
+    }
+}
+
+impl ResultFile {
+    /// Fills in every value that follows from others: rates from counts and seconds, bytes and CPU
+    /// time per connection and per message from totals. Call it once the measured values are in.
+    pub fn fill_derived(&mut self) {
+        self.connections.fill_derived();
+        self.messages.fill_derived();
+        let (connections, messages) = (self.connections.open_peak, self.messages.received);
+        self.resources.fill_derived(connections, messages);
+    }
+}
+
+/// `amount / count`, and 0 where that is not a number: a rate over no time is no rate.
+#[must_use]
+pub fn ratio(amount: f64, count: f64) -> f64 {
+    let ratio = amount / count;
+    if ratio.is_finite() { ratio } else { 0.0 }
+}
+
+/// The JSON Schema (draft 2020-12) of what this version writes, with the meaning of every field.
+#[must_use]
+pub fn json_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<ResultFile>().to_value();
+    schema["title"] = Value::from(SCHEMA);
+    strip_defaults(&mut schema);
+    schema
+}
+
+/// Defaults are for reading older files; in what is written every field is present.
+fn strip_defaults(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.remove("default");
+            members.values_mut().for_each(strip_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_defaults),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_values_follow_from_the_measured_ones() {
+        let mut result = ResultFile::default();
+        result.connections.opened = 1_000;
+        result.connections.open_peak = 1_000;
+        result.connections.open_seconds = 0.5;
+        result.messages.received = 2_000;
+        result.messages.seconds = 4.0;
+        result.messages.first_echo =
+            Some(FirstEcho { received: 1_000, seconds: 2.0, ..FirstEcho::default() });
+        result.resources.client = Process {
+            rss_bytes_before: Some(1_000_000),
+            rss_bytes: Some(1_096_000),
+            cpu_seconds_opening: Some(0.02),
+            cpu_seconds_traffic: Some(0.01),
+            ..Process::default()
+        };
+        result.resources.kernel = Kernel {
+            memfree_bytes_before: Some(9_000_000),
+            memfree_bytes: Some(500_000),
+            ..Kernel::default()
+        };
+        result.fill_derived();
+        assert_eq!(result.connections.rate_per_second, 2_000.0);
+        assert_eq!(result.messages.rate_achieved, 500.0);
+        assert_eq!(result.messages.first_echo.as_ref().map(|e| e.rate_per_second), Some(500.0));
+        assert_eq!(result.resources.client.bytes_per_connection, Some(96.0));
+        assert_eq!(result.resources.client.cpu_ns_per_connection, Some(20_000));
+        assert_eq!(result.resources.client.cpu_ns_per_message, Some(5_000));
+        assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
+        result.resources.kernel.slab_bytes_before = Some(0);
+        result.resources.kernel.slab_bytes = Some(8_000_000);
+        result.fill_derived();
+        assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_000.0));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_happened_has_no_rates_and_no_bytes_per_connection() {
+        let mut result = ResultFile::default();
+        result.resources.client.rss_bytes_before = Some(1);
+        result.resources.client.rss_bytes = Some(2);
+        result.messages.first_echo = Some(FirstEcho::default());
+        result.fill_derived();
+        assert_eq!(result.connections.rate_per_second, 0.0);
+        assert_eq!(result.messages.rate_achieved, 0.0);
+        assert_eq!(result.resources.client.bytes_per_connection, None);
+        assert_eq!(result.resources.client.cpu_ns_per_message, None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What was asked for and how it ended: tool, run, plan, warnings, verdict.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+
+/// A moment as result files write it: RFC 3339 in UTC, to the millisecond.
+#[must_use]
+pub fn timestamp(moment: SystemTime) -> String {
+    humantime::format_rfc3339_millis(moment).to_string()
+}
+
+/// The program that wrote a result.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Tool {
+    /// Its name: `c1000k-client`.
+    pub name: String,
+    /// Its version, `major.minor.patch`.
+    pub version: String,
+    /// The commit it was built from; null where that is not known.
+    pub commit: Option<String>,
+}
+
+/// Which run it was, when, and how it ended.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Run {
+    /// Tells this run from all others.
+    pub id: String,
+    /// What the user called it (`--label`); null if nothing.
+    pub label: Option<String>,
+    /// When it began, RFC 3339 in UTC.
+    pub started: String,
+    /// When it ended, RFC 3339 in UTC.
+    pub ended: String,
+    /// The command line, word by word.
+    pub command: Vec<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Reasons for doubt, each with its remedy.
+    pub warnings: Vec<Warning>,
+    /// The seed of all randomness; the same as in the plan.
+    pub seed: u64,
+}
+
+/// How a run ended. Thresholds are not part of it: see the verdict.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All that was planned was done.
+    Done,
+    /// It broke off on an error. The state of a result until the run says otherwise.
+    #[default]
+    Failed,
+    /// Somebody stopped it; what was measured until then is here.
+    Interrupted,
+    /// It came to its end with fewer connections or a lower rate than planned.
+    NotReached,
+}
+
+impl Outcome {
+    /// The name in result files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::NotReached => "not_reached",
+        }
+    }
+}
+
+/// A reason to doubt the numbers of a run.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Warning {
+    /// A short name that stays the same between versions: `client_busy`.
+    pub code: String,
+    /// What is wrong, as one sentence with its numbers.
+    pub text: String,
+    /// What to do about it, as one sentence or command.
+    pub remedy: String,
+}
+
+/// Every option of a run as it was resolved, given or not: enough to run it again.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Plan {
+    /// The URLs, in the order in which the connections are spread over them.
+    pub targets: Vec<String>,
+    /// How many connections to open and hold.
+    pub connections: u64,
+    /// New connections per second, all reactors together; null: as fast as the target takes them.
+    pub connect_rate_per_second: Option<f64>,
+    /// How messages are sent once the connections stand.
+    pub model: Model,
+    /// Open model: messages per second, all connections together; else null.
+    pub rate_per_second: Option<f64>,
+    /// Closed model: messages on their way at any time, all connections together; else null.
+    pub in_flight: Option<u64>,
+    /// How long messages are sent.
+    pub duration_ns: u64,
+    /// How long the connections are held without traffic.
+    pub hold_ns: u64,
+    /// Payload of one message.
+    pub size_bytes: u64,
+    /// Source addresses as text; empty: the kernel chooses.
+    pub sources: Vec<String>,
+    /// Source ports that are handed out on each source address; null: the kernel chooses.
+    pub source_ports: Option<PortRange>,
+    /// How many reactors, a thread each.
+    pub reactors: u64,
+    /// The CPUs they are pinned to, in turn; empty: not pinned.
+    pub cores: Vec<u32>,
+    /// How many reactors of one core open connections at the same time.
+    pub openers_per_core: u64,
+    /// How many connections one reactor has in the making at the same time.
+    pub connecting_max: u64,
+    /// Whether reactors have descriptor tables of their own.
+    pub fd_tables: FdTables,
+    /// What is waited for, and how long.
+    pub timeouts: Timeouts,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Whether each connection sends one message when all stand, before the traffic begins.
+    pub first_echo: bool,
+    /// In that round: how many connections of one reactor await their reply at the same time.
+    pub first_echo_window: u64,
+    /// The `--fail-if` expressions as given.
+    pub thresholds: Vec<String>,
+}
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Model {
+    /// At planned times, whether replies come or not.
+    Open,
+    /// The next one when a reply has come.
+    Closed,
+    /// Not at all: the connections are opened and held.
+    #[default]
+    None,
+}
+
+/// Whose descriptor table a reactor uses.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FdTables {
+    /// Each reactor its own (`unshare(CLONE_FILES)`).
+    Own,
+    /// All that of the process.
+    #[default]
+    Shared,
+}
+
+/// Ports from the first to the last, both included.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Timeouts {
+    /// From the start of `connect` to a usable connection, upgrade included.
+    pub connect_ns: u64,
+    /// For the reply to one message.
+    pub reply_ns: u64,
+    /// At the end, for replies still on their way.
+    pub drain_ns: u64,
+}
+
+/// What the thresholds said, and what the program returned.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// Each threshold in the order given.
+    pub thresholds: Vec<ThresholdVerdict>,
+    /// 0 done as planned, 1 failed, 4 a threshold was missed, 6 the plan was not reached,
+    /// 130 interrupted.
+    pub exit_code: u8,
+}
+
+/// What one threshold said.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ThresholdVerdict {
+    /// The expression as given. The run fails if it is true.
+    pub expression: String,
+    /// What was measured, in `unit`; null if nothing was.
+    pub value: Option<f64>,
+    /// The unit of the value: `ns`, `seconds`, `bytes`, `per_second` or `count`.
+    pub unit: String,
+    /// Whether the run passes. Where nothing was measured it does not.
+    pub ok: bool,
+    /// Why it could not be decided; null where it was.
+    pub note: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn moments_are_written_in_utc_to_the_millisecond() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(timestamp(moment), "2023-11-14T22:13:20.123Z");
+    }
+
+    #[test]
+    fn an_outcome_is_named_as_it_is_written() {
+        use Outcome::{Done, Failed, Interrupted, NotReached};
+        for outcome in [Done, Failed, Interrupted, NotReached] {
+            assert_eq!(serde_json::to_value(outcome).expect("a text"), outcome.name());
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Result files on disk: written whole or not at all, read with a clear word about what is wrong.
+
+use crate::schema::ResultFile;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::error::Category;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The largest file that is read: 1 GiB. A long run with a full timeline takes a few megabytes.
+pub const BYTES_MAX: u64 = 1 << 30;
+
+/// What every result file's `schema` begins with; the major version follows.
+const FAMILY: &str = "c1000k.result/";
+
+/// The newest major version that is understood.
+const MAJOR: u64 = 1;
+
+/// Why a result could not be written or read. Each is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder to write into does not exist.
+    #[error("cannot write '{path}': there is no folder '{folder}', create it first")]
+    NoFolder {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// The folder that is missing.
+        folder: PathBuf,
+    },
+    /// The folder or the file may not be written.
+    #[error(
+        "cannot write '{0}': no permission, or the file system is read-only; choose another place with --output"
+    )]
+    NotWritable(PathBuf),
+    /// No space is left, or no quota.
+    #[error(
+        "cannot write '{0}': the disk is full, free some space or choose another place with --output"
+    )]
+    DiskFull(PathBuf),
+    /// A folder is named where a file should be.
+    #[error("'{0}' is a folder: name the file in it, such as result.json")]
+    IsFolder(PathBuf),
+    /// No such file.
+    #[error("cannot read '{0}': there is no such file")]
+    NoFile(PathBuf),
+    /// The file may not be read.
+    #[error("cannot read '{0}': no permission")]
+    NotReadable(PathBuf),
+    /// Any other error of the operating system.
+    #[error("cannot {verb} '{path}': {error}")]
+    Io {
+        /// `read` or `write`.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Larger than [`BYTES_MAX`].
+    #[error("'{0}' is larger than 1 GiB: no run writes such a file")]
+    TooLarge(PathBuf),
+    /// Nothing is in it.
+    #[error("'{0}' is empty: its run was cut off before it wrote a result, run it again")]
+    Empty(PathBuf),
+    /// The text ends in the middle.
+    #[error(
+        "'{path}' is truncated: it ends in line {line}, in the middle of the JSON; copy it again"
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Where it ends.
+        line: usize,
+    },
+    /// The text is not JSON.
+    #[error("'{path}' is damaged or not JSON: line {line}, column {column}")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        line: usize,
+        /// Where in that line.
+        column: usize,
+    },
+    /// JSON, but of something else.
+    #[error("'{0}' is not a result of c1000k: it has no \"schema\" that begins with \"{FAMILY}\"")]
+    Foreign(PathBuf),
+    /// Written by a later version.
+    #[error(
+        "'{path}' has schema version {major}, this program reads up to {MAJOR}: use a newer c1000k-report"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        major: u64,
+    },
+    /// The right schema, but a field is missing or of the wrong type.
+    #[error("'{path}' is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which field, and where.
+        reason: String,
+    },
+}
+
+/// Writes a result: into a temporary file beside `path`, then renamed over it, so that whoever looks
+/// finds the old file or the new one and never half of one. A symbolic link is followed; a device or
+/// a pipe (`/dev/stdout`) is written to as it is.
+///
+/// # Errors
+/// If the folder is missing or may not be written, the disk is full, or `path` is a folder.
+pub fn write(path: &Path, result: &ResultFile) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(result).map_err(|error| StoreError::Io {
+        verb: "write",
+        path: path.to_owned(),
+        error: error.into(),
+    })?;
+    bytes.push(b'\n');
+    debug_assert!(parse(path, &bytes).is_ok(), "what is written can be read back");
+    let written = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(StoreError::IsFolder(path.to_owned())),
+        Ok(found) if found.is_file() => path.canonicalize().and_then(|p| replace(&p, &bytes)),
+        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(&bytes)),
+        Err(_) => replace(path, &bytes),
+    };
+    written.map_err(|error| write_error(path, error))
+}
+
+fn write_error(path: &Path, error: io::Error) -> StoreError {
+    let path = path.to_owned();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            StoreError::NoFolder { folder: folder_of(&path).to_owned(), path }
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            StoreError::NotWritable(path)
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull(path),
+        _ => StoreError::Io { verb: "write", path, error },
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts a file with these bytes in the place of `path` in one step.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?;
+    let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
+    let temporary = folder_of(path).join(temporary);
+    let done = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if done.is_err() {
+        // The first error is the one to tell; a left-over file is the lesser evil.
+        let _ = fs::remove_file(&temporary);
+        return done;
+    }
+    sync_folder(folder_of(path));
+    Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A file of this name is left from a process of the same number that died: containers repeat
+    // numbers. A link of this name may point anywhere, so it is never written through.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the new name last through a power cut. The file is complete either way, so a folder that
+/// cannot be synced (Windows has no such call, some network mounts refuse it) is no failure.
+fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+/// Reads a result of this or any earlier schema version. Fields that are not known are passed over.
+///
+/// # Errors
+/// If the file cannot be read, is larger than [`BYTES_MAX`], or is not a result; see [`StoreError`].
+pub fn read(path: &Path) -> Result<ResultFile, StoreError> {
+    let mut bytes = Vec::new();
+    let too_large = File::open(path)
+        .and_then(|file| {
+            if file.metadata()?.len() > BYTES_MAX {
+                return Ok(true);
+            }
+            // A pipe or a growing file says nothing true about its length: count as it comes.
+            Ok(file.take(BYTES_MAX + 1).read_to_end(&mut bytes)? as u64 > BYTES_MAX)
+        })
+        .map_err(|error| read_error(path, error))?;
+    if too_large {
+        return Err(StoreError::TooLarge(path.to_owned()));
+    }
+    parse(path, &bytes)
+}
+
+fn read_error(path: &Path, error: io::Error) -> StoreError {
+    let is_folder = path.is_dir();
+    let path = path.to_owned();
+    match error.kind() {
+        // Windows calls it a lack of permission.
+        _ if is_folder => StoreError::IsFolder(path),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => StoreError::NoFile(path),
+        ErrorKind::PermissionDenied => StoreError::NotReadable(path),
+        _ => StoreError::Io { verb: "read", path, error },
+    }
+}
+
+/// The one field that is read before all others, to know how to read them.
+#[derive(Deserialize)]
+struct Head {
+    schema: Option<String>,
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<ResultFile, StoreError> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(StoreError::Empty(path.to_owned()));
+    }
+    let syntax: Result<IgnoredAny, _> = serde_json::from_slice(bytes);
+    syntax.map_err(|error| syntax_error(path, &error))?;
+    // A list would do for a struct too, field by field.
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    let head: Option<Head> = is_object.then(|| serde_json::from_slice(bytes).ok()).flatten();
+    match head.as_ref().and_then(|head| major(head.schema.as_deref()?)) {
+        None => Err(StoreError::Foreign(path.to_owned())),
+        Some(major) if major > MAJOR => Err(StoreError::Newer { path: path.to_owned(), major }),
+        Some(_) => serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// The major version in `c1000k.result/1`, from 1 on.
+fn major(schema: &str) -> Option<u64> {
+    schema.strip_prefix(FAMILY)?.parse().ok().filter(|&major| major > 0)
+}
+
+fn syntax_error(path: &Path, error: &serde_json::Error) -> StoreError {
+    let path = path.to_owned();
+    match error.classify() {
+        Category::Eof => StoreError::Truncated { path, line: error.line() },
+        _ => StoreError::NotJson { path, line: error.line(), column: error.column() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    fn message(done: Result<ResultFile, StoreError>) -> String {
+        done.expect_err("an error").to_string()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<ResultFile, StoreError> {
+        let folder = folder();
+        let path = folder.path().join("result.json");
+        fs::write(&path, bytes).expect("written");
+        read(&path)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else_is_left() {
+        let folder = folder();
+        let path = folder.path().join("result.json");
+        let mut result = ResultFile::default();
+        for label in ["first", "second"] {
+            result.run.label = Some(label.to_owned());
+            write(&path, &result).expect("written");
+            assert_eq!(read(&path).expect("read"), result);
+        }
+        let names = fs::read_dir(folder.path()).expect("listed");
+        assert_eq!(names.count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = folder();
+        let missing = folder.path().join("no");
+        let error = write(&missing.join("result.json"), &ResultFile::default()).expect_err("none");
+        assert!(matches!(&error, StoreError::NoFolder { folder, .. } if *folder == missing));
+        assert!(error.to_string().ends_with("create it first"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_not_a_file() {
+        let folder = folder();
+        let written = write(folder.path(), &ResultFile::default());
+        assert!(matches!(written, Err(StoreError::IsFolder(_))));
+        assert!(matches!(read(folder.path()), Err(StoreError::IsFolder(_))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_and_stays_a_link() {
+        let folder = folder();
+        let (target, link) = (folder.path().join("target.json"), folder.path().join("link.json"));
+        fs::write(&target, "old").expect("written");
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        write(&link, &ResultFile::default()).expect("written");
+        assert!(link.is_symlink());
+        assert!(read(&target).is_ok());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_to_and_a_full_disk_is_named() {
+        write(Path::new("/dev/null"), &ResultFile::default()).expect("taken");
+        let full = write(Path::new("/dev/full"), &ResultFile::default());
+        assert!(matches!(full, Err(StoreError::DiskFull(_))), "{full:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_result_says_why() {
+        for (bytes, expected) in [
+            (&b""[..], "is empty"),
+            (b" \n", "is empty"),
+            (b"{\"schema\": \"c1000k.res", "is truncated: it ends in line 1"),
+            (b"PK\x03\x04", "is damaged or not JSON: line 1, column 1"),
+            (b"{\"schema\": \xff\xfe}", "is damaged or not JSON"),
+            (b"[\"c1000k.result/1\"]", "is not a result of c1000k"),
+            (b"{}", "is not a result of c1000k"),
+            (b"{\"schema\": 1}", "is not a result of c1000k"),
+            (b"{\"schema\": \"k6/1\"}", "is not a result of c1000k"),
+            (b"{\"schema\": \"c1000k.result/0\"}", "is not a result of c1000k"),
+            (
+                b"{\"schema\": \"c1000k.result/2\"}",
+                "has schema version 2, this program reads up to 1",
+            ),
+            (b"{\"schema\": \"c1000k.result/1\"}", "is damaged: missing field `tool`"),
+        ] {
+            let message = message(read_bytes(bytes));
+            assert!(message.contains(expected), "{message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+        let missing = message(read(Path::new("no-such-file.json")));
+        assert_eq!(missing, "cannot read 'no-such-file.json': there is no such file");
+    }
+
+    #[test]
+    fn a_file_beyond_the_bound_is_not_even_read() {
+        let folder = folder();
+        let path = folder.path().join("huge.json");
+        File::create(&path).and_then(|file| file.set_len(BYTES_MAX + 1)).expect("a sparse file");
+        assert!(matches!(read(&path), Err(StoreError::TooLarge(_))));
+    }
+}

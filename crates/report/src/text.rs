@@ -1,0 +1,519 @@
+//! The summary of a result for the terminal: plain ASCII, no colours, made for 80 columns.
+//!
+//! ```text
+//! target       tcp://127.0.0.1:700
+//! plan         1,000,000 connections, held 10 s; 32 B at 50k/s for 30 s (open)
+//! outcome      done, exit code 0
+//!
+//! connections  1,000,000 of 1,000,000 opened in 33.4 s (29.9k/s)
+//!
+//! latency            count      p50      p90      p99    p99.9      max
+//!   connect      1,000,000  33.8 us   ...
+//! ```
+
+use crate::schema::{
+    Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning, ratio,
+};
+use crate::verdict::Unit;
+use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
+use measure::{Failure, Nanos};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The width to make a summary for where nothing else is known.
+pub const WIDTH: usize = 80;
+
+/// The narrowest text that the latency table fits in; a narrower width is taken as this one.
+pub const WIDTH_MIN: usize = 72;
+
+/// Columns of the label on the left.
+const LABEL: usize = 13;
+
+/// Columns of one time in the latency table, without the space before it.
+const TIME: usize = 8;
+
+/// The summary of a result, at most `width` columns wide (at least [`WIDTH_MIN`]), ending in a line
+/// break. Text that comes from the file is printed in ASCII, anything else in it as `?`.
+#[must_use]
+pub fn summary(result: &ResultFile, width: usize) -> String {
+    let mut page = Page::new(width);
+    if let Some(label) = &result.run.label {
+        page.section("label", label);
+    }
+    page.section("target", &result.plan.targets.join(" "));
+    page.section("plan", &plan(&result.plan));
+    page.section("outcome", &outcome(&result.run, &result.verdict));
+    page.blank();
+    page.section("connections", &connections(result));
+    if result.messages.sent > 0 || result.messages.planned.is_some_and(|planned| planned > 0) {
+        page.section("messages", &messages(result));
+    }
+    if result.messages.first_echo.is_some() {
+        page.section("first echo", &first_echo(result));
+    }
+    latency(&mut page, result);
+    page.blank();
+    page.section("memory", &memory(result));
+    page.section("cpu", &cpu(result));
+    page.section("reactors", &reactors(result));
+    page.section("failures", &failures(result));
+    page.section("limits", &limits(result));
+    page.blank();
+    result.run.warnings.iter().for_each(|warning| page.section("warning", &warned(warning)));
+    result.verdict.thresholds.iter().for_each(|one| page.section("threshold", &threshold(one)));
+    page.text
+}
+
+/// The line that says where a result lies; it follows the summary.
+#[must_use]
+pub fn file_line(path: &Path) -> String {
+    let path = ascii(&path.display().to_string()).replace('\u{a0}', "?");
+    format!("{:LABEL$}{path}\n", "file")
+}
+
+/// Text under construction: labelled paragraphs, broken at the width.
+struct Page {
+    text: String,
+    width: usize,
+    /// An empty line is due, if anything follows.
+    gap: bool,
+}
+
+impl Page {
+    fn new(width: usize) -> Self {
+        Self { text: String::new(), width: width.max(WIDTH_MIN), gap: false }
+    }
+
+    /// Sets off what follows.
+    fn blank(&mut self) {
+        self.gap = true;
+    }
+
+    fn line(&mut self, line: &str) {
+        if std::mem::take(&mut self.gap) {
+            self.text.push('\n');
+        }
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// A label and its text, wrapped under itself; each line of the text begins a new one. Nothing
+    /// if the text is empty.
+    fn section(&mut self, label: &str, text: &str) {
+        let mut label = label;
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            for row in wrap(&ascii(line), self.width - LABEL) {
+                self.line(&format!("{label:LABEL$}{row}"));
+                label = "";
+            }
+        }
+    }
+}
+
+/// What a terminal shows as it is: a file from elsewhere may carry escape sequences in its texts.
+fn ascii(text: &str) -> String {
+    let shown = |c: char| if c.is_ascii_graphic() || c == ' ' || c == '\u{a0}' { c } else { '?' };
+    text.chars().map(shown).collect()
+}
+
+/// Breaks text at its spaces into rows of at most `width` columns, and longer words where they end.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        // What is not ASCII here is a tight space: a column like any other.
+        let word = word.replace('\u{a0}', " ");
+        for piece in word.as_bytes().chunks(width) {
+            let row = rows.last_mut().expect("there is one from the start");
+            let piece = String::from_utf8_lossy(piece);
+            if row.is_empty() {
+                row.push_str(&piece);
+            } else if row.len() + 1 + piece.len() <= width {
+                row.push(' ');
+                row.push_str(&piece);
+            } else {
+                rows.push(piece.into_owned());
+            }
+        }
+    }
+    rows
+}
+
+/// Keeps a number and its unit on one line: [`wrap`] breaks at plain spaces only.
+fn tight(text: &str) -> String {
+    text.replace(' ', "\u{a0}")
+}
+
+fn time(nanoseconds: u64) -> String {
+    tight(&format_duration(Nanos(nanoseconds)))
+}
+
+fn seconds(seconds: f64) -> String {
+    time((seconds.max(0.0) * 1e9) as u64)
+}
+
+fn size(bytes: u64) -> String {
+    tight(&format_size(bytes))
+}
+
+fn percent(ratio: f64, decimals: usize) -> String {
+    tight(&format!("{:.decimals$} %", 100.0 * ratio))
+}
+
+fn grouped(value: f64) -> String {
+    format_grouped(value.max(0.0).round() as u64)
+}
+
+fn plan(plan: &Plan) -> String {
+    let ramp = plan
+        .connect_rate_per_second
+        .map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
+    let (message, duration) = (size(plan.size_bytes), time(plan.duration_ns));
+    let traffic = match plan.model {
+        Model::Open => {
+            let rate = format_rate(plan.rate_per_second.unwrap_or_default());
+            format!("{message} at {rate} for {duration} (open)")
+        }
+        Model::Closed => {
+            let in_flight = format_grouped(plan.in_flight.unwrap_or_default());
+            format!("{message}, {in_flight} in flight for {duration} (closed)")
+        }
+        Model::None if plan.first_echo => format!("one echo of {message} each"),
+        Model::None => "no messages".to_owned(),
+    };
+    let connections = format_grouped(plan.connections);
+    format!("{connections} connections{ramp}, held {}; {traffic}", time(plan.hold_ns))
+}
+
+fn outcome(run: &Run, verdict: &Verdict) -> String {
+    let meaning = match verdict.exit_code {
+        4 => " (a threshold was missed)",
+        6 => " (the plan was not reached)",
+        _ => "",
+    };
+    let name = run.outcome.name().replace('_', " ");
+    let mut text = format!("{name}, exit code {}{meaning}", verdict.exit_code);
+    if let Some(lasted) = lasted(run) {
+        let _ = write!(text, "\nbegan {}, took {}", run.started, time(lasted.0));
+    }
+    text
+}
+
+/// How long a run took, if both of its ends are dates.
+fn lasted(run: &Run) -> Option<Nanos> {
+    let started = humantime::parse_rfc3339(&run.started).ok()?;
+    let ended = humantime::parse_rfc3339(&run.ended).ok()?;
+    ended.duration_since(started).ok().map(Nanos::from)
+}
+
+fn connections(result: &ResultFile) -> String {
+    let it = &result.connections;
+    format!(
+        "{} of {} opened in {} ({})\n{} failed, {} lost; open: {} at the end, {} at the peak",
+        format_grouped(it.opened),
+        format_grouped(it.planned),
+        seconds(it.open_seconds),
+        format_rate(it.rate_per_second),
+        format_grouped(it.failed),
+        format_grouped(it.lost),
+        format_grouped(it.open_at_end),
+        format_grouped(it.open_peak),
+    )
+}
+
+fn messages(result: &ResultFile) -> String {
+    let it = &result.messages;
+    let asked = it.rate_planned.map_or_else(
+        || ", as fast as replies come".to_owned(),
+        |rate| {
+            let share = percent(ratio(it.rate_achieved, rate), 1);
+            format!(" of {} asked ({share})", format_rate(rate))
+        },
+    );
+    let planned =
+        it.planned.map_or_else(String::new, |planned| format!(" of {}", format_grouped(planned)));
+    format!(
+        "{}{planned} sent, {} received, {} lost\n{} achieved{asked}\n\
+         {} mismatched; {} out, {} in",
+        format_grouped(it.sent),
+        format_grouped(it.received),
+        format_grouped(it.lost),
+        format_rate(it.rate_achieved),
+        format_grouped(it.mismatched),
+        size(it.bytes_sent),
+        size(it.bytes_received),
+    )
+}
+
+fn first_echo(result: &ResultFile) -> String {
+    result.messages.first_echo.as_ref().map_or_else(String::new, |round| {
+        format!(
+            "{} of {} connections echoed in {} ({})",
+            format_grouped(round.received),
+            format_grouped(round.planned),
+            seconds(round.seconds),
+            format_rate(round.rate_per_second),
+        )
+    })
+}
+
+/// The table of stages, and the two readings of a reply's time beside each other.
+fn latency(page: &mut Page, result: &ResultFile) {
+    if result.stages.iter().next().is_none() {
+        return;
+    }
+    page.blank();
+    let header = ["p50", "p90", "p99", "p99.9", "max"].map(str::to_owned);
+    table_row(page, "latency", "count", &header);
+    for (stage, entry) in result.stages.iter() {
+        let times = [entry.p50, entry.p90, entry.p99, entry.p999, entry.max];
+        let times = times.map(time_cell);
+        table_row(page, &format!("  {}", stage.name()), &count_cell(entry.count), &times);
+    }
+    if let (Some(response), Some(service)) = (&result.stages.response, &result.stages.service) {
+        page.section("", &response_beside_service(response, service));
+    }
+    let clipped: u64 = result.stages.iter().map(|(_, entry)| entry.clipped).sum();
+    if clipped > 0 {
+        let longest = time(measure::FineHistogram::HIGHEST);
+        let clipped = format_grouped(clipped);
+        page.section("", &format!("clipped: {clipped} above {longest}, told apart only by max"));
+    }
+}
+
+fn table_row(page: &mut Page, name: &str, count: &str, times: &[String; 5]) {
+    let mut row = format!("{name:LABEL$}{count:>11}");
+    for time in times {
+        let _ = write!(row, " {time:>TIME$}");
+    }
+    page.line(&row);
+}
+
+/// A count that fits its column: all digits, or scaled from a thousand million on.
+fn count_cell(count: u64) -> String {
+    let grouped = format_grouped(count);
+    if grouped.len() <= 11 { grouped } else { format_count(count) }
+}
+
+/// A time that fits its column: minutes and hours would not.
+fn time_cell(nanoseconds: u64) -> String {
+    match nanoseconds {
+        100_000_000_000.. => format!("{} s", nanoseconds / 1_000_000_000),
+        _ => format_duration(Nanos(nanoseconds)),
+    }
+}
+
+fn response_beside_service(response: &StageEntry, service: &StageEntry) -> String {
+    format!(
+        "response is from the intended send time, service from the actual:\n\
+         p99 {} | {}, p99.9 {} | {}",
+        time(response.p99),
+        time(service.p99),
+        time(response.p999),
+        time(service.p999),
+    )
+}
+
+fn memory(result: &ResultFile) -> String {
+    let resources = &result.resources;
+    let of = |name: &str, bytes: Option<f64>| Some(tight(&format!("{name} {} B", grouped(bytes?))));
+    let server = resources.server.as_ref().and_then(|server| server.bytes_per_connection);
+    let processes = [of("client", resources.client.bytes_per_connection), of("server", server)];
+    let processes = processes.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let kernel = of("kernel", resources.kernel.bytes_per_connection).unwrap_or_default();
+    let ends = if resources.kernel.both_ends { ", both ends counted" } else { "" };
+    let each = |bytes: String, note| match bytes.is_empty() {
+        true => bytes,
+        false => format!("{bytes} a connection{note}\n"),
+    };
+    each(processes, "") + &each(kernel, ends)
+}
+
+fn cpu(result: &ResultFile) -> String {
+    let of = |name: &str, process: &Process| {
+        let mut text = format!("{name} {}", seconds(process.cpu_seconds?));
+        let each = [
+            (process.cpu_ns_per_connection, "connection"),
+            (process.cpu_ns_per_message, "message"),
+        ];
+        let each: Vec<_> = each
+            .into_iter()
+            .filter_map(|(nanoseconds, what)| Some(format!("{} a {what}", time(nanoseconds?))))
+            .collect();
+        if !each.is_empty() {
+            let _ = write!(text, " ({})", each.join(", "));
+        }
+        Some(text)
+    };
+    let client = of("client", &result.resources.client);
+    let server = result.resources.server.as_ref().and_then(|server| of("server", server));
+    client.into_iter().chain(server).collect::<Vec<_>>().join("\n")
+}
+
+/// How evenly the work was spread, and who had most of it.
+fn reactors(result: &ResultFile) -> String {
+    let all = &result.reactors;
+    let Some(busiest) = all.iter().max_by(|a, b| a.busy_ratio.total_cmp(&b.busy_ratio)) else {
+        return String::new();
+    };
+    let held = || all.iter().map(|reactor| reactor.connections);
+    let sum: u128 = held().map(u128::from).sum();
+    let mean = (sum / all.len() as u128) as u64;
+    let cores = match result.plan.cores.len() {
+        0 => "not pinned".to_owned(),
+        1 => "on 1 core".to_owned(),
+        count => format!("on {count} cores"),
+    };
+    let core = busiest.core.map_or_else(String::new, |core| format!(" on core {core}"));
+    format!(
+        "{} {cores}; connections min {} mean {} max {}\nbusiest: #{}{core} at {}",
+        all.len(),
+        format_grouped(held().min().unwrap_or_default()),
+        format_grouped(mean),
+        format_grouped(held().max().unwrap_or_default()),
+        busiest.index,
+        percent(busiest.busy_ratio, 0),
+    )
+}
+
+fn failures(result: &ResultFile) -> String {
+    let kinds = Failure::ALL.into_iter().map(|kind| (kind.name(), result.failures.get(kind)));
+    non_zero(kinds)
+}
+
+fn limits(result: &ResultFile) -> String {
+    let reached =
+        non_zero(result.limits_reached.iter().map(|(name, &count)| (name.as_str(), count)));
+    if reached.is_empty() { reached } else { format!("reached: {reached}") }
+}
+
+fn non_zero<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
+    let named: Vec<_> = counts
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{name} {}", format_grouped(count)))
+        .collect();
+    named.join(", ")
+}
+
+fn warned(warning: &Warning) -> String {
+    format!("{} ({})\n-> {}", warning.text, warning.code, warning.remedy)
+}
+
+fn threshold(one: &ThresholdVerdict) -> String {
+    let mark = if one.ok { "ok" } else { "MISSED" };
+    let measured = match (&one.note, one.value) {
+        (Some(note), _) => note.clone(),
+        (None, Some(value)) => format!("measured {}", in_unit(value, &one.unit)),
+        (None, None) => "not measured".to_owned(),
+    };
+    format!("{mark}: {} ({measured})", one.expression)
+}
+
+fn in_unit(value: f64, unit: &str) -> String {
+    match Unit::from_name(unit) {
+        Some(Unit::Nanoseconds) => time(value.max(0.0).round() as u64),
+        Some(Unit::Seconds) => seconds(value),
+        Some(Unit::Bytes) => size(value.max(0.0).round() as u64),
+        Some(Unit::PerSecond) => format_rate(value),
+        Some(Unit::Count) => grouped(value),
+        None => format!("{value} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Reactor, Stages};
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_result_has_a_summary_without_empty_sections() {
+        let text = summary(&ResultFile::default(), 80);
+        assert!(text.contains("connections  0 of 0 opened in 0 ns (0/s)"), "{text}");
+        for absent in ["latency", "target", "messages  ", "memory", "reactors", "limits", "warning"]
+        {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_zero_is_listed() {
+        let mut result = ResultFile::default();
+        result.failures.reset = 1_200;
+        result.failures.no_ports = 3;
+        result.limits_reached = [("accept_batch".to_owned(), 0), ("outbox".to_owned(), 7)].into();
+        let text = summary(&result, 80);
+        assert!(text.contains("failures     reset 1,200, no_ports 3\n"), "{text}");
+        assert!(text.contains("limits       reached: outbox 7\n"), "{text}");
+    }
+
+    #[test]
+    fn reactors_that_hold_more_than_a_number_can_add_up_do_not_overflow() {
+        let full = Reactor { connections: u64::MAX, busy_ratio: 0.5, ..Reactor::default() };
+        let result = ResultFile { reactors: vec![full.clone(), full], ..ResultFile::default() };
+        assert!(reactors(&result).ends_with("busiest: #0 at 50\u{a0}%"), "{}", reactors(&result));
+    }
+
+    #[test]
+    fn a_threshold_shows_what_was_measured_in_its_unit() {
+        let mut one = ThresholdVerdict {
+            expression: "response.p99>50ms".to_owned(),
+            value: Some(61_500_000.0),
+            unit: "ns".to_owned(),
+            ok: false,
+            note: None,
+        };
+        assert_eq!(threshold(&one), "MISSED: response.p99>50ms (measured 61.5\u{a0}ms)");
+        one.ok = true;
+        assert_eq!(threshold(&one), "ok: response.p99>50ms (measured 61.5\u{a0}ms)");
+        for (value, unit, shown) in [
+            (96.0, "bytes", "96\u{a0}B"),
+            (31_400.0, "per_second", "31.4k/s"),
+            (1.5, "seconds", "1.5\u{a0}s"),
+            (1_000.0, "count", "1,000"),
+            (2.0, "parsecs", "2 parsecs"),
+        ] {
+            assert_eq!(in_unit(value, unit), shown);
+        }
+    }
+
+    #[test]
+    fn clipped_values_are_not_kept_quiet() {
+        let entry = StageEntry { count: 5, clipped: 2, ..StageEntry::default() };
+        let stages = Stages { response: Some(entry), ..Stages::default() };
+        let text = summary(&ResultFile { stages, ..ResultFile::default() }, 80);
+        assert!(text.contains("clipped: 2 above 73 min 18 s"), "{text}");
+    }
+
+    #[test]
+    fn long_times_and_large_counts_keep_to_their_columns() {
+        let entry = StageEntry {
+            count: 12_345_678_901,
+            p50: 99_960_000_000,
+            p90: 125_000_000_000,
+            max: measure::FineHistogram::HIGHEST,
+            ..StageEntry::default()
+        };
+        let stages = Stages { connect: Some(entry), ..Stages::default() };
+        let text = summary(&ResultFile { stages, ..ResultFile::default() }, 80);
+        let row = "  connect          12.3g    100 s    125 s     0 ns     0 ns   4398 s\n";
+        assert!(text.contains(row), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_text_cannot_leave_its_lines_or_reach_the_terminal(
+            label in "\\PC{0,60}|[\\x00-\\x7f]{0,300}",
+            width in 0..200usize,
+        ) {
+            let mut result = ResultFile::default();
+            result.run.label = Some(label.clone());
+            result.plan.targets = vec![label.clone()];
+            result.run.warnings =
+                vec![Warning { code: label.clone(), text: label.clone(), remedy: label }];
+            for line in summary(&result, width).lines() {
+                prop_assert!(line.len() <= width.max(WIDTH_MIN), "{}", line);
+                prop_assert!(line.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
+            }
+        }
+    }
+}
