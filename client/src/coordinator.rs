@@ -413,6 +413,8 @@ struct Timeline {
     /// The last totals of each reactor.
     totals: Vec<Totals>,
     sum: Totals,
+    /// One past the last second that each reactor has reported.
+    reported: Vec<u64>,
     /// Seconds that may still change.
     slices: BTreeMap<u64, Slice>,
     /// Seconds that do not.
@@ -425,6 +427,7 @@ impl Timeline {
         Self {
             totals: vec![Totals::default(); reactors],
             sum: Totals::default(),
+            reported: vec![0; reactors],
             slices: BTreeMap::new(),
             closed: Vec::new(),
             empty: Slice::default(),
@@ -450,6 +453,7 @@ impl Timeline {
         slice.response.merge(&report.response);
         slice.send_lag.merge(&report.send_lag);
         self.settle(report.reactor, now);
+        self.reported[report.reactor] = report.second + u64::from(report.whole);
         while (self.closed.len() as u64) + LATE_SECONDS < second {
             self.close_next();
         }
@@ -464,10 +468,10 @@ impl Timeline {
         }
     }
 
-    /// The latest second that most have reported: the one before the newest.
+    /// The latest second that every reactor has reported.
     fn last_whole_second(&self) -> &Slice {
-        let newest = self.slices.keys().next_back().copied().unwrap_or(0);
-        self.slices.range(..newest).next_back().map_or(&self.empty, |(_, slice)| slice)
+        let whole = self.reported.iter().copied().min().unwrap_or(0);
+        self.slices.range(..whole).next_back().map_or(&self.empty, |(_, slice)| slice)
     }
 
     fn close_next(&mut self) {
@@ -503,7 +507,8 @@ mod tests {
         let mut response = IntervalHistogram::new();
         response.record(latency);
         let totals = Totals { opened, received, sent: received, ..Totals::default() };
-        Second { reactor, second, totals, response, send_lag: IntervalHistogram::new() }
+        let send_lag = IntervalHistogram::new();
+        Second { reactor, second, whole: true, totals, response, send_lag }
     }
 
     #[test]

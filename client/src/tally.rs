@@ -149,6 +149,8 @@ pub(crate) struct Second {
     pub(crate) reactor: usize,
     /// Which second of the run, from 0.
     pub(crate) second: u64,
+    /// Whether that second is over; the end of a step reports in the middle of one.
+    pub(crate) whole: bool,
     /// All counts so far.
     pub(crate) totals: Totals,
     /// Response times of what was received since the last report.

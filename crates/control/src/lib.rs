@@ -17,6 +17,7 @@ mod deadline;
 pub mod endpoint;
 pub mod group;
 pub mod live;
+pub mod options;
 pub mod peer;
 pub mod prometheus;
 pub mod signals;

@@ -131,10 +131,10 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|c| c.flags.has(Flags::CONNECTING))
     }
 
-    /// The connections in slots `from..from + count`: sweeps go through the table in such steps, up
-    /// to [`Core::high_water`].
-    pub fn keys(&self, from: usize, count: usize) -> impl Iterator<Item = Key> + '_ {
-        self.slots.keys(from, count)
+    /// The connection in slot `index`, if there is one: sweeps go through the table so.
+    #[inline]
+    pub fn key_at(&self, index: usize) -> Option<Key> {
+        self.slots.key_at(index)
     }
 
     /// One past the highest slot that was ever in use.

@@ -30,6 +30,7 @@ mod network;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slots;
+mod sweep;
 mod system;
 mod unsent;
 
@@ -40,4 +41,5 @@ pub use event_loop::Reactor;
 pub use limits::Limits;
 pub use network::{Interest, Network, Ready, Route, Stream, Token};
 pub use slots::Key;
+pub use sweep::Sweep;
 pub use system::System;

@@ -91,13 +91,11 @@ impl<T> Slots<T> {
         Some(tenant)
     }
 
-    /// The keys of slots `from..from + count` that have a tenant: for sweeps in small steps.
-    pub(crate) fn keys(&self, from: usize, count: usize) -> impl Iterator<Item = Key> + '_ {
-        let end = from.saturating_add(count).min(self.slots.len());
-        (from.min(end)..end).filter_map(|index| {
-            let slot = &self.slots[index];
-            slot.tenant.as_ref().map(|_| Key { index: index as u32, generation: slot.generation })
-        })
+    /// The key of slot `index`, if it has a tenant.
+    #[inline]
+    pub(crate) fn key_at(&self, index: usize) -> Option<Key> {
+        let slot = self.slots.get(index)?;
+        slot.tenant.as_ref().map(|_| Key { index: index as u32, generation: slot.generation })
     }
 
     /// One past the highest slot that was ever taken.
@@ -136,7 +134,7 @@ mod tests {
                 prop_assert_eq!(slots.len(), model.len());
                 prop_assert_eq!(slots.is_full(), model.len() == 8);
                 prop_assert!(dead.iter().all(|&key| slots.get_mut(key).is_none()));
-                let live: Vec<Key> = slots.keys(0, slots.high_water()).collect();
+                let live: Vec<Key> = (0..slots.high_water()).filter_map(|i| slots.key_at(i)).collect();
                 prop_assert_eq!(live.len(), model.len());
                 for key in live {
                     prop_assert_eq!(slots.get_mut(Key::from_bits(key.to_bits())).copied(), model.get(&key).copied());

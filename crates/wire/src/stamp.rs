@@ -59,17 +59,18 @@ impl Stamp {
         (four(12) == stamp.check()).then_some(stamp)
     }
 
-    /// A 32-bit hash of the other fields: three rounds of multiply and fold (constants of
-    /// SplitMix64), which spreads every input bit over the whole result.
+    /// A 32-bit hash of the other fields: two products of 128 bits, each folded on itself (the mixing
+    /// step of wyhash). About two nanoseconds, since it is paid twice for every message.
+    #[inline]
     fn check(&self) -> u32 {
-        let mut hash = u64::from(self.tag) << 32 | u64::from(self.connection);
-        for word in [u64::from(self.sequence), self.intended, self.sent] {
-            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            hash ^= hash >> 29;
-            hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            hash ^= hash >> 32;
-        }
-        hash as u32
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let whose = u64::from(self.tag) << 32 | u64::from(self.connection);
+        let hash = fold(whose ^ 0xa076_1d64_78bd_642f, self.intended ^ 0xe703_7ed1_a0b4_28db)
+            ^ fold(u64::from(self.sequence) ^ 0x8ebc_6af0_9c88_c6e3, self.sent ^ 0x5899_65cc_7537_4cc3);
+        (hash ^ hash >> 32) as u32
     }
 }
 

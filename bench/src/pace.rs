@@ -1,0 +1,133 @@
+//! Whether the project's client sends as often as it was asked to.
+
+use crate::children::{self, ClientResult};
+use crate::cli::PaceArgs;
+use crate::load::from_seconds;
+use crate::output::Table;
+use anyhow::Result;
+use measure::{Nanos, units};
+use serde::Serialize;
+use std::str::FromStr;
+
+/// So many connections, each sending at so many messages per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Case {
+    connections: u64,
+    rate_each: f64,
+}
+
+impl Case {
+    fn rate(&self) -> f64 {
+        self.connections as f64 * self.rate_each
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (connections, rate) = text.split_once('x')?;
+            let connections = units::parse_count(connections).ok().filter(|&count| count > 0)?;
+            let rate_each = units::parse_rate(rate).ok().filter(|&rate| rate > 0.0)?;
+            Some(Self { connections, rate_each })
+        };
+        parse().ok_or_else(|| format!("'{text}' is not a case: write it like 100x1000 or 100kx0.5"))
+    }
+}
+
+/// What one case was asked for and did.
+#[derive(Debug, Serialize)]
+struct Paced {
+    kind: &'static str,
+    connections: u64,
+    rate_each: f64,
+    seconds: f64,
+    asked: u64,
+    sent: u64,
+    received: u64,
+    deviation_percent: f64,
+    ok: bool,
+}
+
+pub(crate) fn run(args: &PaceArgs) -> Result<()> {
+    let mut done = Vec::with_capacity(args.cases.len());
+    for case in &args.cases {
+        let result = client(args, case)?.messages;
+        done.push(judge(case, args.seconds, args.tolerance, result.sent, result.received));
+    }
+    args.program.output.write(&done, &table(args, &done))
+}
+
+fn client(args: &PaceArgs, case: &Case) -> Result<ClientResult> {
+    let arguments = [
+        "run".to_owned(),
+        "--json".into(),
+        "--quiet".into(),
+        "--connections".into(),
+        case.connections.to_string(),
+        "--rate".into(),
+        case.rate().to_string(),
+        "--duration".into(),
+        format!("{}s", args.seconds),
+        format!("tcp://127.0.0.1:{}", args.program.port),
+    ];
+    let limit = from_seconds(args.seconds) + Nanos::from_secs(120);
+    children::run_json(&args.program.program, arguments, limit)
+}
+
+fn judge(case: &Case, seconds: f64, tolerance: f64, sent: u64, received: u64) -> Paced {
+    let asked = case.rate() * seconds;
+    let deviation_percent = (sent as f64 / asked - 1.0) * 100.0;
+    Paced {
+        kind: "pace",
+        connections: case.connections,
+        rate_each: case.rate_each,
+        seconds,
+        asked: asked.round() as u64,
+        sent,
+        received,
+        deviation_percent,
+        ok: (sent as f64 - asked).abs() <= asked * tolerance / 100.0,
+    }
+}
+
+fn table(args: &PaceArgs, done: &[Paced]) -> Table {
+    let title = format!("Pace: sent within {} % of asked, {} s each", args.tolerance, args.seconds);
+    let header = ["connections x rate", "asked", "sent", "received", "deviation", "verdict"];
+    let mut table = Table::new(title, &header);
+    for paced in done {
+        table.row([
+            format!("{} x {}/s", units::format_grouped(paced.connections), paced.rate_each),
+            units::format_grouped(paced.asked),
+            units::format_grouped(paced.sent),
+            units::format_grouped(paced.received),
+            format!("{:+.3} %", paced.deviation_percent),
+            if paced.ok { "kept" } else { "MISSED" }.to_owned(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_parsed() {
+        let case: Case = "100kx0.5".parse().expect("a case");
+        assert_eq!(case, Case { connections: 100_000, rate_each: 0.5 });
+        assert_eq!(case.rate(), 50_000.0);
+        for text in ["", "100", "x", "100x", "0x5", "5x0", "100x1000x2"] {
+            assert!(text.parse::<Case>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn both_too_few_and_too_many_miss_the_pace() {
+        let case = Case { connections: 100, rate_each: 1_000.0 };
+        let ok = |sent| judge(&case, 10.0, 0.1, sent, sent).ok;
+        assert!(ok(1_000_000) && ok(999_000) && ok(1_001_000));
+        assert!(!ok(998_900) && !ok(1_001_100));
+    }
+}

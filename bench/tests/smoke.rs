@@ -1,0 +1,137 @@
+//! End to end, on loopback: the reference serves, asks, is compared with itself, and opens.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_c1000k-reference");
+
+fn reference(arguments: &[&str]) -> Output {
+    let done = Command::new(PROGRAM).args(arguments).output().expect("it starts");
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    done
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// A reference server that ends with the test.
+struct Server {
+    child: Child,
+    port: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["server", "--port", "0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut ready = String::new();
+        let output = child.stdout.take().expect("piped");
+        BufReader::new(output).read_line(&mut ready).expect("a line");
+        let ready: Value = serde_json::from_str(&ready).expect("JSON");
+        let url = ready["url"].as_str().expect("a URL");
+        let port = url.strip_prefix("tcp://127.0.0.1:").expect("on loopback").to_owned();
+        assert_eq!(ready["pid"], child.id());
+        Self { child, port }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_is_driven_and_compared_with_itself() {
+    let server = Server::start();
+    let pid = server.child.id().to_string();
+    let line = text(&reference(&[
+        "client",
+        "--port",
+        &server.port,
+        "--server-pid",
+        &pid,
+        "--connections",
+        "20",
+        "--depth",
+        "3",
+        "--size",
+        "1k",
+        "--seconds",
+        "0.2",
+    ]));
+    let line: Value = serde_json::from_str(&line).expect("one JSON line");
+    let counted = line["messages"].as_u64().expect("a count");
+    assert!(counted > 0 && line["messages_total"].as_u64() > Some(counted));
+    assert!(line["client_cpu_ns_per_message"].as_f64() > Some(0.0));
+    assert!(line["server_cpu_ns_per_message"].as_f64() > Some(0.0));
+
+    let [first, twin] = ["first", "twin"].map(|tag| format!("{tag}:{}:{pid}", server.port));
+    let output = text(&reference(&[
+        "compare",
+        "--target",
+        &first,
+        "--target",
+        &twin,
+        "--null",
+        "twin",
+        "--connections",
+        "20",
+        "--rounds",
+        "3",
+        "--slice",
+        "0.05",
+    ]));
+    let records: Vec<Value> = output
+        .lines()
+        .take_while(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).expect("a JSON line"))
+        .collect();
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["rate_ratio"]["median"], 1.0);
+    assert!(records[1]["server_cpu_ratio"]["median"].as_f64() > Some(0.0));
+    assert!(records[1]["rate_counts"].is_boolean());
+    assert!(output.contains("| twin "), "{output}");
+}
+
+#[test]
+fn connections_are_opened_echoed_over_and_closed() {
+    let line = text(&reference(&[
+        "open",
+        "--connections",
+        "300",
+        "--threads",
+        "3",
+        "--server-threads",
+        "2",
+        "--openers",
+        "1",
+        "--sources",
+        "2",
+        "--echo-rounds",
+        "2",
+    ]));
+    let line: Value = serde_json::from_str(&line).expect("one JSON line");
+    assert_eq!((&line["connections"], &line["threads"]), (&300.into(), &3.into()));
+    assert!(line["rate_per_second"].as_f64() > Some(0.0));
+    assert!(line["connect_p50_ns"].as_u64() <= line["connect_p99_ns"].as_u64());
+    assert!(line["connect_p99_ns"].as_u64() <= line["connect_max_ns"].as_u64());
+    assert!(line["echoes_per_second"].as_f64() > Some(0.0));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_sentence() {
+    // Port 1 (tcpmux) is nobody's these days.
+    let refused = ["client", "--port", "1", "--seconds", "0.1"];
+    let too_much = ["client", "--port", "1", "--size", "64k", "--depth", "2"];
+    for (arguments, reason) in [(&refused[..], "could not be opened"), (&too_much, "in flight")] {
+        let done = Command::new(PROGRAM).args(arguments).output().expect("it starts");
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{message}");
+        assert!(message.contains(reason) && message.lines().count() == 1, "{message}");
+    }
+}

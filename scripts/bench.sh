@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
+#
+#   ./scripts/bench.sh [echo|client|open|pace|all]        (default: all, about 8 minutes)
+#
+#   echo    the server's CPU time per message and its rate, against a minimal epoll server
+#   client  the client's CPU time per message and its rate, against a minimal epoll client
+#   open    connections per second, against bare threads that name their ports
+#   pace    messages sent against messages asked for
+#
+# Both sides take turns in one run, so a busy machine spoils absolute figures but not the ratios.
+# The reference server is in every echo run twice: where it does not equal itself within 7 %, the
+# table says that the run does not count. Needs cargo and coreutils; installs and changes nothing.
+#
+# Writes target/bench/bench.md (the tables) and target/bench/bench.jsonl (every figure).
+# BENCH_PROGRAMS=DIR takes the programs from there instead of building them.
+# BENCH_SERVER_CPU and BENCH_CLIENT_CPU (default 0 and 1) say where the two ends are pinned.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-all}
+case $what in
+    echo | client | open | pace | all) ;;
+    *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+target=${CARGO_TARGET_DIR:-target}
+out=$target/bench
+server_cpu=${BENCH_SERVER_CPU:-0}
+client_cpu=${BENCH_CLIENT_CPU:-1}
+if [[ -z ${BENCH_PROGRAMS:-} ]]; then
+    cargo build --release --quiet -p c1000k-bench -p c1000k-server -p c1000k-client
+fi
+programs=${BENCH_PROGRAMS:-$target/release}
+reference=$programs/c1000k-reference
+server=$programs/c1000k-server
+client=$programs/c1000k-client
+
+mkdir -p "$out"
+tables=$out/bench.md
+: >"$tables"
+: >"$out/bench.jsonl"
+
+pids=()
+stop_servers() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    pids=()
+}
+trap stop_servers EXIT
+trap 'exit 130' INT TERM
+
+# Starts a server and waits for the line that says it listens: start NAME COMMAND... sets $started.
+start() {
+    local ready=$out/$1.ready
+    : >"$ready"
+    "${@:2}" >"$ready" &
+    started=$!
+    pids+=("$started")
+    for _ in {1..100}; do
+        if [[ -s $ready ]]; then return; fi
+        if ! kill -0 "$started" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    echo "bench: $1 did not start listening within 10 s" >&2
+    exit 1
+}
+
+failures=0
+# Runs one comparison, 10 minutes at most, and keeps its table: measure WHAT COMMAND...
+measure() {
+    echo "bench: $1" >&2
+    if ! timeout --foreground 600 "${@:2}" --output "$out/bench.jsonl" >>"$tables"; then
+        failures=$((failures + 1))
+        printf '**%s: failed, see the message above**\n\n' "$1" >>"$tables"
+    fi
+}
+
+bench_echo() {
+    local ports first twin ours
+    mapfile -t ports < <("$reference" free-ports 3)
+    start reference "$reference" server --port "${ports[0]}" --cpu "$server_cpu"
+    first=$started
+    start twin "$reference" server --port "${ports[1]}" --cpu "$server_cpu"
+    twin=$started
+    start server "$server" --json --reactors 1 --cores "$server_cpu" --connections-max 16k \
+        "tcp://127.0.0.1:${ports[2]}"
+    ours=$started
+    local compare=("$reference" compare --cpu "$client_cpu" --null "reference again"
+        --target "reference:${ports[0]}:$first" --target "reference again:${ports[1]}:$twin"
+        --target "c1000k-server:${ports[2]}:$ours")
+    measure "echo, 1,000 connections" "${compare[@]}"
+    measure "echo, 16 in flight" "${compare[@]}" --depth 16
+    measure "echo, 16 of 1 KiB in flight" "${compare[@]}" --depth 16 --size 1k
+    measure "echo, 15,000 connections" "${compare[@]}" --connections 15k --slice 0.9 --rounds 9
+    stop_servers
+}
+
+bench_client() {
+    local port
+    port=$("$reference" free-ports)
+    start reference "$reference" server --port "$port" --cpu "$server_cpu"
+    local compare=("$reference" compare-clients --program "$client" --port "$port" --cpu "$client_cpu")
+    measure "client, 1 in flight" "${compare[@]}"
+    measure "client, 16 in flight" "${compare[@]}" --depth 16
+    stop_servers
+}
+
+# A server for more connections than one descriptor table may hold, on all CPUs.
+start_wide_server() {
+    wide_port=$("$reference" free-ports)
+    start server "$server" --json --connections-max 110k "tcp://127.0.0.1:$wide_port"
+}
+
+bench_open() {
+    start_wide_server
+    local compare=("$reference" compare-opening --program "$client" --port "$wide_port")
+    measure "opening 100,000" "${compare[@]}"
+    measure "opening 60,000 from one address" "${compare[@]}" --connections 60k --one-source
+    stop_servers
+}
+
+bench_pace() {
+    start_wide_server
+    measure "pace" "$reference" pace --program "$client" --port "$wide_port" \
+        --case 100x1000 --case 10kx10 --case 100kx0.5
+    stop_servers
+}
+
+for part in echo client open pace; do
+    if [[ $what == all || $what == "$part" ]]; then "bench_$part"; fi
+done
+
+rm -f "$out"/*.ready
+cat "$tables"
+echo "bench: tables in $tables, figures in $out/bench.jsonl" >&2
+((failures == 0))
