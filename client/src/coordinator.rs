@@ -128,10 +128,11 @@ impl<'a> Coordinator<'a> {
         self.settle(&mut measured);
         self.drive(&mut measured);
         self.hold();
-        self.drain(&mut measured);
+        self.drain();
         measured.end = self.read();
         measured.halt_interrupted = self.halt >= Halt::Drain;
         measured.totals = self.timeline.total();
+        measured.open_at_end = measured.totals.open();
         measured.notes = std::mem::take(&mut self.notes);
         for last in self.finals.values() {
             measured.recorder.merge(&last.recorder);
@@ -196,9 +197,8 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    fn drain(&mut self, measured: &mut Measured) {
+    fn drain(&mut self) {
         self.enter("drain", None);
-        measured.open_at_end = self.timeline.total().open();
         self.tell_all(Command::Drain);
         while self.finals.len() < self.outsides.len() && self.halt < Halt::Abort {
             self.take(Nanos::from_millis(100));
