@@ -31,13 +31,27 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Say what this machine lacks for the run that these options ask for, and how to mend it
     #[command(after_help = UNITS)]
-    Check(Box<RunArgs>),
+    Check(Box<CheckArgs>),
 }
 
 const UNITS: &str = "Counts and rates take k and m and fractions (2.6k, 1m), sizes k and m (64k = 65,536), \
                      times us, ms, s, m, h.\nThe open model (--rate) sends at planned times whether \
                      replies come or not; the closed model (--closed)\nsends the next message when a reply \
                      has come. Without either, connections are opened, echo once, and are held.";
+
+/// The options of `check`: those of the run, which it does not start.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The run to check for.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Print only how many connections fit, a tab, and why not more; for scripts
+    #[arg(long, conflicts_with_all = ["json", "sysctl"], help_heading = "Output")]
+    pub fits: bool,
+    /// Print only the sysctls that would help, one 'name value' per line; for scripts
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub sysctl: bool,
+}
 
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
@@ -166,7 +180,8 @@ mod tests {
     fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
         let line = ["c1000k-client", "run"].iter().chain(args);
         Cli::try_parse_from(line).map(|cli| match cli.command {
-            Command::Run(args) | Command::Check(args) => *args,
+            Command::Run(args) => *args,
+            Command::Check(args) => args.run,
         })
     }
 

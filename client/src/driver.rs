@@ -721,3 +721,11 @@ impl<N: Network> Driver<N> for LoadDriver {
         self.finished
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "driver_alloc_tests.rs"]
+mod alloc_tests;

@@ -5,7 +5,7 @@ use crate::driver::{CONNECTING_MAX, FIRST_ECHO_WINDOW, Load, Model};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::outcome::Error;
-use control::options::{FdTable, Reactors, choose_cpus};
+use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
@@ -142,12 +142,12 @@ impl Plan {
         self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
     }
 
-    /// The run in one line, and what it takes in another.
+    /// The run in one line, and what it takes in two.
     #[must_use]
-    pub fn describe(&self) -> [String; 2] {
+    pub fn describe(&self) -> [String; 3] {
         let Load { connections, reactors, connect_rate, model, .. } = *self.load;
         let traffic = match model {
-            Model::Idle => "no traffic".to_owned(),
+            Model::Idle => "one echo each".to_owned(),
             Model::Open(rate) => {
                 format!("{} for {}", format_rate(rate), format_duration(self.load.duration))
             }
@@ -158,40 +158,38 @@ impl Plan {
         };
         let ramp =
             connect_rate.map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
-        let targets = self.record.targets.join(" ");
         let sources = match self.record.sources.as_slice() {
             [one] => format!("from {one}"),
             [first, .., last] => {
-                format!("from {} addresses {first} … {last}", self.record.sources.len())
+                format!("from {} addresses {first} to {last}", self.record.sources.len())
             }
-            [] => String::new(),
+            [] => "from no address".to_owned(),
         };
         let ports = self.record.source_ports.unwrap_or_default();
-        let bytes = (preflight::KERNEL_BYTES_PER_END * if self.loopback { 2 } else { 1 }
-            + USER_BYTES_PER_CONNECTION)
-            * connections;
+        let ends = if self.loopback { 2 } else { 1 };
+        let bytes =
+            (preflight::KERNEL_BYTES_PER_END * ends + USER_BYTES_PER_CONNECTION) * connections;
+        let per_table = if self.own_tables { self.limits.slots as u64 } else { connections };
         [
             format!(
-                "{} connections{ramp} to {targets}, {traffic}, {} messages, {reactors} reactor{}",
+                "{} connections{ramp} to {}, {traffic}, {} messages",
                 format_count(connections),
+                self.record.targets.join(" "),
                 format_size(self.load.size as u64),
-                if reactors == 1 { "" } else { "s" },
             ),
             format!(
-                "takes {} descriptors ({} per table at the most), {} of {} four-tuples ({sources}, \
-                 ports {}-{}), about {} of memory{}",
-                format_grouped(connections),
-                format_grouped(if self.own_tables {
-                    self.limits.slots as u64
-                } else {
-                    connections
-                }),
+                "takes {reactors} reactor{} with {} descriptors each, {} of memory{}",
+                if reactors == 1 { "" } else { "s" },
+                format_grouped(per_table),
+                format_size(bytes),
+                if self.loopback { " for both ends" } else { "" },
+            ),
+            format!(
+                "      {} of {} four-tuples {sources}, ports {}-{}",
                 format_grouped(connections),
                 format_grouped(self.load.tuples.count()),
                 ports.first,
                 ports.last,
-                format_size(bytes),
-                if self.loopback { " for both ends" } else { "" },
             ),
         ]
     }
@@ -293,7 +291,7 @@ fn choose_reactors(args: &RunArgs, per_table: u64, own_tables: bool, cpus: usize
             let enough = cpus.min(args.connections as usize).max(1);
             if own_tables {
                 let needed = preflight::reactors_needed(args.connections, per_table, false);
-                enough.max(usize::try_from(needed).unwrap_or(usize::MAX).min(1024))
+                even_reactors(needed, enough, cpus)
             } else {
                 enough
             }

@@ -38,8 +38,8 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
     let facts = Facts::read();
     match &cli.command {
         CliCommand::Check(args) => {
-            let plan = Plan::new(args, &facts)?;
-            print(check::text(&plan, &facts, args.json)?.trim_end());
+            let plan = Plan::new(&args.run, &facts)?;
+            print(check::text(args, &plan, &facts)?.trim_end());
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
         CliCommand::Run(args) => run_planned(args, &Plan::new(args, &facts)?, &facts),

@@ -39,6 +39,12 @@ pub struct CheckArgs {
     /// The server to check for.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// Print only how many connections fit, a tab, and why not more; for scripts
+    #[arg(long, conflicts_with_all = ["json", "sysctl"])]
+    pub fits: bool,
+    /// Print only the sysctls that would help, one 'name value' per line; for scripts
+    #[arg(long, conflicts_with = "json")]
+    pub sysctl: bool,
 }
 
 /// How connections are spread over the reactors.

@@ -1,7 +1,7 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
 use crate::cli::{ServeArgs, Steer};
-use control::options::{FdTable, Reactors, choose_cpus};
+use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
@@ -92,7 +92,7 @@ impl Plan {
         }
         let reactors = choose_reactors(args.reactors, wanted, per_table, own_tables, cpus.len());
         let tables = if own_tables { reactors as u64 } else { 1 };
-        let connections_max = wanted.unwrap_or(per_table.saturating_mul(tables));
+        let connections_max = wanted.unwrap_or_else(|| per_table.saturating_mul(tables));
         let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
         if args.steer == Steer::Cpu && !reactors.is_multiple_of(cpus.len()) {
             return Err(Error::Usage(format!(
@@ -189,7 +189,7 @@ fn choose_reactors(
         (Reactors::Exactly(count), _) => count,
         (Reactors::Auto, Some(connections)) if own_tables => {
             let needed = preflight::reactors_needed(connections, per_table, true);
-            (needed as usize).max(cpus)
+            even_reactors(needed, cpus, cpus)
         }
         (Reactors::Auto, _) => cpus,
     }

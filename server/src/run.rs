@@ -1,6 +1,6 @@
 //! Starting, serving, stopping.
 
-use crate::cli::{Cli, Command as CliCommand, ServeArgs, Steer};
+use crate::cli::{CheckArgs, Cli, Command as CliCommand, ServeArgs, Steer};
 use crate::driver::{Admission, Command, EchoDriver};
 use crate::metrics::{ServerSnapshot, Watcher};
 use crate::plan::{Error, Plan};
@@ -40,7 +40,7 @@ pub struct Server {
 /// What kept it from starting or broke it.
 pub fn run(cli: &Cli) -> Result<u8, Error> {
     if let Some(CliCommand::Check(check)) = &cli.command {
-        return self::check(&check.serve);
+        return self::check(check);
     }
     let failed = |what: &str, error: io::Error| Error::Failed(format!("{what}: {error}"));
     host::table::raise_descriptor_limit()
@@ -79,15 +79,32 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
 }
 
 /// Prints what the machine lacks; exit code 0 or 3.
-fn check(args: &ServeArgs) -> Result<u8, Error> {
-    let plan = Plan::new(args, &Facts::read())?;
-    let text = if args.json {
+fn check(args: &CheckArgs) -> Result<u8, Error> {
+    let facts = Facts::read();
+    let plan = Plan::new(&args.serve, &facts)?;
+    let text = if args.fits {
+        let (fits, reason) = largest_that_fits(&args.serve, &plan, &facts);
+        format!("{fits}\t{reason}")
+    } else if args.sysctl {
+        preflight::settings(&plan.findings)
+    } else if args.serve.json {
         serde_json::to_string_pretty(&plan.findings).unwrap_or_default()
     } else {
         preflight::table(&plan.findings)
     };
     say(text.trim_end());
     Ok(if plan.refusals().is_empty() { 0 } else { 3 })
+}
+
+/// How many of the connections that are asked for fit. Fewer may be planned with fewer reactors, so
+/// each number is planned anew.
+fn largest_that_fits(args: &ServeArgs, plan: &Plan, facts: &Facts) -> (u64, String) {
+    preflight::largest_unrefused(plan.connections_max, |connections| {
+        let args = ServeArgs { connections_max: Some(connections), ..args.clone() };
+        // Other options were found right before; only zero connections cannot be planned, and need
+        // nothing.
+        Plan::new(&args, facts).map_or_else(|_| Vec::new(), |plan| plan.findings)
+    })
 }
 
 /// Prints a line on stdout. Nobody may be listening there, and that must not end a server.

@@ -20,6 +20,17 @@ pub enum Reactors {
     Exactly(usize),
 }
 
+/// The number of reactors where at least `needed` are and `least` are wanted anyway: above one per
+/// CPU it goes up to a multiple, so that every CPU carries as many.
+#[must_use]
+pub fn even_reactors(needed: u64, least: usize, cpus: usize) -> usize {
+    let needed = usize::try_from(needed).unwrap_or(usize::MAX).min(REACTORS_MAX);
+    if needed <= least {
+        return least;
+    }
+    needed.next_multiple_of(cpus.max(1))
+}
+
 /// A list of CPUs, as `host::cpu::parse_cpu_list` reads it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cores(pub Vec<usize>);
@@ -68,6 +79,15 @@ mod tests {
         for bad in ["0", "-1", "1025", "many", ""] {
             assert!(parse_reactors(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_cpu_carries_as_many_reactors() {
+        assert_eq!(even_reactors(1, 2, 2), 2);
+        assert_eq!(even_reactors(1, 1, 2), 1);
+        assert_eq!(even_reactors(3, 2, 2), 4);
+        assert_eq!(even_reactors(51, 8, 8), 56);
+        assert_eq!(even_reactors(u64::MAX, 2, 2), REACTORS_MAX);
     }
 
     #[test]

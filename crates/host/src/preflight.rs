@@ -283,27 +283,41 @@ fn least_that(mut low: u64, mut high: u64, holds: impl Fn(u64) -> bool) -> u64 {
     low
 }
 
-/// The most connections, up to those asked for, that nothing on this machine refuses, and a sentence
-/// that says what keeps it from more.
+/// The most connections, up to those of the demand, that nothing on this machine refuses while all
+/// else of the demand stays as it is, and a sentence that says what keeps it from more.
 #[must_use]
 pub fn largest_that_fits(demand: &Demand, facts: &Facts) -> (u64, String) {
+    let findings = |connections| check(&Demand { connections, ..demand.clone() }, facts);
+    largest_unrefused(demand.connections, findings)
+}
+
+/// The same where the rest of a plan, such as its reactors, follows the number of connections:
+/// `findings` plans for a number from 0 to `asked` and checks that. Whom it refuses once it must
+/// refuse from there on.
+#[must_use]
+pub fn largest_unrefused(asked: u64, findings: impl Fn(u64) -> Vec<Finding>) -> (u64, String) {
     let refusal_of = |connections| {
-        let findings = check(&Demand { connections, ..demand.clone() }, facts);
-        findings.into_iter().find(|finding| finding.severity == Severity::Refusal)
+        findings(connections).into_iter().find(|finding| finding.severity == Severity::Refusal)
     };
-    let asked = demand.connections;
     // Count the sizes that are refused from below: the largest that fits comes before the first.
     let first_refused = least_that(0, asked.saturating_add(1), |connections| {
         connections > asked || refusal_of(connections).is_some()
     });
     let fits = first_refused.saturating_sub(1);
-    match refusal_of(first_refused).filter(|_| first_refused <= asked) {
+    match (first_refused <= asked).then(|| refusal_of(first_refused)).flatten() {
         None => (fits, format!("all {} connections fit", format_grouped(asked))),
         Some(Finding { name, have, why, .. }) => {
             let fits_text = format_grouped(fits);
             (fits, format!("{fits_text} connections fit: {name} is {have}; {why}"))
         }
     }
+}
+
+/// The sysctls that would mend findings, one `name value` per line, for scripts.
+#[must_use]
+pub fn settings(findings: &[Finding]) -> String {
+    let wanted = findings.iter().filter_map(|finding| finding.sysctl.as_ref());
+    wanted.map(|(name, value)| format!("{name} {value}\n")).collect()
 }
 
 fn descriptors(demand: &Demand, facts: &Facts) -> Option<Finding> {
@@ -636,6 +650,28 @@ mod tests {
         assert!(!check(&demand, &facts).iter().any(|finding| finding.name == "conntrack"));
         let one_table = Demand { own_tables: false, ..demand };
         assert_eq!(complaints(&one_table, &facts), ["descriptors!", "fs.nr_open!", "somaxconn"]);
+    }
+
+    #[test]
+    fn settings_are_lines_for_scripts() {
+        let facts = facts(SMALL_VM);
+        let demand = Demand { connections: 2_000_000, reactors: 112, ..million(Role::Both) };
+        let text = settings(&check(&demand, &facts));
+        let names: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names, ["fs.file-max", "net.netfilter.nf_conntrack_max"], "{text}");
+        assert_eq!(settings(&check(&Demand { connections: 10, ..demand }, &facts)), "");
+    }
+
+    #[test]
+    fn fewer_connections_need_fewer_threads() {
+        let facts = facts(CONTAINER);
+        let findings = |connections: u64| {
+            let reactors = connections.div_ceil(19_900).max(1);
+            check(&Demand { connections, reactors, ..million(Role::Both) }, &facts)
+        };
+        let (fits, reason) = largest_unrefused(1_000_000, findings);
+        assert!((55_000..65_000).contains(&fits), "{fits}");
+        assert!(reason.contains("memory is"), "{reason}");
     }
 
     #[test]

@@ -181,7 +181,11 @@ fn plan(plan: &Plan) -> String {
         Model::None => "no messages".to_owned(),
     };
     let connections = format_grouped(plan.connections);
-    format!("{connections} connections{ramp}, held {}; {traffic}", time(plan.hold_ns))
+    let hold = match plan.hold_ns {
+        0 => String::new(),
+        hold => format!(", held {}", time(hold)),
+    };
+    format!("{connections} connections{ramp}{hold}; {traffic}")
 }
 
 fn outcome(run: &Run, verdict: &Verdict) -> String {

@@ -10,6 +10,7 @@ mod echo;
 mod limits;
 mod stamp;
 mod url;
+pub mod ws;
 
 pub use echo::{Echo, Mismatch, PartialPool, Template};
 pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};

@@ -12,3 +12,39 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const _: () = assert!(MESSAGE_BYTES_MIN <= MESSAGE_BYTES_MAX);
 // Offsets into a message are kept in 32 bits.
 const _: () = assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
+
+/// The largest head of a WebSocket handshake, request or reply, in bytes: request line or status
+/// line, headers, and the empty line.
+pub const WS_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The most header lines that a WebSocket handshake may have.
+pub const WS_HEADERS_MAX: usize = 64;
+
+/// The largest WebSocket message that is let through unless told otherwise, in bytes, after
+/// decompression.
+pub const WS_MESSAGE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+
+/// The most fragments that a WebSocket message may come in unless told otherwise. Fragments may be
+/// empty, so the size of a message alone does not bound them.
+pub const WS_FRAGMENTS_DEFAULT: u32 = 128 * 1024;
+
+/// The largest payload of a WebSocket control frame, in bytes (RFC 6455 5.5).
+pub const WS_CONTROL_BYTES_MAX: usize = 125;
+
+/// Inflated bytes are handed on in chunks of at most this many bytes; one such buffer per reactor.
+pub const WS_INFLATED_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Inflating streams that one reactor may have in use, unless told otherwise: dedicated ones, and
+/// one for each compressed message that is only partly here. About 48 KiB each.
+pub const WS_INFLATERS_DEFAULT: usize = 4096;
+
+/// Deflating streams that one reactor may have in use, unless told otherwise. About 300 KiB each.
+pub const WS_DEFLATERS_DEFAULT: usize = 1024;
+
+/// Streams of each kind that a reactor keeps for the next message; others are freed when given back.
+pub const WS_IDLE_STREAMS_MAX: usize = 4;
+
+const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= WS_MESSAGE_BYTES_DEFAULT);
+const _: () = assert!(WS_FRAGMENTS_DEFAULT >= 65_536);
+// A message of one reactor must always find a stream where none is dedicated.
+const _: () = assert!(WS_INFLATERS_DEFAULT > WS_IDLE_STREAMS_MAX);

@@ -69,7 +69,10 @@ impl Stamp {
         };
         let whose = u64::from(self.tag) << 32 | u64::from(self.connection);
         let hash = fold(whose ^ 0xa076_1d64_78bd_642f, self.intended ^ 0xe703_7ed1_a0b4_28db)
-            ^ fold(u64::from(self.sequence) ^ 0x8ebc_6af0_9c88_c6e3, self.sent ^ 0x5899_65cc_7537_4cc3);
+            ^ fold(
+                u64::from(self.sequence) ^ 0x8ebc_6af0_9c88_c6e3,
+                self.sent ^ 0x5899_65cc_7537_4cc3,
+            );
         (hash ^ hash >> 32) as u32
     }
 }

@@ -1,0 +1,796 @@
+//! Both drivers against each other on the simulated network, and the client's against peers that
+//! misbehave: by a clock that is moved by hand, so each count and each time is exact.
+
+use super::*;
+use c1000k_server::driver::{Admission, EchoDriver};
+use crossbeam_channel::{Receiver, bounded};
+use proptest::prelude::*;
+use reactor::mailbox::{self, Outside};
+use reactor::sim::{Faults, Sim, SimStream, World};
+use reactor::{Limits, Reactor, Stream};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use wire::{STAMP_BYTES, Stamp};
+
+const MILLI: Nanos = Nanos::from_millis(1);
+/// Turns within one moment after which a loop that never rests is a bug.
+const TURNS_MAX: usize = 200_000;
+
+fn target() -> SocketAddr {
+    ([127, 0, 0, 1], 9000).into()
+}
+
+fn load(connections: u64, reactors: u64, model: Model) -> Load {
+    let source = IpAddr::from([127, 0, 0, 2]);
+    let cores: Vec<usize> = (0..reactors as usize).collect();
+    Load {
+        connections,
+        reactors,
+        tuples: Tuples::new(vec![target()], &[source], 1024, 65_535),
+        lanes: Lanes::new(&cores, 1),
+        connect_rate: None,
+        connect_timeout: Nanos::from_secs(10),
+        first_echo: true,
+        model,
+        duration: Nanos::from_secs(1),
+        size: 32,
+        reply_timeout: Nanos::from_secs(10),
+        drain_timeout: Nanos::from_secs(5),
+        seed: 42,
+    }
+}
+
+fn is_due<D: Driver<Sim>>(reactor: &Reactor<Sim, D>, now: Nanos) -> bool {
+    reactor.deadline().is_some_and(|deadline| deadline <= now)
+}
+
+/// Turns once; whether that was for anything.
+fn turn<D: Driver<Sim>>(reactor: &mut Reactor<Sim, D>, now: Nanos) -> bool {
+    let (events, due) = (reactor.core().counters.events, is_due(reactor, now));
+    reactor.turn().expect("the simulator never fails to wait");
+    due || is_due(reactor, now) || reactor.core().counters.events > events
+}
+
+/// Clients and servers in one world. A peer by hand has no reactor and is turned by its test.
+struct Rig {
+    world: World,
+    load: Arc<Load>,
+    servers: Vec<Reactor<Sim, EchoDriver>>,
+    /// Whether the servers are turned.
+    serving: bool,
+    clients: Vec<Reactor<Sim, LoadDriver>>,
+    outsides: Vec<Outside<Command>>,
+    reports: Receiver<Report>,
+    done: Vec<Step>,
+    finals: BTreeMap<usize, Box<Final>>,
+    /// The running totals as the reports of the seconds told them, and what their histograms held.
+    told: Vec<Totals>,
+    told_responses: u64,
+}
+
+impl Rig {
+    fn new(load: Load, faults: Faults, servers: usize, limits: Limits) -> Self {
+        let world = World::new(faults);
+        let load = Arc::new(load);
+        let admission = Arc::new(Admission::new(u64::MAX));
+        let servers = (0..servers).map(|index| {
+            let (_, inbox) = mailbox::open_unwatched();
+            let driver = EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
+            Reactor::new(world.network(&[target()]), driver, inbox, limits, 1)
+        });
+        let servers = servers.collect();
+        // Small on purpose: reports that find it full must wait and not be lost.
+        let (reports, taken) = bounded(2);
+        let count = load.reactors as usize;
+        let (mut clients, mut outsides) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let (outside, inbox) = mailbox::open_unwatched();
+            let driver =
+                LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
+            clients.push(Reactor::new(world.network(&[]), driver, inbox, limits, 0));
+            outsides.push(outside);
+        }
+        Self {
+            world,
+            load,
+            servers,
+            serving: true,
+            clients,
+            outsides,
+            reports: taken,
+            done: vec![Step::Waiting; count],
+            finals: BTreeMap::new(),
+            told: vec![Totals::default(); count],
+            told_responses: 0,
+        }
+    }
+
+    /// A world without servers, and the means to be one by hand.
+    fn by_hand(load: Load) -> (Self, HandServer) {
+        let rig = Self::new(load, Faults::default(), 0, Limits::for_slots(64));
+        let net = rig.world.network(&[target()]);
+        (rig, HandServer { net, peers: Vec::new() })
+    }
+
+    fn tell(&self, command: Command) {
+        for outside in &self.outsides {
+            outside.send(command).expect("room for a command");
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Second(second) => {
+                    self.told[second.reactor] = second.totals;
+                    self.told_responses += second.response.count();
+                }
+                Report::Done { reactor, step, .. } => self.done[reactor] = step,
+                Report::Final { reactor, last } => {
+                    let before = self.finals.insert(reactor, last);
+                    assert!(before.is_none(), "two finals of one reactor");
+                }
+            }
+        }
+    }
+
+    /// One turn of everybody; whether it was for anything.
+    fn round(&mut self) -> bool {
+        let now = self.world.now();
+        let mut busy = false;
+        for client in &mut self.clients {
+            busy |= turn(client, now);
+        }
+        if self.serving {
+            for server in &mut self.servers {
+                busy |= turn(server, now);
+            }
+        }
+        self.collect();
+        busy
+    }
+
+    /// Turns until nothing is left to do at this moment: two rounds in a row for nothing, as a
+    /// command makes its news after the wait of its turn.
+    fn settle(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..TURNS_MAX {
+            quiet = if self.round() { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                return;
+            }
+        }
+        panic!("never comes to rest");
+    }
+
+    /// The next moment at which anything is due.
+    fn next_moment(&self) -> Option<Nanos> {
+        let clients = self.clients.iter().filter_map(Reactor::deadline);
+        let serving = self.servers.iter().filter(|_| self.serving);
+        let all = clients.chain(serving.filter_map(Reactor::deadline));
+        all.chain(self.world.next_event()).min()
+    }
+
+    /// Lets time pass, moment by moment: nobody is ever late.
+    fn run_until(&mut self, end: Nanos) {
+        loop {
+            self.settle();
+            match self.next_moment() {
+                Some(next) if next < end => self.world.advance_to(next),
+                _ => break,
+            }
+        }
+        self.world.advance_to(end);
+        self.settle();
+    }
+
+    /// Lets time pass until all reactors have come to the end of a step.
+    fn until_done(&mut self, step: Step) {
+        for _ in 0..TURNS_MAX {
+            self.settle();
+            if self.done.iter().all(|done| *done >= step) {
+                return;
+            }
+            let next = self.next_moment().expect("a step that is not done has a deadline");
+            self.world.advance_to(next);
+        }
+        panic!("{step:?} never ends");
+    }
+
+    fn step(&mut self, command: Command, step: Step) {
+        self.tell(command);
+        self.until_done(step);
+    }
+
+    fn ramp(&mut self) {
+        let now = self.world.now();
+        self.step(Command::Ramp(now), Step::Ramp);
+    }
+
+    fn open_all(&mut self) {
+        self.ramp();
+        if self.load.first_echo {
+            self.step(Command::FirstEcho, Step::FirstEcho);
+        }
+    }
+
+    fn drive(&mut self) {
+        let now = self.world.now();
+        self.step(Command::Drive(now), Step::Drive);
+    }
+
+    /// The counts of the moment, over all reactors.
+    fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        for client in &self.clients {
+            sum.merge(&client.driver().totals);
+        }
+        sum
+    }
+
+    /// Drains, checks that every account balances, closes, checks that nothing is left.
+    fn finish(mut self) -> (Totals, Recorder) {
+        self.step(Command::Drain, Step::Drain);
+        // What happens from here on is no part of the result.
+        self.run_until(self.world.now() + Nanos::from_secs(2));
+        assert_eq!(self.finals.len(), self.clients.len());
+        let (mut sum, mut recorder, mut told) =
+            (Totals::default(), Recorder::default(), Totals::default());
+        for last in self.finals.values() {
+            sum.merge(&last.totals);
+            recorder.merge(&last.recorder);
+        }
+        for totals in &self.told {
+            told.merge(totals);
+        }
+        let count = |stage| recorder.stage(stage).map_or(0, |histogram| histogram.count());
+        assert_eq!(sum.opened + sum.failed, self.load.connections, "planned = opened + failed");
+        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost, "each has one kind");
+        assert_eq!(
+            sum.first_sent + sum.sent,
+            sum.first_received + sum.received + sum.unanswered,
+            "sent = received + unanswered"
+        );
+        assert_eq!(count(Stage::Connect), sum.opened);
+        assert_eq!(count(Stage::FirstEcho), sum.first_received);
+        assert_eq!(count(Stage::Service), sum.received);
+        if matches!(self.load.model, Model::Open(_)) {
+            assert_eq!(count(Stage::Response), sum.received);
+            assert_eq!(count(Stage::SendLag), sum.sent);
+        }
+        assert_eq!(self.told_responses, sum.received, "no reply is missing in the timeline");
+        let heart = |t: &Totals| (t.opened, t.failed, t.lost, t.sent, t.received, t.first_received);
+        assert_eq!(heart(&told), heart(&sum), "the timeline tells what the result does");
+        let open: usize = self.clients.iter().map(|client| client.core().connections()).sum();
+        assert_eq!(open as u64, sum.open(), "open = opened - lost");
+
+        self.tell(Command::Close);
+        self.settle();
+        assert!(self.clients.iter().all(|client| client.driver().is_finished_now()));
+        if self.serving && !self.servers.is_empty() {
+            assert_eq!(self.world.open_ends(), 0, "both ends of each connection are closed");
+        }
+        (sum, recorder)
+    }
+}
+
+impl LoadDriver {
+    fn is_finished_now(&self) -> bool {
+        Driver::<Sim>::is_finished(self)
+    }
+}
+
+/// A server whose every step is a test's.
+struct HandServer {
+    net: Sim,
+    peers: Vec<SimStream>,
+}
+
+impl HandServer {
+    fn accept(&mut self) {
+        while let Ok(peer) = self.net.accept(0) {
+            self.peers.push(peer);
+        }
+    }
+
+    /// What has arrived from each peer.
+    fn read(&mut self) -> Vec<Vec<u8>> {
+        self.accept();
+        let read = self.peers.iter().map(|peer| {
+            let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+            while let Ok(count @ 1..) = peer.receive(&mut buffer) {
+                all.extend_from_slice(&buffer[..count]);
+            }
+            all
+        });
+        read.collect()
+    }
+
+    /// Sends back what `change` makes of what each peer sent.
+    fn answer(&mut self, change: impl Fn(Vec<u8>) -> Vec<u8>) {
+        for (index, bytes) in self.read().into_iter().enumerate() {
+            if !bytes.is_empty() {
+                let reply = change(bytes);
+                assert_eq!(self.peers[index].send(&reply).ok(), Some(reply.len()));
+            }
+        }
+    }
+}
+
+fn stamps(bytes: &[u8]) -> impl Iterator<Item = Stamp> + '_ {
+    bytes.chunks_exact(STAMP_BYTES).map(|message| {
+        Stamp::from_bytes(message.try_into().expect("32 bytes")).expect("a stamp")
+    })
+}
+
+// ---- Properties of the pair -----------------------------------------------------------------------
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn whatever_is_cut_every_connection_opens_and_every_message_is_answered_once(
+        (connections, reactors, servers) in (1..30u64, 1..5u64, 1..4usize),
+        (read_max, write_max, pipe_bytes) in (1..80usize, 1..80usize, 1..200usize),
+        connect_micros in prop_oneof![Just(0), 1..5_000u64],
+        (reads_per_turn, accept_batch, receive_buffer_bytes) in (1..3usize, 1..3usize, 1..100usize),
+        (size, rate) in (32..90usize, 50.0..2_000.0f64),
+        connect_rate in prop::option::of(100.0..10_000.0f64),
+    ) {
+        let faults = Faults {
+            read_max,
+            write_max,
+            pipe_bytes,
+            connect_takes: Nanos::from_micros(connect_micros),
+            ..Faults::default()
+        };
+        let limits = Limits {
+            reads_per_turn, accept_batch, receive_buffer_bytes, ..Limits::for_slots(64)
+        };
+        let load = Load {
+            size,
+            connect_rate,
+            duration: Nanos::from_millis(100),
+            ..load(connections, reactors, Model::Open(rate))
+        };
+        let planned = Pace::new(rate).count_before(load.duration);
+        let mut rig = Rig::new(load, faults, servers, limits);
+        rig.open_all();
+        let opened = rig.totals();
+        prop_assert_eq!((opened.opened, opened.first_received), (connections, connections));
+        rig.drive();
+        let (sum, recorder) = rig.finish();
+        prop_assert_eq!((sum.sent, sum.received, sum.unanswered), (planned, planned, 0));
+        prop_assert_eq!((sum.lost, sum.mismatched), (0, 0));
+        let connect = recorder.stage(Stage::Connect).expect("recorded");
+        prop_assert_eq!(connect.min(), Some(connect_micros * 1_000));
+        prop_assert_eq!(connect.max(), Some(connect_micros * 1_000));
+    }
+
+    #[test]
+    fn the_shares_of_the_reactors_add_up_to_the_plan(
+        connections in 1..100_000u64, reactors in 1..60u64, rate in 0.1..1e6f64, millis in 1..10_000u64,
+    ) {
+        let load = Arc::new(Load {
+            duration: Nanos::from_millis(millis),
+            ..load(connections, reactors, Model::Open(rate))
+        });
+        let (reports, _) = bounded(1);
+        let (mut shares, mut planned) = (0, 0);
+        for index in 0..reactors as usize {
+            let driver = LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
+            shares += driver.share;
+            planned += driver.planned;
+        }
+        prop_assert_eq!(shares, connections);
+        prop_assert_eq!(planned, Pace::new(rate).count_before(load.duration));
+    }
+}
+
+#[test]
+fn one_byte_pipes_and_budgets_of_one_lose_nothing() {
+    let faults = Faults { read_max: 1, write_max: 1, pipe_bytes: 1, ..Faults::default() };
+    let limits = Limits {
+        reads_per_turn: 1,
+        accept_batch: 1,
+        receive_buffer_bytes: 1,
+        events_per_wait: 1,
+        ..Limits::for_slots(16)
+    };
+    let load =
+        Load { duration: Nanos::from_millis(50), ..load(12, 3, Model::Open(400.0)) };
+    let mut rig = Rig::new(load, faults, 2, limits);
+    rig.open_all();
+    rig.drive();
+    let (sum, _) = rig.finish();
+    assert_eq!((sum.opened, sum.first_received, sum.sent, sum.received), (12, 12, 20, 20));
+}
+
+#[test]
+fn connections_open_at_the_rate_that_was_asked_for() {
+    let load = Load { connect_rate: Some(1_000.0), ..load(100, 4, Model::Idle) };
+    let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(128));
+    rig.tell(Command::Ramp(Nanos::ZERO));
+    for millis in 0..100 {
+        rig.run_until(Nanos::from_millis(millis));
+        assert_eq!(rig.totals().opened, millis + 1, "at {millis} ms");
+    }
+    rig.until_done(Step::Ramp);
+    rig.finish();
+}
+
+// ---- The open model -------------------------------------------------------------------------------
+
+#[test]
+fn the_open_model_sends_each_message_at_its_time() {
+    // The rate does not divide a second, the reactors do not divide the messages.
+    let rate = 700.0;
+    let load = Load { first_echo: false, ..load(5, 3, Model::Open(rate)) };
+    let duration = load.duration;
+    let (mut rig, mut server) = Rig::by_hand(load);
+    rig.ramp();
+    let start = rig.world.now() + Nanos::from_millis(20);
+    rig.tell(Command::Drive(start));
+    rig.run_until(start + duration);
+    let read = server.read();
+    let mut all: Vec<Stamp> = read.iter().flat_map(|bytes| stamps(bytes)).collect();
+    all.sort_by_key(|stamp| stamp.intended);
+    let pace = Pace::new(rate);
+    let due = (0..pace.count_before(duration)).map(|n| (start + pace.due(n)).0);
+    assert!(all.iter().map(|stamp| stamp.intended).eq(due), "not at the planned times");
+    assert!(all.iter().all(|stamp| stamp.sent == stamp.intended), "late on an idle machine");
+    let lag = rig.totals();
+    assert_eq!(lag.pace_blocked, 0);
+    let (sum, recorder) = rig.finish();
+    assert_eq!((sum.sent, sum.received, sum.unanswered), (700, 0, 700));
+    assert_eq!(recorder.stage(Stage::SendLag).and_then(|lag| lag.max()), Some(0));
+}
+
+#[test]
+fn a_generator_that_was_held_up_catches_up_and_says_how_late_it_was() {
+    let load = load(5, 2, Model::Open(1_000.0));
+    let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
+    rig.open_all();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    rig.run_until(start + Nanos::from_millis(300));
+    rig.world.advance_to(start + Nanos::from_millis(360));
+    rig.until_done(Step::Drive);
+    let (sum, recorder) = rig.finish();
+    assert_eq!((sum.sent, sum.received), (1_000, 1_000));
+    let of = |stage| recorder.stage(stage).expect("recorded");
+    // The message of 301 ms left at 360 ms; the server was quick.
+    for stage in [Stage::SendLag, Stage::Response] {
+        assert_eq!(of(stage).max(), Some(59_000_000), "{stage:?}");
+        let late: u64 = of(stage).cells().filter(|(lag, _)| *lag > 0).map(|(_, n)| n).sum();
+        assert_eq!(late, 59, "{stage:?}");
+    }
+    assert_eq!(of(Stage::Service).max(), Some(0));
+}
+
+/// A second of traffic at 1,000 messages per second over two connections, while which the server
+/// stands still for 100 ms. Pipes take one message, as a full socket buffer would.
+fn with_a_pause(model: Model) -> (Totals, Recorder) {
+    let faults = Faults { pipe_bytes: 32, ..Faults::default() };
+    let mut rig = Rig::new(load(2, 1, model), faults, 1, Limits::for_slots(16));
+    rig.open_all();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    for micros in (0..1_100_000).step_by(500) {
+        let at = Nanos::from_micros(micros);
+        rig.serving = !(Nanos::from_millis(300)..Nanos::from_millis(400)).contains(&at);
+        rig.world.advance_to(start + at);
+        if matches!(model, Model::Closed(_)) {
+            // A settled closed loop would go round for ever in one moment.
+            rig.round();
+        } else {
+            rig.settle();
+        }
+    }
+    rig.until_done(Step::Drive);
+    rig.finish()
+}
+
+#[test]
+fn response_shows_what_coordinated_omission_hides() {
+    let slow = |recorder: &Recorder, stage| -> u64 {
+        let cells = recorder.stage(stage).expect("recorded").cells();
+        cells.filter(|(span, _)| *span > 10_000_000).map(|(_, count)| count).sum()
+    };
+    let (open, recorder) = with_a_pause(Model::Open(1_000.0));
+    assert_eq!((open.sent, open.received), (1_000, 1_000));
+    assert!(open.pace_blocked > 0);
+    // 90 of the 100 messages of the pause were due more than 10 ms before its end.
+    let slow_responses = slow(&recorder, Stage::Response);
+    assert!((88..=92).contains(&slow_responses), "{slow_responses}");
+    // The few that left before both connections were full are all that service time knows of.
+    let slow_service = slow(&recorder, Stage::Service);
+    assert!((1..=6).contains(&slow_service), "{slow_service}");
+    let p95 = recorder.stage(Stage::Response).and_then(|response| response.quantile(0.95));
+    assert!(p95.is_some_and(|p95| (45_000_000..55_000_000).contains(&p95)), "{p95:?}");
+
+    let (closed, recorder) = with_a_pause(Model::Closed(1));
+    assert!(closed.received > 1_000);
+    assert_eq!(slow(&recorder, Stage::Service), 2, "one for each connection");
+}
+
+// ---- The closed model -----------------------------------------------------------------------------
+
+#[test]
+fn the_closed_model_keeps_exactly_so_many_on_the_way() {
+    for (in_flight, size, pipe_bytes) in [(1, 32, 1 << 16), (7, 40, 1 << 16), (3, 100, 50)] {
+        let load = Load { size, ..load(10, 3, Model::Closed(in_flight)) };
+        let faults = Faults { pipe_bytes, ..Faults::default() };
+        let mut rig = Rig::new(load, faults, 2, Limits::for_slots(16));
+        rig.open_all();
+        rig.tell(Command::Drive(rig.world.now()));
+        rig.round();
+        for _ in 0..900 {
+            rig.world.advance_to(rig.world.now() + MILLI);
+            rig.round();
+            for client in &rig.clients {
+                let here = client.core().connections() as u64 * u64::from(in_flight);
+                assert_eq!(client.driver().totals.in_flight(), here);
+            }
+        }
+        while rig.done.iter().any(|done| *done < Step::Drive) {
+            rig.world.advance_to(rig.world.now() + MILLI);
+            rig.round();
+        }
+        let (sum, _) = rig.finish();
+        assert!(sum.received > 1_000, "{}", sum.received);
+        assert_eq!((sum.sent, sum.unanswered, sum.lost), (sum.received, 0, 0));
+    }
+}
+
+// ---- Bad weather ----------------------------------------------------------------------------------
+
+fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
+    let kinds = Failure::ALL.into_iter().zip(totals.failures);
+    kinds.filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn connects_that_take_too_long_are_given_up_and_counted() {
+    let load = Load { connect_timeout: Nanos::from_millis(100), ..load(20, 2, Model::Idle) };
+    let faults = Faults { connect_takes: Nanos::from_secs(60), ..Faults::default() };
+    let mut rig = Rig::new(load, faults, 1, Limits::for_slots(32));
+    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.run_until(Nanos::from_millis(99));
+    assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
+    rig.until_done(Step::Ramp);
+    assert_eq!(rig.world.now(), Nanos::from_millis(100));
+    let (sum, _) = rig.finish();
+    assert_eq!((sum.opened, failures(&sum)), (0, vec![(Failure::TimedOut, 20)]));
+}
+
+#[test]
+fn no_more_connects_are_under_way_than_the_bound_says() {
+    let count = CONNECTING_MAX as u64 + 100;
+    let load = load(count, 1, Model::Idle);
+    let faults = Faults { connect_takes: Nanos::from_millis(5), ..Faults::default() };
+    let mut rig = Rig::new(load, faults, 1, Limits::for_slots(512));
+    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.settle();
+    assert_eq!(rig.clients[0].core().connections(), CONNECTING_MAX);
+    rig.until_done(Step::Ramp);
+    assert_eq!(rig.totals().opened, count);
+    rig.finish();
+}
+
+#[test]
+fn where_nobody_listens_all_are_refused() {
+    let mut rig = Rig::new(load(9, 2, Model::Idle), Faults::default(), 0, Limits::for_slots(16));
+    rig.ramp();
+    let (sum, _) = rig.finish();
+    assert_eq!(failures(&sum), [(Failure::Refused, 9)]);
+}
+
+#[test]
+fn when_the_four_tuples_run_out_the_rest_fails_for_want_of_ports() {
+    let plan = load(20, 3, Model::Idle);
+    let tuples = Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 5000, 5011);
+    let rig = Load { tuples, ..plan };
+    let mut rig = Rig::new(rig, Faults::default(), 1, Limits::for_slots(32));
+    rig.open_all();
+    let (sum, _) = rig.finish();
+    assert_eq!((sum.opened, failures(&sum)), (12, vec![(Failure::NoPorts, 8)]));
+}
+
+#[test]
+fn a_tuple_that_somebody_else_has_is_passed_over() {
+    let plan = load(10, 1, Model::Idle);
+    let mut rig = Rig::new(plan, Faults::default(), 1, Limits::for_slots(32));
+    let mut other = rig.world.network(&[]);
+    let taken: Vec<_> = [1026, 1029]
+        .map(|port| {
+            let source = Some(SocketAddr::from(([127, 0, 0, 2], port)));
+            other.connect(&reactor::Route { source, target: target(), share_port: false })
+        })
+        .into_iter()
+        .map(|stream| stream.expect("free"))
+        .collect();
+    rig.open_all();
+    let totals = rig.totals();
+    assert_eq!((totals.opened, totals.failed, totals.tuples_skipped), (10, 0, 2));
+    drop(taken);
+    rig.finish();
+}
+
+#[test]
+fn peers_that_never_answer_are_given_up_within_an_eighth_of_the_limit() {
+    let limit = Nanos::from_millis(200);
+    let load = Load { reply_timeout: limit, first_echo: false, ..load(6, 2, Model::Closed(2)) };
+    let (mut rig, mut server) = Rig::by_hand(load);
+    rig.ramp();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    rig.run_until(start + limit);
+    server.read();
+    assert_eq!(rig.totals().lost, 0);
+    rig.run_until(start + Nanos(limit.0 + limit.0 / 8 + 1));
+    assert_eq!(rig.totals().lost, 6);
+    rig.until_done(Step::Drive);
+    let (sum, _) = rig.finish();
+    assert_eq!((sum.sent, sum.unanswered), (12, 12));
+    assert_eq!(failures(&sum), [(Failure::TimedOut, 6)]);
+}
+
+#[test]
+fn peers_that_close_at_once_are_lost_by_kind() {
+    for (unread, kind) in [(false, Failure::Closed), (true, Failure::Reset)] {
+        let (mut rig, mut server) = Rig::by_hand(load(8, 2, Model::Open(100.0)));
+        rig.ramp();
+        rig.tell(Command::FirstEcho);
+        rig.settle();
+        server.accept();
+        if !unread {
+            server.read();
+        }
+        server.peers.clear();
+        rig.until_done(Step::FirstEcho);
+        rig.drive();
+        let (sum, _) = rig.finish();
+        assert_eq!((sum.opened, sum.lost, sum.sent), (8, 8, 0));
+        assert_eq!((sum.first_sent, sum.unanswered, sum.first_unanswered), (8, 8, 8));
+        assert_eq!(failures(&sum), [(kind, 8)]);
+    }
+}
+
+/// One round of the closed model with two messages per connection, answered by `change`.
+fn answered_by(change: impl Fn(Vec<u8>) -> Vec<u8>) -> Totals {
+    let load = Load { first_echo: false, ..load(4, 2, Model::Closed(2)) };
+    let (mut rig, mut server) = Rig::by_hand(load);
+    rig.ramp();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    rig.settle();
+    server.answer(change);
+    rig.run_until(start + MILLI);
+    // Those that are still open are answered rightly from here on, until the time is over.
+    while rig.done.iter().any(|done| *done < Step::Drive) {
+        server.answer(|bytes| bytes);
+        rig.world.advance_to(rig.world.now() + Nanos::from_millis(10));
+        rig.round();
+    }
+    rig.finish().0
+}
+
+#[test]
+fn wrong_replies_end_their_connection_and_are_counted_once() {
+    let right = answered_by(|bytes| bytes);
+    assert_eq!((right.lost, right.mismatched), (0, 0));
+    assert_eq!(right.sent, right.received);
+
+    let lost = |totals: &Totals| {
+        assert_eq!((totals.lost, totals.mismatched), (4, 4), "{totals:?}");
+        assert_eq!(failures(totals), [(Failure::Protocol, 4)]);
+        (totals.sent, totals.received, totals.unanswered)
+    };
+    let garbage = answered_by(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n what is this?".to_vec());
+    assert_eq!(lost(&garbage), (8, 0, 8));
+    let foreign = answered_by(|_| {
+        let mut echo = Echo::new(0);
+        Template::new(32, 2, 43).compose(&mut echo, 2, 0, 0).to_vec()
+    });
+    assert_eq!(lost(&foreign), (8, 0, 8));
+    let swapped = answered_by(|bytes| [&bytes[32..], &bytes[..32]].concat());
+    assert_eq!(lost(&swapped), (8, 0, 8));
+    let same_twice = answered_by(|bytes| [&bytes[..32], &bytes[..32]].concat());
+    assert_eq!(lost(&same_twice), (8, 4, 4));
+    let too_much = answered_by(|bytes| [&bytes[..], b"and more"].concat());
+    assert_eq!(lost(&too_much), (8, 8, 0));
+}
+
+#[test]
+fn a_reply_for_another_connection_is_a_mismatch() {
+    let load = Load { first_echo: false, ..load(2, 1, Model::Closed(1)) };
+    let (mut rig, mut server) = Rig::by_hand(load);
+    rig.ramp();
+    rig.tell(Command::Drive(rig.world.now()));
+    rig.settle();
+    let read = server.read();
+    for (peer, bytes) in server.peers.iter().zip(read.iter().rev()) {
+        assert_eq!(peer.send(bytes).ok(), Some(32));
+    }
+    rig.settle();
+    let totals = rig.totals();
+    assert_eq!((totals.mismatched, totals.lost, totals.received), (2, 2, 0));
+    rig.until_done(Step::Drive);
+    rig.finish();
+}
+
+#[test]
+fn replies_that_come_after_the_drain_change_nothing() {
+    let load = load(4, 2, Model::Open(100.0));
+    let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
+    rig.open_all();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    rig.run_until(start + Nanos::from_millis(500));
+    rig.serving = false;
+    // The traffic waits for late replies, then the drain does, in vain.
+    rig.until_done(Step::Drive);
+    rig.tell(Command::Drain);
+    rig.until_done(Step::Drain);
+    let before = rig.totals();
+    assert_eq!((before.sent, before.received + before.unanswered), (100, 100));
+    assert!(before.unanswered >= 49, "{before:?}");
+    rig.serving = true;
+    rig.finish();
+}
+
+#[test]
+fn a_connection_that_opens_after_the_drain_changes_nothing() {
+    let load = load(4, 1, Model::Idle);
+    let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
+    rig.world.set_faults(Faults { connect_takes: Nanos::from_millis(50), ..Faults::default() });
+    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.run_until(MILLI);
+    // Somebody has interrupted the ramp.
+    rig.tell(Command::Drain);
+    rig.until_done(Step::Drain);
+    rig.run_until(Nanos::from_secs(3));
+    let opened = rig.finals[&0].totals.opened;
+    assert_eq!((opened, rig.told[0].opened), (0, 0), "the timeline tells what the result does");
+    rig.tell(Command::Close);
+    rig.settle();
+    assert_eq!(rig.world.open_ends(), 0);
+}
+
+#[test]
+fn leaving_at_once_reports_what_there_is_once() {
+    for drained in [false, true] {
+        let load = load(4, 2, Model::Closed(3));
+        let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
+        rig.open_all();
+        rig.serving = false;
+        rig.tell(Command::Drive(rig.world.now()));
+        rig.settle();
+        if drained {
+            rig.tell(Command::Drain);
+            rig.settle();
+        }
+        rig.tell(Command::Abort);
+        rig.settle();
+        let mut sum = Totals::default();
+        rig.finals.values().for_each(|last| sum.merge(&last.totals));
+        assert_eq!((rig.finals.len(), sum.sent, sum.received, sum.unanswered), (2, 12, 0, 12));
+        assert!(rig.clients.iter().all(|client| client.driver().is_finished_now()));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let sent = || {
+        let plan = Load { size: 64, first_echo: false, ..load(3, 1, Model::Open(50.0)) };
+        let (mut rig, mut server) = Rig::by_hand(plan);
+        rig.ramp();
+        rig.tell(Command::Drive(rig.world.now()));
+        rig.run_until(rig.world.now() + Nanos::from_secs(1));
+        server.read()
+    };
+    let first = sent();
+    assert_eq!(first.iter().map(Vec::len).sum::<usize>(), 50 * 64);
+    assert_eq!(first, sent());
+}

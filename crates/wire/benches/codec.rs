@@ -1,0 +1,2 @@
+//! The codec's bench.
+fn main() {}
