@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Attempts without a single success after which a ramp is given up: nobody is there.
 const HOPELESS_ATTEMPTS: u64 = 1_000;
+/// First messages that go unanswered without a single reply, after which no more are sent.
+const SILENT_ATTEMPTS: u64 = 64;
 /// How long accepting may lag behind opening before the first readings are taken.
 const SETTLE: Nanos = Nanos::from_millis(300);
 /// How long the reactors have to report when the run is being abandoned.
@@ -263,7 +265,13 @@ impl<'a> Coordinator<'a> {
     fn wait_until_done(&mut self, step: Step) {
         while self.halt == Halt::None && !self.all_done(step) {
             self.take(Nanos::from_millis(100));
-            if self.timeline.total().open() == 0 {
+            let totals = self.timeline.total();
+            // A server that let the first connections wait in vain does so with all: a million of
+            // them, some at a time, would take an hour.
+            let silent = step == Step::FirstEcho
+                && totals.first_received == 0
+                && totals.first_unanswered >= SILENT_ATTEMPTS;
+            if totals.open() == 0 || silent {
                 self.halt(Halt::Hopeless);
             }
         }

@@ -6,7 +6,7 @@
 //! open its echo state counts what is on its way; see `docs/LIFECYCLE.md`.
 
 use crate::load::addresses::{HandOut, Tuples};
-use crate::load::lanes::Lanes;
+use crate::load::lanes::{Lanes, Places};
 use crate::load::pace::Pace;
 use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
 use crossbeam_channel::{Sender, TrySendError};
@@ -24,7 +24,11 @@ const OPEN_BATCH: u64 = 16;
 /// target it is what is on the way, and the accept queue there has to take it.
 pub(crate) const CONNECTING_MAX: usize = 256;
 /// Connections of one reactor that await their first echo at the same time.
-pub(crate) const FIRST_ECHO_WINDOW: u64 = 64;
+const FIRST_ECHO_WINDOW: u64 = 64;
+/// Bytes of one reactor that may wait for their peers, unless the closed model plans for more.
+pub(crate) const UNSENT_BYTES: usize = 64 * 1024 * 1024;
+/// How long sending rests when every peer is slow; a peer that has made room makes an event anyway.
+const BLOCKED_REST: Nanos = Nanos::from_millis(1);
 /// Messages sent before other work gets its turn.
 const SEND_BATCH: u64 = 256;
 /// The least time between two wake-ups for messages that are due. A wake-up costs about as much as a
@@ -80,6 +84,30 @@ pub struct Load {
     pub seed: u64,
 }
 
+impl Load {
+    /// Reactors that have connections. The messages are shared out over these alone: where there are
+    /// fewer connections than reactors, the others could not send theirs.
+    fn senders(&self) -> u64 {
+        self.reactors.min(self.connections)
+    }
+}
+
+/// Where the next message can go.
+enum Sendable {
+    /// Here.
+    Now(Key),
+    /// Only gaps were found so far.
+    LookOn,
+    /// Nowhere, until a peer takes what waits for it.
+    Blocked,
+}
+
+/// How many connections of one reactor await their first echo at the same time: as many as their
+/// messages have room if no peer takes any.
+pub(crate) fn first_echo_window(size: usize) -> u64 {
+    (UNSENT_BYTES / size).clamp(1, FIRST_ECHO_WINDOW as usize) as u64
+}
+
 /// What the coordinator tells a reactor.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
@@ -128,8 +156,8 @@ pub struct LoadDriver {
     /// Connections of this reactor's share that have been tried, and that there are.
     tried: u64,
     share: u64,
-    /// The place of the first in the order of all, and the step to the next.
-    places: (u64, u64),
+    /// Their places in the order of all.
+    places: Places,
     /// Those that are connecting, oldest first, and when they are given up. Some may have ended.
     connecting: VecDeque<(Key, Nanos)>,
     /// How many of them have not.
@@ -157,6 +185,8 @@ pub struct LoadDriver {
     drive_cpu_started: Nanos,
     drive_cpu: Nanos,
     drive_time: Nanos,
+    last_sent_at: Nanos,
+    last_reply_at: Nanos,
     started: Nanos,
     final_reported: bool,
 }
@@ -186,7 +216,12 @@ impl LoadDriver {
             Model::Open(rate) => {
                 let all = Pace::new(rate).count_before(load.duration);
                 // Message n belongs to reactor n mod k.
-                (all + load.reactors).saturating_sub(index as u64 + 1) / load.reactors
+                let senders = load.senders();
+                if (index as u64) < senders {
+                    measure::share(all, senders, index as u64)
+                } else {
+                    0
+                }
             }
             Model::Idle | Model::Closed(_) => 0,
         };
@@ -221,6 +256,8 @@ impl LoadDriver {
             drive_cpu_started: Nanos::ZERO,
             drive_cpu: Nanos::ZERO,
             drive_time: Nanos::ZERO,
+            last_sent_at: Nanos::ZERO,
+            last_reply_at: Nanos::ZERO,
             started,
             final_reported: false,
             load,
@@ -228,6 +265,13 @@ impl LoadDriver {
     }
 
     fn begin<N: Network>(&mut self, core: &mut Core<N, Session>, step: Step) {
+        // The run may be cut short in the middle of a step.
+        if self.step == Step::Drive && self.done < Step::Drive {
+            self.note_drive_ended(core.now());
+        }
+        if step >= Step::Drain {
+            self.abandon_connecting(core);
+        }
         self.step = step;
         self.cursor = 0;
         if step == Step::Drive {
@@ -246,14 +290,18 @@ impl LoadDriver {
         self.done = self.step;
         let at = core.now();
         if self.step == Step::Drive {
-            self.drive_cpu = host::usage::thread_cpu_time() - self.drive_cpu_started;
-            self.drive_time = at - self.drive_started;
+            self.note_drive_ended(at);
         }
         self.report_second(at.0 / SECOND, false);
         if self.step == Step::Drain {
             self.report_final(core);
         }
         self.report(Report::Done { reactor: self.index, step: self.step, at });
+    }
+
+    fn note_drive_ended(&mut self, at: Nanos) {
+        self.drive_cpu = host::usage::thread_cpu_time() - self.drive_cpu_started;
+        self.drive_time = at - self.drive_started;
     }
 
     /// Hands over all that was counted and recorded, once.
@@ -271,6 +319,8 @@ impl LoadDriver {
             cpu: host::usage::thread_cpu_time(),
             drive_cpu: self.drive_cpu,
             drive_time: self.drive_time,
+            last_sent: self.last_sent_at - self.drive_started,
+            last_reply: self.last_reply_at - self.drive_started,
             uptime: core.now() - self.started,
         };
         self.report(Report::Final { reactor: self.index, last: Box::new(last) });
@@ -296,6 +346,10 @@ impl LoadDriver {
     }
 
     fn report_second(&mut self, second: u64, whole: bool) {
+        if self.final_reported {
+            // The last word is spoken: what comes now is no part of the result.
+            return;
+        }
         if self.unsent_reports.iter().any(|report| matches!(report, Report::Second(_))) {
             // One waits already. The counts are running totals and the histogram goes on filling,
             // so the next report covers this second too.
@@ -330,8 +384,7 @@ impl LoadDriver {
                 break;
             }
             if let Some(rate) = self.load.connect_rate {
-                let (first, step) = self.places;
-                let due = self.ramp_started + Pace::new(rate).due(first + step * self.tried);
+                let due = self.ramp_started + Pace::new(rate).due_at(self.places.of(self.tried));
                 if due > core.now() {
                     return due.min(self.connecting_deadline());
                 }
@@ -389,6 +442,16 @@ impl LoadDriver {
         self.connecting.front().map_or(Nanos::MAX, |(_, deadline)| *deadline)
     }
 
+    /// Drops what is still connecting, since the run is cut short: neither opened nor failed.
+    fn abandon_connecting<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        for (key, _) in std::mem::take(&mut self.connecting) {
+            if core.is_connecting(key) {
+                core.reset(key);
+                self.connecting_count -= 1;
+            }
+        }
+    }
+
     fn give_up_connecting<N: Network>(&mut self, core: &mut Core<N, Session>) {
         while let Some(&(key, deadline)) = self.connecting.front() {
             if core.is_connecting(key) {
@@ -408,12 +471,12 @@ impl LoadDriver {
 
     /// Sends the first message over the next connections, some at a time.
     fn first_echo<N: Network>(&mut self, core: &mut Core<N, Session>) {
-        while self.totals.in_flight() < FIRST_ECHO_WINDOW && self.cursor < core.high_water() {
+        let window = first_echo_window(self.load.size);
+        while self.totals.in_flight() < window && self.cursor < core.high_water() {
             let key = core.key_at(self.cursor);
             self.cursor += 1;
             if let Some(key) = key {
-                let now = core.now();
-                self.send(core, key, 1, now, now);
+                self.send(core, key, 1, None);
             }
         }
         if self.cursor >= core.high_water() && self.totals.in_flight() == 0 {
@@ -423,18 +486,20 @@ impl LoadDriver {
 
     // ---- Drive --------------------------------------------------------------------------------
 
-    /// Sends messages on one connection, and counts them. If it breaks, they count as sent all the
-    /// same: its end finds them unanswered.
+    /// Sends messages on one connection, and counts them. They were due at `due`, or are when they
+    /// are sent. If the connection breaks, they count as sent all the same: its end finds them
+    /// unanswered.
     fn send<N: Network>(
         &mut self,
         core: &mut Core<N, Session>,
         key: Key,
         count: u32,
-        intended: Nanos,
-        now: Nanos,
+        due: Option<Nanos>,
     ) {
         let mut left = count;
         while left > 0 {
+            let now = core.now();
+            let intended = due.unwrap_or(now);
             let Some(session) = core.session(key) else { return };
             if session.echo.in_flight() == 0 {
                 session.since = now;
@@ -443,7 +508,14 @@ impl LoadDriver {
             left -= part;
             match self.step {
                 Step::FirstEcho => self.totals.first_sent += u64::from(part),
-                _ => self.totals.sent += u64::from(part),
+                _ => {
+                    self.totals.sent += u64::from(part);
+                    self.last_sent_at = now;
+                    if due.is_some() {
+                        self.recorder.record(Stage::SendLag, now - intended);
+                        self.send_lag.record((now - intended).0);
+                    }
+                }
             }
             let bytes = self.template.compose(&mut session.echo, part as usize, intended.0, now.0);
             if let Err(failure) = core.send(key, bytes) {
@@ -461,8 +533,7 @@ impl LoadDriver {
             let key = core.key_at(self.cursor);
             self.cursor += 1;
             if let Some(key) = key {
-                let now = core.now();
-                self.send(core, key, in_flight, now, now);
+                self.send(core, key, in_flight, None);
             }
         }
         Nanos::ZERO
@@ -475,47 +546,58 @@ impl LoadDriver {
             if self.paced == self.planned {
                 return Nanos::MAX;
             }
-            let n = self.index as u64 + self.paced * self.load.reactors;
+            let n = self.index as u64 + self.paced * self.load.senders();
             let due = self.drive_started + pace.due(n);
             let now = core.now();
             if due > now {
                 return due.max(now + PACE_REST);
             }
-            let Some(key) = self.next_sendable(core) else {
-                // It stays due, and the time it waits shows as send lag. Whoever blocks it will
-                // make an event; if nothing is open at all there is nothing to wait for.
-                self.totals.pace_blocked += 1;
-                return if self.totals.open() == 0 {
-                    self.paced = self.planned;
-                    Nanos::MAX
-                } else {
-                    now + Nanos::from_millis(1)
-                };
-            };
-            self.paced += 1;
-            self.recorder.record(Stage::SendLag, now - due);
-            self.send_lag.record((now - due).0);
-            self.send(core, key, 1, due, now);
+            if self.totals.open() == 0 {
+                // There is nothing to send on, and never will be.
+                self.paced = self.planned;
+                return Nanos::MAX;
+            }
+            // What cannot be sent now stays due, and the time it waits shows as send lag.
+            match self.next_sendable(core) {
+                Sendable::Now(key) => {
+                    self.paced += 1;
+                    self.send(core, key, 1, Some(due));
+                }
+                Sendable::LookOn => return Nanos::ZERO,
+                Sendable::Blocked => {
+                    self.totals.pace_blocked += 1;
+                    return now + BLOCKED_REST;
+                }
+            }
         }
         Nanos::ZERO
     }
 
     /// The next connection in the round that can take a message.
-    fn next_sendable<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Key> {
+    fn next_sendable<N: Network>(&mut self, core: &mut Core<N, Session>) -> Sendable {
+        if core.unsent_room() < self.load.size {
+            return Sendable::Blocked;
+        }
+        let mut blocked = false;
         for _ in 0..SEND_SEARCH.min(core.high_water()) {
             if self.cursor >= core.high_water() {
                 self.cursor = 0;
             }
             let key = core.key_at(self.cursor);
             self.cursor += 1;
-            if let Some(key) = key.filter(|key| !core.is_blocked(*key)) {
-                return Some(key);
+            let Some(key) = key else { continue };
+            if !core.is_blocked(key) {
+                return Sendable::Now(key);
             }
+            blocked = true;
         }
-        None
+        if blocked { Sendable::Blocked } else { Sendable::LookOn }
     }
 
     fn drive<N: Network>(&mut self, core: &mut Core<N, Session>) -> Nanos {
+        if self.done >= Step::Drive {
+            return Nanos::MAX;
+        }
         if core.turn_started() < self.drive_started {
             return self.drive_started;
         }
@@ -641,9 +723,10 @@ impl<N: Network> Driver<N> for LoadDriver {
             return;
         }
         session.since = now;
+        self.last_reply_at = now;
         match (self.step, self.load.model) {
             (Step::Drive, Model::Closed(_)) if now < self.drive_started + self.load.duration => {
-                self.send(core, key, count, now, now);
+                self.send(core, key, count, None);
             }
             (Step::FirstEcho, _) => self.first_echo(core),
             _ => {}
@@ -683,6 +766,7 @@ impl<N: Network> Driver<N> for LoadDriver {
     }
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        self.flush_reports();
         let due = match self.step {
             Step::Waiting => Nanos::MAX,
             Step::Ramp => self.ramp(core),
@@ -692,7 +776,6 @@ impl<N: Network> Driver<N> for LoadDriver {
             }
             Step::Drive => self.drive(core),
             Step::Drain => {
-                self.give_up_connecting(core);
                 let over = core.turn_started() >= self.drain_until;
                 if over || self.totals.in_flight() == 0 {
                     self.finish_step(core);
@@ -708,7 +791,6 @@ impl<N: Network> Driver<N> for LoadDriver {
             self.report_second(now.0 / SECOND - 1, true);
             self.next_second = now.0 / SECOND + 1;
         }
-        self.flush_reports();
         let retry =
             if self.unsent_reports.is_empty() { Nanos::MAX } else { now + Nanos::from_millis(10) };
         let second = Nanos(self.next_second * SECOND);
@@ -718,7 +800,8 @@ impl<N: Network> Driver<N> for LoadDriver {
     }
 
     fn is_finished(&self) -> bool {
-        self.finished
+        // Never with the last word unsaid.
+        self.finished && self.unsent_reports.is_empty()
     }
 }
 

@@ -85,8 +85,7 @@ impl Rig {
         let (mut clients, mut outsides) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (outside, inbox) = mailbox::open_unwatched();
-            let driver =
-                LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
+            let driver = LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
             clients.push(Reactor::new(world.network(&[]), driver, inbox, limits, 0));
             outsides.push(outside);
         }
@@ -138,7 +137,7 @@ impl Rig {
     fn round(&mut self) -> bool {
         let now = self.world.now();
         let mut busy = false;
-        for client in &mut self.clients {
+        for client in self.clients.iter_mut().filter(|c| !c.driver().is_finished_now()) {
             busy |= turn(client, now);
         }
         if self.serving {
@@ -318,9 +317,9 @@ impl HandServer {
 }
 
 fn stamps(bytes: &[u8]) -> impl Iterator<Item = Stamp> + '_ {
-    bytes.chunks_exact(STAMP_BYTES).map(|message| {
-        Stamp::from_bytes(message.try_into().expect("32 bytes")).expect("a stamp")
-    })
+    bytes
+        .chunks_exact(STAMP_BYTES)
+        .map(|message| Stamp::from_bytes(message.try_into().expect("32 bytes")).expect("a stamp"))
 }
 
 // ---- Properties of the pair -----------------------------------------------------------------------
@@ -397,8 +396,7 @@ fn one_byte_pipes_and_budgets_of_one_lose_nothing() {
         events_per_wait: 1,
         ..Limits::for_slots(16)
     };
-    let load =
-        Load { duration: Nanos::from_millis(50), ..load(12, 3, Model::Open(400.0)) };
+    let load = Load { duration: Nanos::from_millis(50), ..load(12, 3, Model::Open(400.0)) };
     let mut rig = Rig::new(load, faults, 2, limits);
     rig.open_all();
     rig.drive();

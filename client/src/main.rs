@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match c1000k_client::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("c1000k-client: {error}");
+            control::console::complain("c1000k-client", &error);
             ExitCode::from(error.code())
         }
     }

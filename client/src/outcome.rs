@@ -1,7 +1,7 @@
 //! How a run can end: errors before it, the outcome and the exit code after it, and the doubts that a
 //! reader of its numbers should have.
 
-use measure::units::{format_count, format_duration, format_grouped, format_rate};
+use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
 use report::ResultFile;
 use report::schema::{Model, Outcome, Warning};
@@ -34,6 +34,8 @@ impl Error {
 
 /// Rates within this share of what was asked count as reached.
 const RATE_TOLERANCE: f64 = 0.01;
+/// And so does a generator that was late by no more than this: one pause of a busy machine.
+const LATE_SECONDS: f64 = 0.05;
 /// A reactor busier than this had no time to spare.
 const BUSY: f64 = 0.9;
 /// A generator later than this, at the 99th percentile, says so.
@@ -60,14 +62,17 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
     }
 }
 
+/// Whether the traffic was what was planned: nearly all answered, and nearly at the rate asked for.
 fn rate_reached(result: &ResultFile) -> bool {
     let messages = &result.messages;
-    messages.planned.is_none_or(|planned| {
-        messages.received as f64 >= planned as f64 * (1.0 - RATE_TOLERANCE)
-            && messages
-                .rate_planned
-                .is_none_or(|rate| messages.rate_achieved >= rate * (1.0 - RATE_TOLERANCE))
-    })
+    // The closed model has no plan of its own: what it sent is what was to be answered.
+    let planned = messages.planned.unwrap_or(messages.sent) as f64;
+    let answered = messages.received as f64 >= planned * (1.0 - RATE_TOLERANCE);
+    let nothing = result.plan.model == Model::Closed && messages.received == 0;
+    let planned_seconds = Nanos(result.plan.duration_ns).as_secs_f64();
+    let on_time = messages.planned.is_none()
+        || messages.seconds <= planned_seconds * (1.0 + RATE_TOLERANCE) + LATE_SECONDS;
+    answered && on_time && !nothing
 }
 
 /// The exit code that goes with an outcome when the thresholds have spoken.
@@ -124,6 +129,14 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
             "look at the failures by kind, and at the server's log of the same time",
         );
     }
+    let first = result.messages.first_echo.as_ref();
+    if first.is_some_and(|round| round.sent > 0 && round.received == 0) {
+        doubt(
+            "silent",
+            "the server takes connections and never answered a message".to_owned(),
+            "make sure that it echoes; --no-first-echo only opens and holds",
+        );
+    }
     if result.messages.mismatched > 0 {
         doubt(
             "mismatched",
@@ -134,7 +147,7 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
             "make sure that the target is an echo server for this protocol",
         );
     }
-    if plan.model != Model::None {
+    if plan.model != Model::None && connections.opened > 0 {
         traffic_doubts(result, &mut doubt);
     }
     let cores = plan.cores.len().max(1) as u64;
@@ -182,16 +195,20 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
             "response times contain it: lower the rate, or give the client cores of its own",
         );
     }
-    if !rate_reached(result) {
-        let asked = messages.rate_planned.unwrap_or(0.0);
+    if !rate_reached(result) && result.run.outcome != Outcome::Interrupted {
+        let asked = messages.rate_planned.map_or_else(String::new, |rate| {
+            format!(
+                ", at {} where {} was asked",
+                format_rate(messages.rate_achieved),
+                format_rate(rate)
+            )
+        });
         doubt(
             "rate_not_reached",
             format!(
-                "{} replies per second came where {} were asked for ({} of {} messages)",
-                format_rate(messages.rate_achieved),
-                format_rate(asked),
-                format_count(messages.received),
-                format_count(messages.planned.unwrap_or(0)),
+                "{} of {} messages were answered{asked}",
+                format_grouped(messages.received),
+                format_grouped(messages.planned.unwrap_or(messages.sent)),
             ),
             "the server or the client is at its end: see busy ratios and send lag",
         );
@@ -210,8 +227,10 @@ mod tests {
         result.connections.opened = 10;
         result.messages.planned = Some(100);
         result.messages.rate_planned = Some(10.0);
+        result.messages.sent = 100;
         result.messages.received = 100;
-        result.messages.rate_achieved = 9.99;
+        result.messages.seconds = 10.04;
+        result.plan.duration_ns = 10_000_000_000;
         result.messages.first_echo =
             Some(FirstEcho { planned: 10, received: 10, ..FirstEcho::default() });
         result
@@ -230,7 +249,7 @@ mod tests {
             |r| r.connections.opened = 9,
             |r| r.connections.lost = 1,
             |r| r.messages.received = 90,
-            |r| r.messages.rate_achieved = 9.0,
+            |r| r.messages.seconds = 11.0,
             |r| r.messages.mismatched = 1,
             |r| {
                 r.messages.first_echo =
@@ -259,12 +278,17 @@ mod tests {
 
     #[test]
     fn each_doubt_has_its_cause() {
-        let cause: [(&str, fn(&mut ResultFile)); 8] = [
+        type Spoil = fn(&mut ResultFile);
+        let cause: [(&str, Spoil); 9] = [
             ("no_ports", |r| r.failures.no_ports = 1),
             ("no_fds", |r| r.failures.no_fds = 1),
             ("lost", |r| r.connections.lost = 1),
             ("mismatched", |r| r.messages.mismatched = 1),
-            ("rate_not_reached", |r| r.messages.rate_achieved = 1.0),
+            ("rate_not_reached", |r| r.messages.seconds = 20.0),
+            ("silent", |r| {
+                r.messages.first_echo =
+                    Some(FirstEcho { planned: 10, sent: 10, ..FirstEcho::default() });
+            }),
             ("closed_model", |r| r.plan.model = Model::Closed),
             ("client_busy", |r| {
                 r.reactors.push(report::schema::Reactor { busy_ratio: 0.95, ..Default::default() });

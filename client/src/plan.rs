@@ -1,7 +1,7 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
 use crate::cli::{Openers, RunArgs};
-use crate::driver::{CONNECTING_MAX, FIRST_ECHO_WINDOW, Load, Model};
+use crate::driver::{CONNECTING_MAX, Load, Model, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::outcome::Error;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
 
-/// Connections that connection numbers can tell apart.
-const CONNECTIONS_MAX: u64 = u32::MAX as u64;
+/// Connections that one client is made for: a hundred times what any has held.
+const CONNECTIONS_MAX: u64 = 100_000_000;
 /// Source ports that automatic loopback addresses are planned to fill: the rest is left for ports
 /// that turn out to be taken.
 const PORTS_PER_LOOPBACK_SOURCE: u64 = 50_000;
@@ -66,8 +66,7 @@ impl Plan {
         let loopback = targets.iter().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
-        let per_table = preflight::descriptors_per_table(facts.descriptors_hard);
-        let reactors = choose_reactors(args, per_table, own_tables, cpus.len());
+        let reactors = choose_reactors(args, facts.descriptors_hard, own_tables, cpus.len());
         let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
         let (sources, ports) = choose_sources(args, &targets, facts)?;
         let tuples = Tuples::new(targets.clone(), &sources, ports.0, ports.1);
@@ -97,10 +96,13 @@ impl Plan {
             seed,
         };
         let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
-        let one_connection = args.size.saturating_mul(args.in_flight) as usize + 64 * 1024;
+        // The closed model may have everything waiting at once: that is part of what is asked for, and
+        // of the memory that preflight counts. Elsewhere sending waits for room.
+        let one_connection = args.size.saturating_mul(args.in_flight) as usize;
+        let planned = if args.closed { one_connection.saturating_mul(slots) } else { 0 };
         let limits = Limits {
             unsent_bytes_per_connection: one_connection,
-            unsent_bytes: one_connection.max(64 << 20),
+            unsent_bytes: planned.max(UNSENT_BYTES),
             ..Limits::for_slots(slots)
         };
         let demand = Demand {
@@ -111,12 +113,14 @@ impl Plan {
             own_tables,
             sources: sources.len() as u64,
             targets: targets.len() as u64,
-            ports_per_source: u64::from(ports.1 - ports.0) + 1,
+            four_tuples: load.tuples.count(),
             backlog: 0,
             user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
             messages_in_flight: match model {
                 Model::Closed(in_flight) => args.connections.saturating_mul(in_flight.into()),
-                Model::Idle | Model::Open(_) => FIRST_ECHO_WINDOW * reactors as u64,
+                Model::Idle | Model::Open(_) => {
+                    first_echo_window(args.size as usize) * reactors as u64
+                }
             },
             message_bytes: args.size,
         };
@@ -207,7 +211,7 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     }
     if args.connections > CONNECTIONS_MAX {
         return Err(usage(format!(
-            "--connections {} is more than one client can tell apart: give at most {}",
+            "--connections {} is more than one client is made for: give at most {}",
             format_grouped(args.connections),
             format_grouped(CONNECTIONS_MAX)
         )));
@@ -283,15 +287,16 @@ fn resolve(args: &RunArgs) -> Result<Vec<SocketAddr>, Error> {
     Ok(targets)
 }
 
-fn choose_reactors(args: &RunArgs, per_table: u64, own_tables: bool, cpus: usize) -> usize {
+fn choose_reactors(args: &RunArgs, limit: u64, own_tables: bool, cpus: usize) -> usize {
     match args.reactors {
         Reactors::Exactly(count) => count,
         // Fewer connections than cores need no more reactors than there are connections.
         Reactors::Auto => {
             let enough = cpus.min(args.connections as usize).max(1);
             if own_tables {
-                let needed = preflight::reactors_needed(args.connections, per_table, false);
-                even_reactors(needed, enough, cpus)
+                // If no number suffices, preflight says so.
+                let needed = preflight::reactors_needed(args.connections, limit, false);
+                even_reactors(needed.unwrap_or(1), enough, cpus)
             } else {
                 enough
             }
@@ -312,6 +317,13 @@ fn choose_sources(
         match spec {
             SourceSpec::Range(range) => sources.extend(range.iter()),
             SourceSpec::Auto => sources.extend(automatic(args, targets)?),
+        }
+    }
+    for target in targets {
+        if Tuples::new(vec![*target], &sources, 1, 1).sources_for(target).is_empty() {
+            return Err(usage(format!(
+                "--source-ip: none of the addresses given reaches {target}: name one of its kind"
+            )));
         }
     }
     for source in &sources {
@@ -341,9 +353,16 @@ fn automatic(args: &RunArgs, targets: &[SocketAddr]) -> Result<Vec<IpAddr>, Erro
     let each = args.source_ports.map_or(PORTS_PER_LOOPBACK_SOURCE, |(first, last)| {
         (u64::from(last - first) + 1).min(PORTS_PER_LOOPBACK_SOURCE)
     });
+    // 127/8 has addresses in plenty; every other target has those of one source address. What these
+    // cannot take of their share falls to the former.
+    let plenty = |target: &SocketAddr| target.ip().is_loopback() && target.is_ipv4();
+    let all = targets.len() as u64;
+    let here = targets.iter().filter(|target| plenty(target)).count() as u64;
+    let share = args.connections.saturating_mul(here).div_ceil(all);
+    let needed = share.max(args.connections.saturating_sub((all - here) * each));
     for target in targets {
-        let found = if target.ip().is_loopback() && target.is_ipv4() {
-            let count = args.connections.div_ceil(each * targets.len() as u64);
+        let found = if plenty(target) {
+            let count = needed.div_ceil(each * here);
             address::loopback_sources(count.min(address::MAX_SOURCES), &avoid)
         } else {
             let source = address::route_source(*target).map_err(|error| {
@@ -415,7 +434,7 @@ fn record(
         },
         seed: load.seed,
         first_echo: load.first_echo,
-        first_echo_window: FIRST_ECHO_WINDOW,
+        first_echo_window: first_echo_window(load.size),
         thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),
     }
 }

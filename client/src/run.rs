@@ -7,6 +7,7 @@ use crate::driver::{Command, LoadDriver};
 use crate::outcome::{Error, exit_code, outcome, warnings};
 use crate::plan::Plan;
 use crate::tally::Report;
+use control::console::say;
 use control::group::{self, Parts, Running, Seat};
 use control::live::{Mode, Progress};
 use control::signals::Signals;
@@ -18,7 +19,6 @@ use measure::{Clock, Nanos, Stage};
 use report::schema::{self, ResultFile, Warning, timestamp};
 use report::{hist, store, text, verdict};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -39,7 +39,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
     match &cli.command {
         CliCommand::Check(args) => {
             let plan = Plan::new(&args.run, &facts)?;
-            print(check::text(args, &plan, &facts)?.trim_end());
+            say(check::text(args, &plan, &facts)?.trim_end());
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
         CliCommand::Run(args) => run_planned(args, &Plan::new(args, &facts)?, &facts),
@@ -112,22 +112,13 @@ fn start_reactors(
 
 fn finish(reactors: Vec<Reactor>) -> Result<(), Error> {
     let ended = join_all(reactors.into_iter().map(|reactor| reactor.thread));
-    for driver in ended.map_err(|panic| Error::Failed(panic.to_string()))? {
-        driver.map_err(|error| Error::Failed(format!("a reactor broke: {error}")))?;
-    }
-    Ok(())
-}
-
-/// Prints on stdout. Nobody may be listening there any more, and that is no failure.
-fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    ended.map(|_| ()).map_err(|panic| Error::Failed(panic.to_string()))
 }
 
 fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
     if args.json {
         if let Ok(json) = serde_json::to_string_pretty(result) {
-            print(&json);
+            say(&json);
         }
         return;
     }
@@ -136,7 +127,7 @@ fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
     if let Some(path) = written {
         summary.push_str(&text::file_line(path));
     }
-    print(summary.trim_end());
+    say(summary.trim_end());
 }
 
 // ---- The file -----------------------------------------------------------------------------------
@@ -258,7 +249,13 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         let rate = plan.record.rate_per_second.unwrap_or(0.0);
         crate::load::pace::Pace::new(rate).count_before(plan.load.duration)
     });
-    let time = measured.finals.values().map(|last| last.drive_time).max();
+    // How long messages were sent: the duration as planned, less if the run was cut short, more if the
+    // generator was late. The closed model sends when replies come, so there it is the last of those.
+    let span = measured.finals.values().map(|last| {
+        let on_the_way = if open { last.last_sent } else { last.last_reply };
+        last.drive_time.min(plan.load.duration).max(on_the_way)
+    });
+    let time = span.max();
     schema::Messages {
         planned,
         sent: totals.sent,

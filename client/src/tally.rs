@@ -172,6 +172,9 @@ pub(crate) struct Final {
     /// Of that, in the traffic phase, and how long that was.
     pub(crate) drive_cpu: Nanos,
     pub(crate) drive_time: Nanos,
+    /// From the start of the traffic to the last message sent, and to the last reply.
+    pub(crate) last_sent: Nanos,
+    pub(crate) last_reply: Nanos,
     /// How long the reactor ran, up to the end of the measurement.
     pub(crate) uptime: Nanos,
 }

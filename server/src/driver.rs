@@ -256,3 +256,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         self.finished
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

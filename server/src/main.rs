@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match c1000k_server::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("c1000k-server: {error}");
+            control::console::complain("c1000k-server", &error);
             ExitCode::from(error.code())
         }
     }

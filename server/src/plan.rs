@@ -5,7 +5,7 @@ use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
-use measure::units::format_grouped;
+use measure::units::{format_grouped, format_size};
 use reactor::Limits;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wire::Url;
@@ -81,16 +81,15 @@ impl Plan {
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
         // Each listener takes a descriptor out of the table too.
-        let per_table = preflight::descriptors_per_table(facts.descriptors_hard)
-            .saturating_sub(listen.len() as u64)
-            .min(SLOTS_MAX);
+        let limit = facts.descriptors_hard.saturating_sub(listen.len() as u64).min(SLOTS_MAX);
         let wanted = args.connections_max;
         if wanted == Some(0) {
             return Err(Error::Usage(
                 "--connections-max 0 leaves nothing to serve: give at least 1".into(),
             ));
         }
-        let reactors = choose_reactors(args.reactors, wanted, per_table, own_tables, cpus.len());
+        let reactors = choose_reactors(args.reactors, wanted, limit, own_tables, cpus.len());
+        let per_table = preflight::descriptors_per_table(limit, reactors as u64);
         let tables = if own_tables { reactors as u64 } else { 1 };
         let connections_max = wanted.unwrap_or_else(|| per_table.saturating_mul(tables));
         let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
@@ -113,8 +112,19 @@ impl Plan {
             ));
         }
         let slots = connections_max.min(per_table) as usize;
-        let unsent = (args.unsent_max / reactors as u64).max(64 * 1024);
-        let limits = Limits { unsent_bytes: unsent as usize, ..Limits::for_slots(slots) };
+        let unsent = args.unsent_max / reactors as u64;
+        let least = Limits::for_slots(slots).unsent_bytes_per_connection as u64;
+        if unsent < least {
+            return Err(Error::Usage(format!(
+                "--unsent-max is too little for {reactors} reactors: give at least {}",
+                format_size(least * reactors as u64)
+            )));
+        }
+        let limits = Limits {
+            unsent_bytes: unsent as usize,
+            evicts_blocked: true,
+            ..Limits::for_slots(slots)
+        };
         let demand = Demand {
             role: Role::Server,
             peer_here: listen.iter().all(|(_, address)| address.ip().is_loopback()),
@@ -123,7 +133,7 @@ impl Plan {
             own_tables,
             sources: 1,
             targets: listen.len() as u64,
-            ports_per_source: 65_535,
+            four_tuples: 0,
             backlog,
             user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
             messages_in_flight: 0,
@@ -166,7 +176,13 @@ fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
         let found = found.map_err(|_| {
             Error::Usage(format!("{url}: the host '{}' is not known: check its name", url.host))
         })?;
+        // A name may lead to one address several times.
+        let mut own: Vec<SocketAddr> = Vec::new();
         for address in found {
+            if own.contains(&address) {
+                continue;
+            }
+            own.push(address);
             let known = listen.iter().any(|(_, other)| *other == address);
             if known && address.port() != 0 {
                 return Err(Error::Usage(format!("{url} is given twice: leave one out")));
@@ -181,15 +197,16 @@ fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
 fn choose_reactors(
     asked: Reactors,
     connections: Option<u64>,
-    per_table: u64,
+    limit: u64,
     own_tables: bool,
     cpus: usize,
 ) -> usize {
     match (asked, connections) {
         (Reactors::Exactly(count), _) => count,
         (Reactors::Auto, Some(connections)) if own_tables => {
-            let needed = preflight::reactors_needed(connections, per_table, true);
-            even_reactors(needed, cpus, cpus)
+            // If no number suffices, preflight says so.
+            let needed = preflight::reactors_needed(connections, limit, true);
+            even_reactors(needed.unwrap_or(1), cpus, cpus)
         }
         (Reactors::Auto, _) => cpus,
     }

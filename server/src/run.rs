@@ -4,6 +4,7 @@ use crate::cli::{CheckArgs, Cli, Command as CliCommand, ServeArgs, Steer};
 use crate::driver::{Admission, Command, EchoDriver};
 use crate::metrics::{ServerSnapshot, Watcher};
 use crate::plan::{Error, Plan};
+use control::console::{complain, say};
 use control::endpoint::Endpoint;
 use control::group::{self, Parts, Running, Seat};
 use control::signals::Signals;
@@ -14,7 +15,7 @@ use host::socket::{self, ListenOptions};
 use measure::Clock;
 use measure::units::format_grouped;
 use reactor::mailbox::Undelivered;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
     }
     let signals = Signals::install().map_err(|error| failed("catching signals", error))?;
     for note in &plan.notes {
-        eprintln!("c1000k-server: {note}");
+        complain("c1000k-server", note);
     }
     let server = Server::start(&plan)?;
     server.announce(&plan);
@@ -69,11 +70,14 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         recv(done) -> summary => summary.map_err(|_| Error::Failed("stopping broke off".into()))??,
         recv(second) -> _ => return Ok(130),
     };
-    eprintln!(
-        "c1000k-server: accepted {} connections, refused {}, echoed {} reads",
-        format_grouped(summary.accepted),
-        format_grouped(summary.refused_full),
-        format_grouped(summary.messages),
+    complain(
+        "c1000k-server",
+        format_args!(
+            "accepted {} connections, refused {}, echoed {} reads",
+            format_grouped(summary.accepted),
+            format_grouped(summary.refused_full),
+            format_grouped(summary.messages),
+        ),
     );
     Ok(0)
 }
@@ -105,12 +109,6 @@ fn largest_that_fits(args: &ServeArgs, plan: &Plan, facts: &Facts) -> (u64, Stri
         // nothing.
         Plan::new(&args, facts).map_or_else(|_| Vec::new(), |plan| plan.findings)
     })
-}
-
-/// Prints a line on stdout. Nobody may be listening there, and that must not end a server.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 impl Server {
@@ -179,14 +177,13 @@ impl Server {
     /// Closes all connections, ends all threads, and says what was done.
     ///
     /// # Errors
-    /// If a reactor broke or panicked.
+    /// If a reactor panicked.
     pub fn stop(self) -> Result<Summary, Error> {
         stop_all(&self.reactors);
         let threads = self.reactors.into_iter().map(|reactor| reactor.thread);
         let ended = join_all(threads).map_err(|panic| Error::Failed(panic.to_string()))?;
         let mut last = Vec::with_capacity(ended.len());
-        for driver in ended {
-            let driver = driver.map_err(|error| Error::Failed(format!("a reactor: {error}")))?;
+        for driver in ended.into_iter().flatten() {
             last.push(driver.last_snapshot().clone());
         }
         Ok(self.watcher.sum(last))

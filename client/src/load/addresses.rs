@@ -11,23 +11,42 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tuples {
     targets: Vec<SocketAddr>,
-    sources_v4: Vec<IpAddr>,
-    sources_v6: Vec<IpAddr>,
+    v4: Sources,
+    v6: Sources,
     first_port: u16,
     ports: u64,
 }
 
+/// Sources of one family. Those on loopback reach targets on loopback only, the others reach all.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Sources {
+    all: Vec<IpAddr>,
+    far: Vec<IpAddr>,
+}
+
+impl Sources {
+    fn new(all: impl Iterator<Item = IpAddr>) -> Self {
+        let all: Vec<IpAddr> = all.collect();
+        let far = all.iter().copied().filter(|source| !source.is_loopback()).collect();
+        Self { all, far }
+    }
+}
+
 impl Tuples {
-    /// The tuples from each source, at each port of `first..=last`, to each target of its family.
+    /// The tuples from each source, at each port of `first..=last`, to each target that it reaches.
     #[must_use]
     pub fn new(targets: Vec<SocketAddr>, sources: &[IpAddr], first: u16, last: u16) -> Self {
-        let (sources_v4, sources_v6) = sources.iter().copied().partition(IpAddr::is_ipv4);
+        let of_family =
+            |v4| Sources::new(sources.iter().copied().filter(move |s| s.is_ipv4() == v4));
         let ports = u64::from(last.saturating_sub(first)) + u64::from(first <= last);
-        Self { targets, sources_v4, sources_v6, first_port: first, ports }
+        Self { targets, v4: of_family(true), v6: of_family(false), first_port: first, ports }
     }
 
-    fn sources_for(&self, target: &SocketAddr) -> &[IpAddr] {
-        if target.is_ipv4() { &self.sources_v4 } else { &self.sources_v6 }
+    /// The sources that reach a target.
+    #[must_use]
+    pub fn sources_for(&self, target: &SocketAddr) -> &[IpAddr] {
+        let sources = if target.is_ipv4() { &self.v4 } else { &self.v6 };
+        if target.ip().is_loopback() { &sources.all } else { &sources.far }
     }
 
     /// One past the highest number that [`Tuples::route`] may know.
@@ -40,8 +59,13 @@ impl Tuples {
     /// How many tuples there are.
     #[must_use]
     pub fn count(&self) -> u64 {
-        let each = self.targets.iter().map(|target| self.sources_for(target).len() as u64);
-        each.sum::<u64>() * self.ports
+        let to = |target: &SocketAddr| {
+            let sources = self.sources_for(target);
+            let ports = u64::from(self.first_port)..u64::from(self.first_port) + self.ports;
+            let itself = sources.contains(&target.ip()) && ports.contains(&target.port().into());
+            sources.len() as u64 * self.ports - u64::from(itself)
+        };
+        self.targets.iter().map(to).sum()
     }
 
     /// Tuple number `n`; `None` where that target has no source left.
@@ -55,10 +79,11 @@ impl Tuples {
             return None;
         }
         let source = sources[(round % count) as usize];
-        let port = self.first_port + (round / count) as u16;
+        let source = SocketAddr::new(source, self.first_port + (round / count) as u16);
         // A port serves one target alone, unless several targets have to share the ports.
         let share_port = targets > 1;
-        Some(Route { source: Some(SocketAddr::new(source, port)), target, share_port })
+        // A socket can connect to itself (RFC 9293 3.5, simultaneous open), which proves nothing.
+        (source != target).then_some(Route { source: Some(source), target, share_port })
     }
 }
 
@@ -117,6 +142,21 @@ mod tests {
         assert_eq!(ports, [5000, 5001, 5002]);
         assert_eq!((tuples.count(), tuples.end()), (3, 3));
         assert!(!tuples.route(0).expect("there").share_port);
+    }
+
+    #[test]
+    fn nobody_connects_to_itself_and_loopback_reaches_loopback_only() {
+        let near = target(0, false);
+        let far = SocketAddr::from(([192, 0, 2, 1], 80));
+        let tuples = Tuples::new(vec![near], &[near.ip()], 8999, 9001);
+        assert_eq!(tuples.count(), 2);
+        assert_eq!((0..tuples.end()).filter_map(|n| tuples.route(n)).count(), 2);
+        let own = IpAddr::from([192, 0, 2, 9]);
+        let tuples = Tuples::new(vec![near, far], &[source(1, false), own], 5000, 5000);
+        assert_eq!(tuples.sources_for(&near), [source(1, false), own]);
+        assert_eq!(tuples.sources_for(&far), [own]);
+        assert_eq!(tuples.count(), 3);
+        assert_eq!((0..tuples.end()).filter_map(|n| tuples.route(n)).count(), 3);
     }
 
     proptest! {

@@ -29,6 +29,8 @@ impl Lanes {
                 lanes.push(reactors.iter().copied().skip(lane).step_by(width).collect());
             }
         }
+        // In the order of their reactors, whose shares do not grow: then no place stays empty.
+        lanes.sort_unstable();
         Self { lanes }
     }
 
@@ -52,19 +54,46 @@ impl Lanes {
         })
     }
 
-    /// The place of a reactor's i-th connection in the order of all, when `connections` are shared
-    /// out over all reactors: (place of its first, step to its next). With a connect rate, the
-    /// connection at place p is due at p / rate: the lanes interleave evenly without talking.
+    /// The places of a reactor's connections in the order of all, when `connections` are shared out
+    /// over all reactors. With a connect rate, the connection at place p is due at p / rate: the
+    /// lanes interleave evenly without talking, and all come to their end at the same time.
     #[must_use]
-    pub fn places(&self, reactor: usize, connections: u64) -> (u64, u64) {
+    pub fn places(&self, reactor: usize, connections: u64) -> Places {
         let reactors = self.lanes.iter().map(Vec::len).sum::<usize>() as u64;
-        let step = self.lanes.len() as u64;
-        for (number, lane) in (0..).zip(&self.lanes) {
-            let Some(at) = lane.iter().position(|other| *other == reactor) else { continue };
-            let before = lane[..at].iter().map(|r| share(connections, reactors, *r as u64));
-            return (number + step * before.sum::<u64>(), step);
+        let size = |reactors_of: &[usize]| -> u64 {
+            reactors_of.iter().map(|r| share(connections, reactors, *r as u64)).sum()
+        };
+        for (number, lane) in self.lanes.iter().enumerate() {
+            if let Some(at) = lane.iter().position(|other| *other == reactor) {
+                return Places {
+                    before: size(&lane[..at]),
+                    lane: size(lane).max(1),
+                    all: connections,
+                    offset: number as f64 / self.lanes.len() as f64,
+                };
+            }
         }
-        (0, step)
+        Places { before: 0, lane: 1, all: connections, offset: 0.0 }
+    }
+}
+
+/// Where one reactor's connections stand in the order of all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Places {
+    /// Connections of the same lane that come before this reactor's.
+    before: u64,
+    /// Connections of the lane.
+    lane: u64,
+    all: u64,
+    /// Lanes that are as long start one after the other, within one step.
+    offset: f64,
+}
+
+impl Places {
+    /// The place of this reactor's i-th connection: at least 0, below the number of all.
+    #[must_use]
+    pub fn of(&self, i: u64) -> f64 {
+        ((self.before + i) as f64 + self.offset) * (self.all as f64 / self.lane as f64)
     }
 }
 
@@ -72,7 +101,6 @@ impl Lanes {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn one_opener_per_core_takes_the_reactors_in_turn() {
@@ -98,17 +126,23 @@ mod tests {
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..cores.len()).collect::<Vec<_>>());
 
-            let mut places = BTreeSet::new();
+            let mut places = Vec::new();
             for reactor in 0..cores.len() {
-                let (first, step) = lanes.places(reactor, connections);
-                for i in 0..share(connections, cores.len() as u64, reactor as u64) {
-                    prop_assert!(places.insert(first + step * i), "two connections at one place");
-                }
+                let of = lanes.places(reactor, connections);
+                let own = share(connections, cores.len() as u64, reactor as u64);
+                places.extend((0..own).map(|i| of.of(i)));
             }
-            prop_assert_eq!(places.len() as u64, connections);
-            if cores.len() == lanes.width() {
-                // One reactor a lane: the places are those of an unbroken stream.
-                prop_assert_eq!(places.last().map_or(0, |last| last + 1), connections);
+            places.sort_unstable_by(f64::total_cmp);
+            // In any stretch of time, every lane opens its part to within one connection.
+            for (count, place) in places.iter().enumerate() {
+                prop_assert!(*place >= 0.0 && *place < connections as f64);
+                prop_assert!((count as f64 - place).abs() <= lanes.width() as f64, "{count} {place}");
+            }
+            let even = cores.len() == lanes.width() && connections % cores.len() as u64 == 0;
+            if even {
+                // Lanes of one length: an unbroken stream.
+                let whole = places.iter().enumerate().all(|(n, p)| (n as f64 - p).abs() < 1e-6);
+                prop_assert!(whole, "{places:?}");
             }
         }
     }

@@ -23,8 +23,15 @@ impl Pace {
     #[must_use]
     #[inline]
     pub fn due(&self, n: u64) -> Nanos {
+        self.due_at(n as f64)
+    }
+
+    /// The same for a place between two events.
+    #[must_use]
+    #[inline]
+    pub fn due_at(&self, place: f64) -> Nanos {
         // A double keeps 15 digits: a year at a million per second stays within a microsecond.
-        Nanos((n as f64 * 1e9 / self.per_second) as u64)
+        Nanos((place * 1e9 / self.per_second) as u64)
     }
 
     /// How many events are due before `span` has passed: those with `due(n) < span`.

@@ -40,8 +40,8 @@ pub struct Parts<D, R> {
 pub struct Running<D, C, R> {
     /// The way in.
     pub outside: Outside<C>,
-    /// Gives the driver back when the reactor has ended.
-    pub thread: JoinHandle<io::Result<D>>,
+    /// Gives the driver back when the reactor has ended; `None` if it never started.
+    pub thread: JoinHandle<Option<D>>,
     /// What `build` reported.
     pub report: R,
     /// The CPU it is pinned to, as the kernel says.
@@ -81,12 +81,13 @@ where
             Ok((reactor, report, cpu)) => {
                 // The starter waits for exactly this; it cannot have gone.
                 let _ = ready.send(Ok((report, cpu)));
-                reactor.run()
+                // The kernel refuses to wait only if the event queue is broken. A reactor that is
+                // dead must not look like one that is slow: this ends the program.
+                Some(reactor.run().expect("the event queue is sound"))
             }
             Err(error) => {
-                let copy = io::Error::new(error.kind(), error.to_string());
                 let _ = ready.send(Err(error));
-                Err(copy)
+                None
             }
         }
     };

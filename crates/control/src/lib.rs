@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod console;
 mod deadline;
 pub mod endpoint;
 pub mod group;

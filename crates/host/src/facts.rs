@@ -76,6 +76,8 @@ pub struct Facts {
     pub cgroup_tasks_max: Option<u64>,
     /// Threads of the whole machine now.
     pub threads_used: Option<u64>,
+    /// `fs.epoll.max_user_watches`: registrations in event queues, all of one user's processes.
+    pub epoll_watches_max: Option<u64>,
     /// `vm.max_map_count`: memory mappings of one process.
     pub max_map_count: Option<u64>,
 }
@@ -117,6 +119,7 @@ impl Facts {
             pid_max: sysctl::number("kernel.pid_max"),
             cgroup_tasks_max: cgroup::tightest(cgroup::TASKS),
             threads_used: line("/proc/loadavg").as_deref().and_then(parse_threads_used),
+            epoll_watches_max: sysctl::number("fs.epoll.max_user_watches"),
             max_map_count: sysctl::number("vm.max_map_count"),
         }
     }

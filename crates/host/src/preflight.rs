@@ -20,6 +20,13 @@ const QUEUED_OVERHEAD_BYTES: u64 = 1_280;
 /// listeners, result file, and room for what a library opens.
 const RESERVED_DESCRIPTORS: u64 = 100;
 
+/// And for each reactor, its event queue and its waker: they are made in the common table, which the
+/// reactors that start later take a copy of.
+const DESCRIPTORS_PER_REACTOR: u64 = 2;
+
+/// Reactors that a process can have: each is a thread, a table and an event queue.
+pub const REACTORS_MAX: u64 = 1024;
+
 /// Threads of a process beside its reactors: main, control, signals, metrics.
 const OTHER_THREADS: u64 = 8;
 
@@ -64,8 +71,8 @@ pub struct Demand {
     pub sources: u64,
     /// Addresses (ip and port) that the client connects to.
     pub targets: u64,
-    /// Ports that each source address can use towards each target.
-    pub ports_per_source: u64,
+    /// Pairs of a source address with a port and a target that the client may use.
+    pub four_tuples: u64,
     /// Backlog that the server listens with.
     pub backlog: u32,
     /// Memory of the program for one connection at one end, bytes.
@@ -199,6 +206,7 @@ const CHECKS: &[Check] = &[
     descriptors,
     nr_open,
     file_max,
+    epoll_watches,
     ports,
     memory,
     somaxconn,
@@ -242,10 +250,11 @@ pub fn table(findings: &[Finding]) -> String {
     text
 }
 
-/// Connections that a table of this many descriptors has room for.
+/// Connections that a table of this many descriptors has room for, beside so many reactors.
 #[must_use]
-pub const fn descriptors_per_table(limit: u64) -> u64 {
-    limit.saturating_sub(RESERVED_DESCRIPTORS)
+pub const fn descriptors_per_table(limit: u64, reactors: u64) -> u64 {
+    let reactors = reactors.saturating_mul(DESCRIPTORS_PER_REACTOR);
+    limit.saturating_sub(RESERVED_DESCRIPTORS).saturating_sub(reactors)
 }
 
 /// How many connections the fullest of `tables` must be expected to hold.
@@ -261,15 +270,13 @@ pub fn fullest_table(connections: u64, tables: u64, hashed: bool) -> u64 {
     mean.saturating_add(excess).min(connections)
 }
 
-/// The least number of tables, hence of reactors, whose fullest one holds at most `per_table`
-/// connections: at least 1, at most one for each connection. A table without room counts as one
-/// with room for one connection.
+/// The least number of reactors, a table each, whose fullest one has room for its connections under
+/// this limit; `None` if no number has, up to [`REACTORS_MAX`].
 #[must_use]
-pub fn reactors_needed(connections: u64, per_table: u64, hashed: bool) -> u64 {
-    let per_table = per_table.max(1);
-    // More tables never make the fullest fuller.
-    least_that(1, connections.max(1), |tables| {
-        fullest_table(connections, tables, hashed) <= per_table
+pub fn reactors_needed(connections: u64, limit: u64, hashed: bool) -> Option<u64> {
+    // Each reactor more takes room from all tables, so this is no case for a bisection.
+    (1..=REACTORS_MAX).find(|reactors| {
+        fullest_table(connections, *reactors, hashed) <= descriptors_per_table(limit, *reactors)
     })
 }
 
@@ -321,21 +328,23 @@ pub fn settings(findings: &[Finding]) -> String {
 }
 
 fn descriptors(demand: &Demand, facts: &Facts) -> Option<Finding> {
-    let (room, need) = (descriptors_per_table(facts.descriptors_hard), demand.fullest_table());
-    let tables = reactors_needed(demand.connections, room, demand.role.accepts());
+    let limit = facts.descriptors_hard;
+    let (room, need) = (descriptors_per_table(limit, demand.reactors), demand.fullest_table());
+    let reactors = reactors_needed(demand.connections, limit, demand.role.accepts());
     let finding = Finding::compare("descriptors", Unit::Things, room, need, Severity::Refusal);
     let why = format!(
         "each connection takes a descriptor, and RLIMIT_NOFILE (hard {}) bounds each table; \
          the fullest of {} would hold {}",
-        Unit::Things.format(facts.descriptors_hard),
+        Unit::Things.format(limit),
         format_grouped(demand.tables()),
         format_grouped(need),
     );
-    let raise = need.saturating_add(RESERVED_DESCRIPTORS);
-    let remedy = if room > 0 {
-        format!("--reactors {tables} (a table of its own for each), or as root: ulimit -n {raise}")
-    } else {
-        format!("as root: ulimit -n {raise}")
+    let raise = need.saturating_add(limit.saturating_sub(room).max(RESERVED_DESCRIPTORS));
+    let remedy = match reactors {
+        Some(reactors) => format!(
+            "--reactors {reactors} (a table of its own for each), or as root: ulimit -n {raise}"
+        ),
+        None => format!("as root: ulimit -n {raise}"),
     };
     Some(finding.why(why).remedy(remedy))
 }
@@ -367,26 +376,34 @@ fn file_max(demand: &Demand, facts: &Facts) -> Option<Finding> {
     Some(finding.why(why).set("fs.file-max", need.saturating_add(used).saturating_mul(11) / 10))
 }
 
+fn epoll_watches(demand: &Demand, facts: &Facts) -> Option<Finding> {
+    let each_end = demand.connections.saturating_add(demand.reactors.saturating_mul(8));
+    let need = each_end.saturating_mul(demand.ends_here());
+    let have = facts.epoll_watches_max?;
+    let finding = Finding::compare("epoll watches", Unit::Things, have, need, Severity::Refusal);
+    let why = "each connection is registered in an event queue, and a user may register so many";
+    Some(finding.why(why).set("fs.epoll.max_user_watches", need.saturating_add(need / 10)))
+}
+
 fn ports(demand: &Demand, _: &Facts) -> Option<Finding> {
     if !demand.role.connects() {
         return None;
     }
-    let per_source = demand.ports_per_source.saturating_mul(demand.targets);
-    let have = per_source.saturating_mul(demand.sources);
-    let need = demand.connections;
+    let (have, need) = (demand.four_tuples, demand.connections);
     let finding = Finding::compare("ports", Unit::Things, have, need, Severity::Refusal);
     let why = format!(
-        "a connection is a pair of addresses with ports, unique on the machine: \
-         {} source addresses x {} ports x {} targets",
+        "a connection is a pair of addresses with ports, unique on the machine, and there are {} \
+         such pairs from {} source addresses to {} targets",
+        format_grouped(have),
         format_grouped(demand.sources),
-        format_grouped(demand.ports_per_source),
         format_grouped(demand.targets),
     );
-    let remedy = match need.div_ceil(per_source.max(1)) {
-        sources if per_source > 0 => {
-            format!("name at least {} source addresses: --source-ip", format_grouped(sources))
-        }
-        _ => "allow at least one port for each source address, and name a target".to_owned(),
+    let remedy = match have / demand.sources.max(1) {
+        0 => "allow at least one port for each source address, and name a target".to_owned(),
+        each => format!(
+            "name at least {} source addresses (--source-ip), or more targets",
+            format_grouped(need.div_ceil(each))
+        ),
     };
     Some(finding.why(why).remedy(remedy))
 }
@@ -526,7 +543,7 @@ mod tests {
             own_tables: true,
             sources: 20,
             targets: 1,
-            ports_per_source: 60_000,
+            four_tuples: 1_200_000,
             backlog: 4_096,
             user_bytes_per_connection: 64,
             messages_in_flight: 1_000,
@@ -566,6 +583,7 @@ mod tests {
         let facts = facts(SMALL_VM);
         let demand =
             Demand { connections: 2_000_000, reactors: 112, sources: 40, ..million(Role::Both) };
+        let demand = Demand { four_tuples: 2_400_000, ..demand };
         assert_eq!(complaints(&demand, &facts), ["fs.file-max!", "conntrack"]);
         let file_max = finding(&demand, &facts, "fs.file-max");
         let (name, value) = file_max.sysctl.expect("a setting");
@@ -583,7 +601,7 @@ mod tests {
         let demand = Demand { own_tables: false, ..million(Role::Client) };
         let finding = finding(&demand, &facts, "descriptors");
         assert_eq!(finding.severity, Severity::Refusal);
-        assert_eq!((finding.have.as_str(), finding.need.as_str()), ("19,900", "1,000,000"));
+        assert_eq!((finding.have.as_str(), finding.need.as_str()), ("19,788", "1,000,000"));
         assert!(finding.remedy.expect("remedy").starts_with("--reactors 51 "));
     }
 
@@ -608,7 +626,7 @@ mod tests {
         assert_eq!(complaints_of, ["descriptors!", "memory", "conntrack!"]);
         let conntrack = finding(&million(Role::Both), &facts, "conntrack");
         assert!(conntrack.why.ends_with("they do here"), "{}", conntrack.why);
-        let demand = Demand { reactors: 300, ..million(Role::Both) };
+        let demand = Demand { reactors: 350, ..million(Role::Both) };
         assert_eq!(finding(&demand, &facts, "descriptors").severity, Severity::Ok);
         let (fits, reason) = largest_that_fits(&demand, &facts);
         assert_eq!(fits, facts.conntrack_max.unwrap() - facts.conntrack_used.unwrap());
@@ -677,14 +695,15 @@ mod tests {
     #[test]
     fn sources_bound_the_ports() {
         let facts = facts(SMALL_VM);
-        let demand = Demand { sources: 16, ..million(Role::Client) };
+        let demand = Demand { sources: 16, four_tuples: 960_000, ..million(Role::Client) };
         let ports = finding(&demand, &facts, "ports");
         assert_eq!((ports.severity, ports.have.as_str()), (Severity::Refusal, "960,000"));
-        assert_eq!(ports.remedy.as_deref(), Some("name at least 17 source addresses: --source-ip"));
+        let remedy = "name at least 17 source addresses (--source-ip), or more targets";
+        assert_eq!(ports.remedy.as_deref(), Some(remedy));
         assert_eq!(largest_that_fits(&demand, &facts).0, 960_000);
-        let two_targets = Demand { targets: 2, ..demand.clone() };
+        let two_targets = Demand { targets: 2, four_tuples: 1_920_000, ..demand.clone() };
         assert_eq!(finding(&two_targets, &facts, "ports").severity, Severity::Ok);
-        let none = Demand { ports_per_source: 0, ..demand };
+        let none = Demand { four_tuples: 0, ..demand };
         assert_eq!(largest_that_fits(&none, &facts).0, 0);
     }
 
@@ -723,30 +742,37 @@ mod tests {
 
     #[test]
     fn chance_needs_room() {
-        assert_eq!(descriptors_per_table(20_000), 19_900);
-        assert_eq!(descriptors_per_table(50), 0);
+        assert_eq!(descriptors_per_table(20_000, 10), 19_880);
+        assert_eq!(descriptors_per_table(50, 1), 0);
         assert_eq!(fullest_table(1_000_000, 50, false), 20_000);
         assert_eq!(fullest_table(1_000_000, 100, true), 10_600);
         assert_eq!(fullest_table(1_000_000, 1, true), 1_000_000);
-        assert_eq!(reactors_needed(1_000_000, 19_900, false), 51);
-        assert_eq!(reactors_needed(1_000_000, 19_900, true), 53);
-        assert_eq!(reactors_needed(19_900, 19_900, true), 1);
-        assert_eq!(reactors_needed(0, 19_900, true), 1);
-        assert_eq!(reactors_needed(10, 0, false), 10);
+        assert_eq!(reactors_needed(1_000_000, 20_000, false), Some(51));
+        assert_eq!(reactors_needed(1_000_000, 20_000, true), Some(53));
+        assert_eq!(reactors_needed(19_000, 20_000, true), Some(1));
+        assert_eq!(reactors_needed(0, 20_000, true), Some(1));
+        // Small tables: the reactors' own descriptors count. 76 without them.
+        assert_eq!(reactors_needed(300_000, 4_096, false), Some(79));
+        assert_eq!(reactors_needed(1_000_000, 1_024, false), None);
     }
 
     proptest! {
         #[test]
         fn the_reactors_needed_suffice_and_one_less_does_not(
             connections in 0..10_000_000u64,
-            per_table in 100..100_000u64,
+            limit in 100..100_000u64,
             hashed: bool,
         ) {
-            let tables = reactors_needed(connections, per_table, hashed);
-            prop_assert!(fullest_table(connections, tables, hashed) <= per_table);
-            prop_assert!(
-                tables == 1 || fullest_table(connections, tables - 1, hashed) > per_table
-            );
+            let fits = |reactors| {
+                fullest_table(connections, reactors, hashed) <= descriptors_per_table(limit, reactors)
+            };
+            match reactors_needed(connections, limit, hashed) {
+                Some(reactors) => {
+                    prop_assert!(fits(reactors));
+                    prop_assert!(reactors == 1 || !fits(reactors - 1));
+                }
+                None => prop_assert!(!(1..=REACTORS_MAX).any(fits)),
+            }
         }
 
         #[test]
@@ -784,7 +810,7 @@ mod tests {
                 reactors,
                 sources,
                 targets,
-                ports_per_source: bytes,
+                four_tuples: bytes,
                 user_bytes_per_connection: bytes,
                 messages_in_flight: connections,
                 message_bytes: bytes,

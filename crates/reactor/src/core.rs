@@ -7,6 +7,7 @@ use crate::slots::{Key, Slots};
 use crate::unsent::{NOTHING, Unsent};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos};
+use std::collections::VecDeque;
 use std::io;
 
 /// One connection, as the loop sees it.
@@ -68,6 +69,10 @@ pub struct Core<N: Network, S> {
     pub(crate) unsent: Unsent,
     /// Connections that stopped reading before the kernel ran dry: mio tells of a change only once.
     pub(crate) marks: Vec<Key>,
+    /// Connections in the order in which they became blocked. Some may not be any more.
+    blocked: VecDeque<Key>,
+    /// What was kept for connections that had to go for want of room; the loop reports their end.
+    pub(crate) evicted: Vec<S>,
     pub(crate) limits: Limits,
     pub(crate) turn_started: Nanos,
     /// What happened so far. Drivers may only read it.
@@ -82,6 +87,8 @@ impl<N: Network, S> Core<N, S> {
             slots: Slots::with_capacity(limits.slots),
             unsent: Unsent::new(limits.unsent_bytes, limits.unsent_bytes_per_connection),
             marks: Vec::new(),
+            blocked: VecDeque::new(),
+            evicted: Vec::new(),
             limits,
             turn_started,
             counters: Counters::default(),
@@ -107,6 +114,11 @@ impl<N: Network, S> Core<N, S> {
     /// Connections that the table can take in all.
     pub fn capacity(&self) -> usize {
         self.limits.slots
+    }
+
+    /// Bytes that could be sent now even if no peer took any.
+    pub fn unsent_room(&self) -> usize {
+        self.unsent.room()
     }
 
     /// Bytes that wait for their peers to take them.
@@ -220,13 +232,20 @@ impl<N: Network, S> Core<N, S> {
     fn queue(&mut self, key: Key, rest: &[u8]) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         self.counters.blocked_writes += 1;
-        match self.unsent.append(connection.unsent, rest) {
-            Ok(entry) => connection.unsent = entry,
-            Err(_) => {
-                self.counters.unsent_full += 1;
-                return Err(Failure::NoMemory);
-            }
+        let (unsent, newly) = (connection.unsent, connection.unsent == NOTHING);
+        let mut appended = self.unsent.append(unsent, rest);
+        while appended.is_err() && self.unsent.room() < rest.len() && self.evict(key) {
+            appended = self.unsent.append(unsent, rest);
         }
+        let Ok(entry) = appended else {
+            self.counters.unsent_full += 1;
+            return Err(Failure::NoMemory);
+        };
+        if newly && self.limits.evicts_blocked {
+            self.note_blocked(key);
+        }
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        connection.unsent = entry;
         if !connection.flags.has(Flags::WRITABLE_WATCHED) {
             // Registering anew also reports room that has come up in the meantime.
             let watched = self.net.watch_writable(&connection.stream, Token(key.to_bits()));
@@ -234,6 +253,29 @@ impl<N: Network, S> Core<N, S> {
             connection.flags.set(Flags::WRITABLE_WATCHED);
         }
         Ok(())
+    }
+
+    fn note_blocked(&mut self, key: Key) {
+        self.blocked.push_back(key);
+        // Those that are not blocked any more must not pile up.
+        if self.blocked.len() > 2 * self.unsent.in_use() + 64 {
+            let slots = &mut self.slots;
+            self.blocked.retain(|key| slots.get_mut(*key).is_some_and(|c| c.unsent != NOTHING));
+        }
+    }
+
+    /// Closes the connection that has been blocked for longest, but for `asking`. False if there is
+    /// none, or none is to be closed.
+    fn evict(&mut self, asking: Key) -> bool {
+        while let Some(key) = self.blocked.pop_front() {
+            if key != asking && self.is_blocked(key) {
+                self.counters.unsent_full += 1;
+                let session = self.reset(key);
+                self.evicted.extend(session);
+                return true;
+            }
+        }
+        false
     }
 
     /// Sends what waits, as far as the peer has room. True when nothing is left.

@@ -50,7 +50,7 @@ counters! {
     bytes_sent,
     /// Writes that the kernel did not take whole: the rest waits for its peer.
     blocked_writes,
-    /// Connections closed because too many bytes waited for their peers.
+    /// Connections closed because too many bytes waited for their peers, or for others' peers.
     unsent_full,
     /// Times that one connection was made to wait because it had used up its reads of a turn.
     reads_budget_hits,

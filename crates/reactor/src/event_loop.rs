@@ -88,6 +88,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             self.dispatch(ready);
         }
         self.read_marked();
+        self.report_evicted();
         self.accept_due();
         while let Some(command) = self.inbox.next() {
             self.driver.on_command(&mut self.core, command);
@@ -246,6 +247,13 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
         }
         self.marks_taken.clear();
+    }
+
+    fn report_evicted(&mut self) {
+        while let Some(session) = self.core.evicted.pop() {
+            let ending = Ending::Broken(Failure::NoMemory);
+            self.driver.on_end(&mut self.core, session, ending);
+        }
     }
 
     fn accept_due(&mut self) {

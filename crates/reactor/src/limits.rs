@@ -16,6 +16,9 @@ pub struct Limits {
     pub unsent_bytes_per_connection: usize,
     /// Bytes that all connections of this reactor together may have waiting.
     pub unsent_bytes: usize,
+    /// When that is used up: whether those go whose peers have taken nothing for longest (a server,
+    /// where one deaf peer must not harm the others), or the one that asks for more.
+    pub evicts_blocked: bool,
     /// Events taken from the kernel by one wait.
     pub events_per_wait: usize,
 }
@@ -31,6 +34,7 @@ impl Limits {
             reads_per_turn: 16,
             unsent_bytes_per_connection: 64 * 1024,
             unsent_bytes: 64 * 1024 * 1024,
+            evicts_blocked: false,
             events_per_wait: 1024,
         }
     }

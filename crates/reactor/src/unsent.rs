@@ -43,7 +43,14 @@ impl Unsent {
             return Err(Full);
         }
         let at = if at == NOTHING { self.entry() } else { at };
-        self.entries[at as usize].bytes.extend_from_slice(bytes);
+        let entry = &mut self.entries[at as usize];
+        // What was taken makes room when it is at least half: each byte is moved once or twice at the
+        // most, and an entry that never empties does not grow.
+        if entry.taken * 2 >= entry.bytes.len() {
+            entry.bytes.drain(..entry.taken);
+            entry.taken = 0;
+        }
+        entry.bytes.extend_from_slice(bytes);
         self.bytes += bytes.len();
         Ok(at)
     }
@@ -53,6 +60,16 @@ impl Unsent {
             self.entries.push(Entry::default());
             (self.entries.len() - 1) as u32
         })
+    }
+
+    /// Connections of which something waits.
+    pub(crate) fn in_use(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Bytes that would still fit, over all connections.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes_max - self.bytes
     }
 
     /// What waits in entry `at`.
@@ -104,6 +121,21 @@ mod tests {
         assert_eq!(unsent.append(NOTHING, b"x"), Ok(a), "the entry is used again");
         unsent.discard(a);
         assert_eq!(unsent.bytes(), 0);
+    }
+
+    #[test]
+    fn an_entry_that_never_empties_does_not_grow() {
+        let mut unsent = Unsent::new(1_000, 1_000);
+        let at = unsent.append(NOTHING, &[0; 60]).expect("room");
+        let mut next = 60u8;
+        for round in 0..1_000 {
+            assert_eq!(unsent.append(at, &[next; 40]), Ok(at));
+            assert!(!unsent.take(at, 40));
+            assert_eq!(unsent.waiting(at).len(), 60, "round {round}");
+            next = next.wrapping_add(1);
+        }
+        assert!(unsent.entries[at as usize].bytes.capacity() < 1_000);
+        assert_eq!(unsent.waiting(at)[59], next.wrapping_sub(1), "in order");
     }
 
     #[test]

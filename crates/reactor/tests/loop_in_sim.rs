@@ -202,6 +202,39 @@ fn when_the_room_for_unsent_bytes_is_used_up_the_connection_is_closed_and_counte
 }
 
 #[test]
+fn who_has_been_deaf_for_longest_makes_room_and_the_newcomer_is_spared() {
+    let world = World::new(Faults { pipe_bytes: 8, ..Faults::default() });
+    let limits = Limits { unsent_bytes: 20, evicts_blocked: true, ..limits() };
+    let mut server = server(&world, limits);
+    let deaf: Vec<_> = (0..3).map(|_| world.connect_by_hand(address())).collect();
+    for _ in 0..4 {
+        for peer in &deaf {
+            let _ = peer.send(&[1; 8]);
+            settle(&mut server, &world);
+        }
+    }
+    assert!(server.core().unsent_bytes() <= 20);
+    // A peer that reads late, but reads, is served while the deaf ones go.
+    let good = world.connect_by_hand(address());
+    let mut got = Vec::new();
+    for round in 0..20 {
+        let _ = good.send(&[round; 8]);
+        settle(&mut server, &world);
+        if round % 2 == 1 {
+            read_all(&good, &mut got);
+            settle(&mut server, &world);
+        }
+    }
+    read_all(&good, &mut got);
+    let full = server.core().counters.unsent_full;
+    assert!(full > 0 && full <= 3, "{full}");
+    assert_eq!(server.driver().endings, vec![Ending::Broken(Failure::NoMemory); full as usize]);
+    assert_eq!(server.core().connections() as u64, 4 - full);
+    assert!(got.len() >= 20 * 8 - 16, "{}", got.len());
+    drop((deaf, good));
+}
+
+#[test]
 fn a_full_table_refuses_and_counts() {
     let world = World::new(Faults::default());
     let mut server = server(&world, limits());

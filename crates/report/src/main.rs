@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         }
     });
     if let Err(error) = printed {
-        eprintln!("error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {error:#}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -226,7 +226,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<ResultFile, StoreError> {
         return Err(StoreError::Empty(path.to_owned()));
     }
     let syntax: Result<IgnoredAny, _> = serde_json::from_slice(bytes);
-    syntax.map_err(|error| syntax_error(path, &error))?;
+    syntax.map_err(|error| syntax_error(path, bytes, &error))?;
     // A list would do for a struct too, field by field.
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
     let head: Option<Head> = is_object.then(|| serde_json::from_slice(bytes).ok()).flatten();
@@ -245,9 +245,14 @@ fn major(schema: &str) -> Option<u64> {
     schema.strip_prefix(FAMILY)?.parse().ok().filter(|&major| major > 0)
 }
 
-fn syntax_error(path: &Path, error: &serde_json::Error) -> StoreError {
+fn syntax_error(path: &Path, bytes: &[u8], error: &serde_json::Error) -> StoreError {
     let path = path.to_owned();
+    // A number or a word that is cut short is a mistake to the parser, and not an early end.
+    let last = bytes.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let at_the_end = (error.line(), error.column()) >= (lines, last.len());
     match error.classify() {
+        Category::Syntax if at_the_end => StoreError::Truncated { path, line: error.line() },
         Category::Eof => StoreError::Truncated { path, line: error.line() },
         _ => StoreError::NotJson { path, line: error.line(), column: error.column() },
     }

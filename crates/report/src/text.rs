@@ -211,8 +211,12 @@ fn lasted(run: &Run) -> Option<Nanos> {
 
 fn connections(result: &ResultFile) -> String {
     let it = &result.connections;
+    let not_tried = match it.not_tried {
+        0 => String::new(),
+        count => format!(", {} not tried", format_grouped(count)),
+    };
     format!(
-        "{} of {} opened in {} ({})\n{} failed, {} lost; open: {} at the end, {} at the peak",
+        "{} of {} opened in {} ({})\n{} failed, {} lost{not_tried}; open: {} at the end, {} at the peak",
         format_grouped(it.opened),
         format_grouped(it.planned),
         seconds(it.open_seconds),

@@ -92,6 +92,7 @@ const NUMBERS: &[Number] = &[
     ("connections.opened", Unit::Count, |r| Some(r.connections.opened as f64)),
     ("connections.failed", Unit::Count, |r| Some(r.connections.failed as f64)),
     ("connections.lost", Unit::Count, |r| Some(r.connections.lost as f64)),
+    ("connections.not_tried", Unit::Count, |r| Some(r.connections.not_tried as f64)),
     ("connections.open_at_end", Unit::Count, |r| Some(r.connections.open_at_end as f64)),
     ("connections.open_peak", Unit::Count, |r| Some(r.connections.open_peak as f64)),
     ("connections.open_seconds", Unit::Seconds, |r| Some(r.connections.open_seconds)),
@@ -456,7 +457,8 @@ mod tests {
     fn every_number_is_the_one_at_its_path_and_its_unit_the_one_in_its_key() {
         let text = include_str!("../tests/fixtures/v1/million.json");
         let result: ResultFile = serde_json::from_str(text).expect("a result");
-        let raw: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        // As this version writes it: fields that are younger than the file are there as well.
+        let raw = serde_json::to_value(&result).expect("JSON");
         for (path, unit, read) in NUMBERS {
             let pointer = format!("/{}", path.replace('.', "/"));
             let expected = raw.pointer(&pointer).and_then(serde_json::Value::as_f64);

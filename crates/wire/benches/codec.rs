@@ -1,2 +1,290 @@
-//! The codec's bench.
-fn main() {}
+//! What the codecs cost: frames, masking, handshakes, compression. Prints a table.
+//!
+//! `cargo bench -p c1000k-wire` times every case. `… -- NAME ROUNDS` runs one case that many times
+//! and times nothing: under `valgrind --tool=none` or `perf stat -e instructions:u`, two runs with
+//! different numbers give the instructions of a round, which no neighbour on the machine disturbs.
+
+use c1000k_wire::ws::{
+    Agreed, DeflatePolicy, Event, Kind, Limits, Policy, Pools, Request, RequestSpec, Role, Utf8,
+    Window, Writer, Ws, echo, mask, read_whole,
+};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// How long each case is timed, in windows of which the best counts: others were disturbed.
+const WINDOW: Duration = Duration::from_millis(60);
+const WINDOWS: usize = 5;
+
+/// A case: what one round does, and how many units of what that is.
+struct Case {
+    name: &'static str,
+    /// Units of one round.
+    units: f64,
+    unit: &'static str,
+    round: Box<dyn FnMut()>,
+}
+
+impl Case {
+    fn new(
+        name: &'static str,
+        units: usize,
+        unit: &'static str,
+        round: impl FnMut() + 'static,
+    ) -> Self {
+        Self { name, units: units as f64, unit, round: Box::new(round) }
+    }
+}
+
+const NONCE: [u8; 16] = *b"the sample nonce";
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+fn agreed(takeover: bool) -> Option<Agreed> {
+    let window = Window { bits: 15, takeover };
+    Some(Agreed { server: window, client: window })
+}
+
+/// `count` messages as `role` sends them.
+fn messages(
+    role: Role,
+    deflate: Option<Agreed>,
+    kind: Kind,
+    payload: &[u8],
+    count: usize,
+) -> Vec<u8> {
+    let (mut ws, mut pools, mut out) = (Ws::new(role, deflate), Pools::default(), Vec::new());
+    for _ in 0..count {
+        let mask = (role == Role::Client).then_some(KEY);
+        ws.writer.message(&mut pools.write, kind, payload, mask, &mut out);
+    }
+    out
+}
+
+/// Text that compresses about as well as JSON does.
+fn text(size: usize) -> Vec<u8> {
+    let lines = (0..).map(|n: u32| {
+        let hash = n.wrapping_mul(0x9e37_79b9);
+        format!("{{\"id\":{n},\"name\":\"item {}\",\"price\":{}}},", hash >> 20, hash % 1000)
+    });
+    let mut text = Vec::new();
+    for line in lines {
+        if text.len() >= size {
+            break;
+        }
+        text.extend_from_slice(line.as_bytes());
+    }
+    text.truncate(size);
+    text
+}
+
+/// A server's echo of `count` messages that come in one read.
+fn echo_case(name: &'static str, kind: Kind, size: usize, count: usize) -> Case {
+    let payload = if kind == Kind::Text { text(size) } else { vec![7; size] };
+    let stream = messages(Role::Client, None, kind, &payload, count);
+    let (mut ws, mut pools) = (Ws::new(Role::Server, None), Pools::default());
+    let (mut buffer, mut out) = (stream.clone(), Vec::new());
+    Case::new(name, count, "frames", move || {
+        buffer.copy_from_slice(&stream);
+        let limits = Limits::default();
+        let echoed = echo(&mut ws, &limits, &mut pools, || KEY, black_box(&mut buffer), &mut out);
+        assert_eq!(black_box(echoed).messages as usize, count);
+    })
+}
+
+/// The same bytes through the general machine.
+fn machine_case(name: &'static str, size: usize, count: usize) -> Case {
+    let stream = messages(Role::Client, None, Kind::Binary, &vec![7; size], count);
+    let (mut ws, mut pools) = (Ws::new(Role::Server, None), Pools::default());
+    let mut buffer = stream.clone();
+    Case::new(name, count, "frames", move || {
+        buffer.copy_from_slice(&stream);
+        let (limits, mut ends) = (Limits::default(), 0);
+        let verdict = ws.reader.read(&limits, &mut pools.read, black_box(&mut buffer), |event| {
+            ends += usize::from(black_box(event) == Event::End);
+        });
+        assert_eq!((verdict, ends), (Ok(()), count));
+    })
+}
+
+fn client_case(name: &'static str, size: usize, count: usize) -> Case {
+    let stream = messages(Role::Server, None, Kind::Binary, &vec![7; size], count);
+    let limits = Limits::default();
+    Case::new(name, count, "frames", move || {
+        let mut bytes = 0;
+        read_whole(black_box(&stream), &limits, |_, payload| bytes += black_box(payload).len());
+        assert_eq!(bytes, size * count);
+    })
+}
+
+fn write_case(name: &'static str, size: usize, count: usize) -> Case {
+    let (mut ws, mut pools, mut out) = (Ws::new(Role::Client, None), Pools::default(), Vec::new());
+    let payload = vec![7; size];
+    Case::new(name, count, "frames", move || {
+        out.clear();
+        for index in 0..count as u32 {
+            let mask = Some(index.to_le_bytes());
+            ws.writer.message(&mut pools.write, Kind::Binary, black_box(&payload), mask, &mut out);
+        }
+        black_box(&out);
+    })
+}
+
+fn mask_case(name: &'static str, size: usize) -> Case {
+    let mut bytes = vec![7; size];
+    Case::new(name, size, "bytes", move || mask(black_box(&mut bytes), KEY))
+}
+
+fn utf8_case(name: &'static str, text: Vec<u8>) -> Case {
+    Case::new(name, text.len(), "bytes", move || {
+        let verdict = Utf8::default().push(black_box(&text), |text| {
+            black_box(text);
+        });
+        assert_eq!(verdict, Ok(()));
+    })
+}
+
+fn handshake_cases() -> [Case; 3] {
+    let spec = |deflate| RequestSpec {
+        host: "127.0.0.1".to_owned(),
+        port: 9000,
+        default_port: 80,
+        target: "/".to_owned(),
+        deflate,
+        ..RequestSpec::default()
+    };
+    let answer = |name, deflate| {
+        let policy = Policy { deflate, ..Policy::default() };
+        let request = Request::new(&spec(deflate)).expect("a good request");
+        let (mut head, mut reply) = (Vec::new(), Vec::new());
+        request.write(NONCE, &mut head);
+        Case::new(name, 1, "handshakes", move || {
+            reply.clear();
+            let accepted = policy.answer(black_box(&head), &mut reply);
+            assert_eq!(accepted.map(|accepted| accepted.deflate.is_some()), Ok(deflate.is_some()));
+            black_box(&reply);
+        })
+    };
+    let request = Request::new(&spec(None)).expect("a good request");
+    let (mut head, mut reply) = (Vec::new(), Vec::new());
+    request.write(NONCE, &mut head);
+    Policy::default().answer(&head, &mut reply).expect("a good request");
+    let client = Case::new("handshake, client's side", 1, "handshakes", move || {
+        head.clear();
+        request.write(black_box(NONCE), &mut head);
+        assert!(request.check(NONCE, black_box(&reply)).is_ok());
+    });
+    [
+        answer("handshake, server's side", None),
+        answer("handshake, server, deflate", Some(DeflatePolicy::default())),
+        client,
+    ]
+}
+
+fn deflate_case(name: &'static str, takeover: bool, size: usize) -> Case {
+    let (mut ws, mut pools) = (Ws::new(Role::Server, agreed(takeover)), Pools::default());
+    let (text, mut out) = (text(size), Vec::new());
+    Case::new(name, size, "bytes", move || {
+        out.clear();
+        ws.writer.message(&mut pools.write, Kind::Text, black_box(&text), None, &mut out);
+        black_box(&out);
+    })
+}
+
+fn inflate_case(name: &'static str, size: usize) -> Case {
+    let stream = messages(Role::Client, agreed(false), Kind::Text, &text(size), 1);
+    let (mut ws, mut pools) = (Ws::new(Role::Server, agreed(false)), Pools::default());
+    let mut buffer = stream.clone();
+    Case::new(name, size, "bytes", move || {
+        buffer.copy_from_slice(&stream);
+        let (limits, mut bytes) = (Limits::default(), 0);
+        let verdict = ws.reader.read(&limits, &mut pools.read, black_box(&mut buffer), |event| {
+            if let Event::Chunk(chunk) = event {
+                bytes += chunk.len();
+            }
+        });
+        assert_eq!((verdict, bytes), (Ok(()), size));
+    })
+}
+
+fn ping_case() -> Case {
+    let mut stream = Vec::new();
+    for _ in 0..16 {
+        Writer::ping(b"are you there?", Some(KEY), &mut stream);
+    }
+    let (mut ws, mut pools) = (Ws::new(Role::Server, None), Pools::default());
+    let (mut buffer, mut out) = (stream.clone(), Vec::new());
+    Case::new("ping and pong, 14 B", 16, "frames", move || {
+        buffer.copy_from_slice(&stream);
+        let limits = Limits::default();
+        black_box(echo(&mut ws, &limits, &mut pools, || KEY, &mut buffer, &mut out));
+    })
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        echo_case("echo, 32 B binary, 1 a read", Kind::Binary, 32, 1),
+        echo_case("echo, 32 B binary, 16 a read", Kind::Binary, 32, 16),
+        echo_case("echo, 32 B text, 16 a read", Kind::Text, 32, 16),
+        echo_case("echo, 1 KiB binary, 16 a read", Kind::Binary, 1024, 16),
+        machine_case("machine, 32 B binary, 16 a read", 32, 16),
+        client_case("client reads 32 B, 16 a read", 32, 16),
+        write_case("client writes 32 B, masked", 32, 16),
+        ping_case(),
+        mask_case("mask, 32 B", 32),
+        mask_case("mask, 16 KiB", 16 * 1024),
+        utf8_case("UTF-8, ASCII, 16 KiB", text(16 * 1024)),
+        utf8_case("UTF-8, Greek, 16 KiB", "κόσμε".repeat(1638).into_bytes()),
+        deflate_case("deflate, 256 B, borrowed", false, 256),
+        deflate_case("deflate, 256 B, dedicated", true, 256),
+        deflate_case("deflate, 64 KiB, borrowed", false, 64 * 1024),
+        inflate_case("inflate, 256 B", 256),
+        inflate_case("inflate, 64 KiB", 64 * 1024),
+    ];
+    cases.extend(handshake_cases());
+    cases
+}
+
+/// The least time that a round took on average over a window, in seconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench reads the real time, and nothing else here does"
+)]
+fn time(round: &mut dyn FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..WINDOWS {
+        let (start, mut rounds) = (Instant::now(), 0u32);
+        let spent = loop {
+            for _ in 0..16 {
+                round();
+            }
+            rounds += 16;
+            let spent = start.elapsed();
+            if spent >= WINDOW {
+                break spent;
+            }
+        };
+        best = best.min(spent.as_secs_f64() / f64::from(rounds));
+    }
+    best
+}
+
+fn main() {
+    // Cargo passes `--bench` along.
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
+    if let [name, rounds] = &arguments[..] {
+        let rounds: u64 = rounds.parse().expect("a number of rounds");
+        let found = cases().into_iter().find(|case| case.name == name.as_str());
+        let mut case = found.expect("the name of a case, as the table has it");
+        (0..rounds).for_each(|_| (case.round)());
+        return;
+    }
+    println!("{:<34} {:>12} {:>22}", "case", "ns/round", "rate");
+    for mut case in cases() {
+        let seconds = time(&mut *case.round);
+        let rate = case.units / seconds;
+        let rate = match case.unit {
+            "bytes" => format!("{:.2} GB/s", rate / 1e9),
+            unit => format!("{:.2} M {unit}/s", rate / 1e6),
+        };
+        println!("{:<34} {:>12.1} {rate:>22}", case.name, seconds * 1e9);
+    }
+}

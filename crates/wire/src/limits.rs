@@ -42,7 +42,7 @@ pub const WS_INFLATERS_DEFAULT: usize = 4096;
 pub const WS_DEFLATERS_DEFAULT: usize = 1024;
 
 /// Streams of each kind that a reactor keeps for the next message; others are freed when given back.
-pub const WS_IDLE_STREAMS_MAX: usize = 4;
+pub(crate) const WS_IDLE_STREAMS_MAX: usize = 4;
 
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= WS_MESSAGE_BYTES_DEFAULT);
 const _: () = assert!(WS_FRAGMENTS_DEFAULT >= 65_536);

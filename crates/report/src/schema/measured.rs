@@ -15,6 +15,9 @@ pub struct Connections {
     pub opened: u64,
     /// How many never did.
     pub failed: u64,
+    /// How many were never tried, or not waited for, because the run was cut short. Derived:
+    /// planned = opened + failed + not_tried.
+    pub not_tried: u64,
     /// How many were usable and then lost before the run let them go.
     pub lost: u64,
     /// How many were open when the run began to close them.
@@ -30,6 +33,7 @@ pub struct Connections {
 impl Connections {
     pub(super) fn fill_derived(&mut self) {
         self.rate_per_second = ratio(self.opened as f64, self.open_seconds);
+        self.not_tried = self.planned.saturating_sub(self.opened + self.failed);
     }
 }
 

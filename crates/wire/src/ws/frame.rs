@@ -51,7 +51,7 @@ impl Opcode {
     }
 }
 
-const FIN: u8 = 0x80;
+pub(super) const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const MASKED: u8 = 0x80;
@@ -144,8 +144,10 @@ impl Header {
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut bytes = [0; HEADER_BYTES_MAX];
-        let size = self.encode_into(&mut bytes);
-        out.extend_from_slice(&bytes[..size]);
+        let end = out.len() + self.encode_into(&mut bytes);
+        // To copy a known number of bytes and cut is quicker than to copy as many as are needed.
+        out.extend_from_slice(&bytes);
+        out.truncate(end);
     }
 
     /// Writes the header to the front of `bytes` and says how long it is. To write a header in front
@@ -197,7 +199,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_header() -> impl Strategy<Value = Header> {
-        let data = prop_oneof![Just(Opcode::Text), Just(Opcode::Binary), Just(Opcode::Continuation)];
+        let data =
+            prop_oneof![Just(Opcode::Text), Just(Opcode::Binary), Just(Opcode::Continuation)];
         let control = prop_oneof![Just(Opcode::Close), Just(Opcode::Ping), Just(Opcode::Pong)];
         let length = prop_oneof![0..300u64, 65_000..66_000u64, 0..1u64 << 63];
         let mask = any::<Option<[u8; 4]>>();

@@ -1,5 +1,8 @@
 //! Masking (RFC 6455 5.3), by words, in place. Masking and unmasking are the same.
 
+use std::array;
+use std::cell::Cell;
+
 /// Applies a mask whose first byte belongs to the first of `bytes`.
 #[inline]
 pub fn mask(bytes: &mut [u8], mask: [u8; 4]) {
@@ -21,6 +24,17 @@ pub fn advance(mask: [u8; 4], bytes: usize) -> [u8; 4] {
     [0, 1, 2, 3].map(|index| mask[(bytes % 4 + index) % 4])
 }
 
+/// Whether these bytes, unmasked, are ASCII.
+#[inline]
+pub(super) fn hides_ascii(bytes: &[u8], mask: [u8; 4]) -> bool {
+    let wide = widen(mask);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let high = words.iter().fold(0, |high, word| high | (u64::from_ne_bytes(*word) ^ wide));
+    let rest =
+        rest.iter().zip(mask.iter().cycle()).fold(0, |high, (byte, key)| high | (byte ^ key));
+    high & 0x8080_8080_8080_8080 == 0 && rest & 0x80 == 0
+}
+
 /// Unmasks `length` bytes from `from` on and writes them to `to` on, in one pass. The places may
 /// overlap.
 ///
@@ -29,30 +43,25 @@ pub fn advance(mask: [u8; 4], bytes: usize) -> [u8; 4] {
 #[inline]
 pub(super) fn unmask_down(bytes: &mut [u8], from: usize, to: usize, length: usize, mask: [u8; 4]) {
     assert!(to <= from);
-    let bytes = &mut bytes[to..from + length];
-    let gap = from - to;
-    let wide = widen(mask);
-    let mut at = 0;
-    // Each block is read whole before a part of it is written over.
-    while at + 16 <= length {
-        let block: [u8; 16] = array(&bytes[gap + at..]);
-        let [low, high] = [array(&block), array(&block[8..])].map(u64::from_ne_bytes);
-        bytes[at..at + 8].copy_from_slice(&(low ^ wide).to_ne_bytes());
-        bytes[at + 8..at + 16].copy_from_slice(&(high ^ wide).to_ne_bytes());
-        at += 16;
+    // Cells, so that both places can be walked at once.
+    let cells = Cell::from_mut(&mut bytes[to..from + length]).as_slice_of_cells();
+    let (targets, sources) = (&cells[..length], &cells[from - to..]);
+    let (target_blocks, targets) = targets.as_chunks::<BLOCK>();
+    let (source_blocks, sources) = sources.as_chunks::<BLOCK>();
+    for (target, source) in target_blocks.iter().zip(source_blocks) {
+        // A block is read whole before a part of it is written over: one load, one store.
+        let block: [u8; BLOCK] = array::from_fn(|index| source[index].get() ^ mask[index % 4]);
+        for (target, byte) in target.iter().zip(block) {
+            target.set(byte);
+        }
     }
-    while at < length {
-        bytes[at] = bytes[gap + at] ^ mask[at % 4];
-        at += 1;
+    for ((target, source), index) in targets.iter().zip(sources).zip(0..) {
+        target.set(source.get() ^ mask[index % 4]);
     }
 }
 
-#[inline]
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[..N]);
-    array
-}
+/// What is moved at once: a vector register that every machine has.
+const BLOCK: usize = 16;
 
 /// The mask twice.
 #[inline]
@@ -92,6 +101,13 @@ mod tests {
             mask(left, key);
             mask(right, advance(key, cut));
             prop_assert_eq!(&cut_up[start..], &expected);
+        }
+
+        #[test]
+        fn hidden_ascii_is_seen(text in "[ -~é]{0,40}", key: [u8; 4]) {
+            let mut bytes = text.clone().into_bytes();
+            mask(&mut bytes, key);
+            prop_assert_eq!(hides_ascii(&bytes, key), text.is_ascii());
         }
 
         #[test]

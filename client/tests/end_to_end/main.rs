@@ -1,0 +1,13 @@
+//! The client as a user meets it: the program itself against a server in a process of its own, over
+//! real sockets; what it prints, what it writes, how it ends.
+
+mod common;
+mod runs;
+mod usage;
+mod weather;
+
+/// Not a test of its own: the server of the others, see `common::Server`.
+#[test]
+fn server_child() {
+    common::serve_if_asked();
+}

@@ -1,0 +1,205 @@
+//! Runs in bad weather: each ends with the right code and a result in which nothing is missing.
+
+use crate::common::{Running, Server, client, eventually, measure, nobody, peer, read, run};
+use measure::Clock;
+use report::schema::Outcome;
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A run that goes on until something happens to it, with its traffic under way.
+fn long_run(server: &Server, more: &[&str]) -> Running {
+    let args = ["run", server.url(), "-c", "50", "--reactors", "2", "-r", "1k", "-d", "60s", "-q"];
+    let running = Running::start(client(&[&args[..], more].concat()));
+    // 50 first echoes, and then some.
+    eventually("the traffic is under way", || server.number("messages") > 150);
+    running
+}
+
+#[test]
+fn an_interrupted_run_still_writes_its_result() {
+    let server = Server::plain();
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("r.json");
+    let running = long_run(&server, &["-o", path.to_str().expect("text")]);
+    running.signal(Signal::INT);
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    let result = read(&path);
+    assert_eq!((result.run.outcome, result.verdict.exit_code), (Outcome::Interrupted, 130));
+    assert_eq!((result.connections.opened, result.connections.lost), (50, 0));
+    assert!(result.messages.received > 100 && result.messages.lost == 0, "{:?}", result.messages);
+}
+
+#[test]
+fn the_second_signal_ends_a_run_that_still_waits_for_replies() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heard);
+    let url = peer(move |mut stream| {
+        // Reads and never answers.
+        while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("r.json");
+    let output = path.to_str().expect("text");
+    let args = ["run", &url, "-c", "5", "--closed", "-d", "60s", "--timeout", "50s", "-q"];
+    let more = ["--no-first-echo", "-o", output];
+    let running = Running::start(client(&[&args[..], &more].concat()));
+    eventually("all have sent", || heard.load(Ordering::Relaxed) == 5);
+    let clock = Clock::start();
+    running.signal(Signal::INT);
+    eventually("the first is taken", || running.has_taken_signals());
+    running.signal(Signal::INT);
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(clock.now() < measure::Nanos::from_secs(4), "the drain alone takes 5 s");
+    let result = read(&path);
+    assert_eq!(result.run.outcome, Outcome::Interrupted);
+    assert_eq!((result.messages.sent, result.messages.lost), (5, 5));
+}
+
+#[test]
+fn a_reader_that_leaves_early_changes_no_exit_code() {
+    let server = Server::plain();
+    for (more, code) in [(&[][..], 0), (&["--json"], 0), (&["--fail-if", "response.p50>1ns"], 4)] {
+        let args = ["run", server.url(), "-c", "5", "--closed", "-d", "50ms"];
+        let mut command = client(&[&args[..], more].concat());
+        let (reader, writer) = std::io::pipe().expect("pipe");
+        drop(reader);
+        let ran = Running::start({
+            command.stdout(Stdio::from(writer));
+            command
+        });
+        assert_eq!(ran.finish().code, Some(code), "{more:?}");
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let (ran, result) = measure(&[&nobody(), "-c", "30", "-r", "100"]);
+    assert_eq!((ran.code, result.run.outcome), (Some(1), Outcome::Failed));
+    assert_eq!((result.connections.failed, result.failures.refused), (30, 30));
+    let [warning] = result.run.warnings.as_slice() else { panic!("{:?}", result.run.warnings) };
+    assert_eq!(warning.code, "refused");
+}
+
+#[test]
+fn the_server_is_full() {
+    let server = Server::start(&["tcp://127.0.0.1:0", "--connections-max", "20"]);
+    let (ran, result) = measure(&[server.url(), "-c", "30", "-r", "100", "-d", "100ms"]);
+    assert_eq!((ran.code, result.run.outcome), (Some(6), Outcome::NotReached));
+    // Who is refused has been connected by the kernel before, or is reset while connecting.
+    let made = &result.connections;
+    assert_eq!((made.failed + made.lost, made.open_at_end), (10, 20));
+    assert_eq!(server.number("refused_full"), 10);
+}
+
+#[test]
+fn the_server_dies_in_the_middle() {
+    let mut server = Server::plain();
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("r.json");
+    let running = long_run(&server, &["-o", path.to_str().expect("text")]);
+    server.kill();
+    let ran = running.finish();
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    let result = read(&path);
+    assert_eq!(result.run.outcome, Outcome::NotReached);
+    assert_eq!((result.connections.opened, result.connections.lost), (50, 50));
+    assert_eq!(result.failures.closed + result.failures.reset, 50, "{:?}", result.failures);
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "lost"));
+}
+
+#[test]
+fn the_client_dies_in_the_middle_and_the_server_goes_on() {
+    let server = Server::plain();
+    let running = long_run(&server, &[]);
+    assert_eq!(server.number("connections"), 50);
+    running.signal(Signal::KILL);
+    running.finish();
+    eventually("all are freed", || server.number("connections") == 0);
+    let (ran, _) = measure(&[server.url(), "-c", "50", "--closed", "-d", "100ms"]);
+    assert_eq!(ran.code, Some(0));
+}
+
+#[test]
+fn a_server_that_never_answers() {
+    let url = peer(|mut stream| while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {});
+    let (ran, result) = measure(&[&url, "-c", "8", "-r", "100", "--timeout", "200ms"]);
+    assert_eq!((ran.code, result.run.outcome), (Some(6), Outcome::NotReached));
+    assert_eq!((result.connections.lost, result.failures.timed_out), (8, 8));
+    let first = result.messages.first_echo.as_ref().expect("tried");
+    assert_eq!((first.sent, first.received), (8, 0));
+}
+
+#[test]
+fn a_server_that_closes_at_once() {
+    let url = peer(drop);
+    let (ran, result) = measure(&[&url, "-c", "8", "-r", "100", "-d", "1s"]);
+    assert_eq!((ran.code, result.run.outcome), (Some(6), Outcome::NotReached));
+    assert_eq!((result.connections.opened, result.connections.lost), (8, 8));
+    assert_eq!(result.failures.closed + result.failures.reset, 8, "{:?}", result.failures);
+}
+
+#[test]
+fn a_server_of_another_kind() {
+    let url = peer(|mut stream| {
+        let reply = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        if stream.read(&mut [0; 1024]).is_ok() {
+            let _ = stream.write_all(reply.as_bytes());
+            // Until the other side has had enough.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let (ran, result) = measure(&[&url, "-c", "8", "-r", "100", "-d", "1s"]);
+    assert_eq!(ran.code, Some(6));
+    assert_eq!((result.messages.mismatched, result.failures.protocol), (8, 8));
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "mismatched"));
+}
+
+#[test]
+fn a_server_that_swaps_two_messages() {
+    let url = peer(|mut stream| {
+        let mut pair = [0; 64];
+        while stream.read_exact(&mut pair).is_ok() {
+            pair.rotate_left(32);
+            if stream.write_all(&pair).is_err() {
+                return;
+            }
+        }
+    });
+    let args = ["-c", "6", "--closed", "--in-flight", "2", "-d", "1s", "--no-first-echo"];
+    let (ran, result) = measure(&[&[url.as_str()], &args[..]].concat());
+    assert_eq!(ran.code, Some(6));
+    assert_eq!((result.messages.mismatched, result.failures.protocol), (6, 6));
+    assert_eq!((result.messages.sent, result.messages.received), (12, 0));
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_kept_elsewhere() {
+    let server = Server::plain();
+    let refuge = tempfile::tempdir().expect("folder");
+    let args = ["run", server.url(), "-c", "5", "-o", "/dev/full", "-q"];
+    let mut command = client(&args);
+    command.env("TMPDIR", refuge.path());
+    let ran = Running::start(command).finish();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("/dev/full") && ran.stderr.contains("instead"), "{}", ran.stderr);
+    let kept: Vec<_> = std::fs::read_dir(refuge.path()).expect("folder").flatten().collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(read(&kept[0].path()).connections.opened, 5);
+}
+
+#[test]
+fn a_folder_that_takes_no_file_is_found_out_before_the_run() {
+    let server = Server::plain();
+    let ran = run(&["run", server.url(), "-c", "5", "-o", "/proc/result.json"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("/proc"), "{}", ran.stderr);
+    assert_eq!(server.number("accepted"), 0);
+}

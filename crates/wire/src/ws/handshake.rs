@@ -1,0 +1,103 @@
+//! What both ends of the opening handshake share: the accept value, and lists in headers.
+
+use super::extension::is_token;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest as _, Sha1};
+
+/// What is put behind the key before hashing (RFC 6455 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The length of a `Sec-WebSocket-Key`.
+pub(super) const KEY_BYTES: usize = 24;
+
+/// The value of `Sec-WebSocket-Accept` for the value of a `Sec-WebSocket-Key` (RFC 6455 4.2.2).
+#[must_use]
+pub fn accept_value(key: &[u8]) -> [u8; 28] {
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut value = [0; 28];
+    // 20 bytes always make 28 characters.
+    let written = STANDARD.encode_slice(digest, &mut value);
+    debug_assert_eq!(written, Ok(28));
+    value
+}
+
+/// The value of `Sec-WebSocket-Key` for a nonce.
+pub(super) fn key_value(nonce: [u8; 16]) -> [u8; KEY_BYTES] {
+    let mut value = [0; KEY_BYTES];
+    let written = STANDARD.encode_slice(nonce, &mut value);
+    debug_assert_eq!(written, Ok(KEY_BYTES));
+    value
+}
+
+/// Whether this is a `Sec-WebSocket-Key`: the base64 form of 16 bytes.
+pub(super) fn is_key(value: &[u8]) -> bool {
+    let mut nonce = [0; 18];
+    value.len() == KEY_BYTES && STANDARD.decode_slice(value, &mut nonce) == Ok(16)
+}
+
+/// The header lines of one name, in any case.
+pub(super) fn lines<'a>(
+    headers: &'a [httparse::Header<'a>],
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> + Clone {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+}
+
+/// The elements of comma-separated lists over several lines. Empty ones are left out.
+pub(super) fn elements<'a>(
+    lines: impl Iterator<Item = &'a [u8]> + Clone,
+) -> impl Iterator<Item = &'a [u8]> + Clone {
+    lines
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(|element| element.trim_ascii())
+        .filter(|element| !element.is_empty())
+}
+
+/// Whether a list has this element, in any case.
+pub(super) fn has_element<'a>(
+    lines: impl Iterator<Item = &'a [u8]> + Clone,
+    element: &str,
+) -> bool {
+    elements(lines).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
+}
+
+/// Whether this is a token (RFC 9110 5.6.2).
+pub(super) fn is_token_text(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| is_token(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_6455_section_1_3() {
+        assert_eq!(accept_value(b"dGhlIHNhbXBsZSBub25jZQ=="), *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(key_value(*b"the sample nonce"), *b"dGhlIHNhbXBsZSBub25jZQ==");
+    }
+
+    #[test]
+    fn a_key_is_sixteen_bytes() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for wrong in [
+            &b""[..],
+            b"dGhlIHNhbXBsZSBub25j",
+            b"dGhlIHNhbXBsZSBub25jZQ",
+            b"dGhlIHNhbXBsZSBub25jZWU=",
+            b"dGhlIHNhbXBsZSBub25jZWVl",
+            b"dGhlIHNhbXBsZSBub25j!Q==",
+        ] {
+            assert!(!is_key(wrong), "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn lists_go_over_lines() {
+        let lines: [&[u8]; 3] = [b"keep-alive ,  UPGRADE", b"", b",x,"];
+        let found: Vec<_> = elements(lines.into_iter()).collect();
+        assert_eq!(found, [&b"keep-alive"[..], b"UPGRADE", b"x"]);
+        assert!(has_element(lines.into_iter(), "upgrade"));
+        assert!(!has_element(lines.into_iter(), "up"));
+    }
+}

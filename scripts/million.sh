@@ -1,0 +1,314 @@
+#!/usr/bin/env bash
+# Opens a million TCP connections over loopback, has each of them send and get back at least one
+# verified message, sends traffic over them, and writes down how it went.
+#
+#   ./scripts/million.sh [OPTIONS] [-- OPTIONS OF c1000k-client run]
+#
+#   --connections N   how many (default 1m)
+#   --protocol NAME   tcp (default); ws and http come later
+#   --rate R          messages per second, all connections together (default 20k; 0: no traffic)
+#   --duration D      how long to send them (default 10s)
+#   --output DIR      where the files go (default results/<UTC time>-<protocol>-<connections>)
+#   --fit             on a machine that is too small, run as many connections as fit
+#   --undo DIR        put back what a killed run with this output folder left changed, and stop its server
+#
+# Builds what is missing; needs Rust, bash, coreutils and util-linux. As root it sets the sysctls that
+# the programs' own `check` asks for and puts them back at the end, also after Ctrl-C or a failure; if
+# the script itself was killed, the next start does. Otherwise it names the commands.
+# Ctrl-C once lets the run end in order and write its result, twice ends it at once.
+#
+# Writes result.json, summary.txt (what is printed at the end), command.txt and server.log.
+# Exit code: the client's (0 done, 4 a threshold was missed, 6 the plan was not reached, ...);
+# 2 wrong usage, 3 too many connections for this machine, 130 interrupted.
+set -euo pipefail
+
+started_in=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target=${CARGO_TARGET_DIR:-target}
+server=$target/release/c1000k-server
+client=$target/release/c1000k-client
+# Names the output folder of the run that is going on: whoever finds it later can undo that run.
+pending=$target/million.pending
+
+# A message that nobody can read any more must not keep the settings from being put back.
+say() { echo "million: $*" >&2 || true; }
+die() { say "${@:2}"; exit "$1"; }
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
+# A path of the user's, who did not start in the folder that this script works in.
+from_start() { case $1 in /*) echo "$1" ;; *) echo "$started_in/$1" ;; esac; }
+
+# ---- Settings, and how they are put back ----------------------------------------------------------
+# Plain `return` in a function that a trap calls would give the status from before the trap.
+
+# The words of a setting with one space between them: the kernel prints tabs.
+setting() { { tr -s '[:space:]' ' ' <"/proc/sys/${1//.//}" | sed 's/ $//'; } 2>/dev/null; }
+write_setting() { { echo "$2" >"/proc/sys/${1//.//}"; } 2>/dev/null; }
+
+not_set=''
+# Sets NAME to VALUE and remembers in the undo file what it was, before it is changed.
+change_setting() {
+    local name=$1 value=$2 old
+    if ((EUID != 0)); then
+        # Both ends may ask for the same.
+        if [[ " $not_set " == *" $name=$value "* ]]; then return 0; fi
+        not_set+=" $name=$value"
+        say "not set, for want of privilege; as root: sysctl -w $name='$value'"
+        return 0
+    fi
+    old=$(setting "$name")
+    printf 'sysctl\t%s\t%s\t%s\n' "$name" "$old" "$value" >>"$undo"
+    if write_setting "$name" "$value"; then
+        say "$name: $old -> $value"
+    else
+        say "$name: $old, and this machine does not let it be changed to $value"
+    fi
+}
+
+# Puts back one setting, unless it is no longer what the run had set.
+restore_setting() {
+    local name=$1 old=$2 ours=$3 now
+    now=$(setting "$name") || return 0
+    if [[ $now == "$old" ]]; then return 0; fi
+    if [[ $now != "$ours" ]]; then
+        say "$name: somebody has set it to $now, so it is left at that (it was $old)"
+    elif write_setting "$name" "$old"; then
+        say "$name: $ours -> $old, as it was"
+    else
+        say "$name: cannot be put back; as root: sysctl -w $name='$old'"
+        return 1
+    fi
+}
+
+# Undoes what an undo file lists, and removes it when all is done.
+undo_file() {
+    local file=$1 kind a b c failed=0
+    while IFS=$'\t' read -r kind a b c; do
+        case $kind in
+            sysctl) restore_setting "$a" "$b" "$c" || failed=1 ;;
+            process) stop_leftover "$a" "$b" ;;
+        esac
+    done < <(tac "$file")
+    if ((failed == 0)); then rm -f "$file"; fi
+    return "$failed"
+}
+
+# Stops a process of a killed run, if the number still belongs to the same program.
+stop_leftover() {
+    local pid=$1 program=$2 _
+    is_it() { [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$program"* ]]; }
+    if ! is_it; then return 0; fi
+    say "stopping process $pid ($program), left over from a killed run"
+    kill "$pid" 2>/dev/null || return 0
+    for _ in {1..300}; do
+        if ! is_it; then return 0; fi
+        sleep 0.1
+    done
+    kill -KILL "$pid" 2>/dev/null || true
+}
+
+undo_folder() {
+    local folder=$1
+    if [[ ! -e $folder/undo ]]; then
+        say "nothing to undo in $folder"
+        return 0
+    fi
+    undo_file "$folder/undo" || return 1
+    if [[ -f $pending && $(<"$pending") == "$folder" ]]; then rm -f "$pending"; fi
+    say "$folder: all put back"
+}
+
+# ---- What was asked for ---------------------------------------------------------------------------
+
+connections=1m protocol=tcp rate=20k duration=10s output='' fit=false undo_of=''
+while (($#)); do
+    case $1 in
+        --connections | --protocol | --rate | --duration | --output | --undo)
+            (($# >= 2)) || die 2 "$1 needs a value (--help lists the options)"
+            ;;&
+        --connections) connections=$2 && shift ;;
+        --protocol) protocol=$2 && shift ;;
+        --rate) rate=$2 && shift ;;
+        --duration) duration=$2 && shift ;;
+        --output) output=$(from_start "$2") && shift ;;
+        --undo) undo_of=$(from_start "$2") && shift ;;
+        --fit) fit=true ;;
+        -h | --help) usage && exit 0 ;;
+        --) shift && break ;;
+        *) die 2 "unknown option '$1' (--help lists the options; those of the client go after --)" ;;
+    esac
+    shift
+done
+case $protocol in
+    tcp) ;;
+    ws | http) die 2 "--protocol $protocol comes later: the programs speak tcp so far" ;;
+    *) die 2 "--protocol $protocol is not known: give tcp" ;;
+esac
+
+# One run at a time: two would take each other's memory, and undo each other's settings.
+mkdir -p "$target" || die 1 "$target cannot be made: CARGO_TARGET_DIR names another place to build in"
+exec 9>>"$target/million.lock"
+flock -n 9 || die 1 "another million.sh is running in this checkout: wait for it, or stop it"
+
+if [[ -n $undo_of ]]; then
+    undo_folder "$undo_of" && exit 0
+    exit 1
+fi
+if [[ -f $pending ]]; then
+    left=$(<"$pending")
+    say "an earlier run was killed: $left"
+    undo_folder "$left" || say "later, as root: ./scripts/million.sh --undo $left"
+    rm -f "$pending"
+fi
+
+# ---- Build ----------------------------------------------------------------------------------------
+
+command -v cargo >/dev/null || die 1 "cargo is missing: install Rust (rustup.rs), then start again"
+command -v setsid >/dev/null || die 1 "setsid is missing: install util-linux, then start again"
+cargo build --release --locked --quiet -p c1000k-server -p c1000k-client -p c1000k-report 9<&- ||
+    die 1 "the build failed"
+
+# ---- The output folder, and leaving it all as it was ----------------------------------------------
+
+name=${connections//[^0-9a-zA-Z.]/}
+: "${output:="$PWD/results/$(date -u +%Y-%m-%dT%H%M%SZ)-$protocol-$name"}"
+made=false
+[[ -d $output ]] || made=true
+# The trial is the file that is needed first.
+undo=$output/undo
+{ mkdir -p "$output" && : >>"$undo"; } 2>/dev/null ||
+    die 2 "--output $output: nothing can be written there: choose another folder"
+if [[ -e $output/result.json ]]; then
+    rm -f "$undo"
+    die 2 "--output $output: there is a result already: choose another folder, or move it"
+fi
+echo "$output" >"$pending"
+
+server_pid='' client_pid='' signals=0
+stop_server() {
+    local pid=$server_pid _
+    server_pid=''
+    if [[ -z $pid ]]; then return 0; fi
+    kill "$pid" 2>/dev/null || true
+    for _ in {1..600}; do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    if kill -KILL "$pid" 2>/dev/null; then say "the server did not end within 60 s and was killed"; fi
+    wait "$pid" 2>/dev/null || true
+}
+clean_up() {
+    local code=$?
+    # Each step is taken, whatever becomes of the others.
+    set +e
+    # What is begun here is finished: a third Ctrl-C would leave the settings changed.
+    trap '' INT TERM HUP PIPE
+    if [[ -n $client_pid ]]; then
+        kill -KILL "$client_pid" 2>/dev/null || true
+        wait "$client_pid" 2>/dev/null || true
+    fi
+    stop_server
+    if undo_file "$undo"; then rm -f "$pending"; else say "later, as root: $0 --undo $output"; fi
+    if $made; then rmdir "$output" 2>/dev/null || true; fi
+    exit "$code"
+}
+# Both programs have sessions of their own, so the terminal's Ctrl-C reaches only this script. It hands
+# each signal to the client, once, as the client counts them; before and after the run it just ends.
+interrupted() {
+    signals=$((signals + 1))
+    if [[ -z $client_pid ]]; then exit 130; fi
+    if ((signals == 1)); then say "ending the run in order (once more: at once)"; fi
+    kill -TERM "$client_pid" 2>/dev/null || true
+}
+trap clean_up EXIT
+trap interrupted INT TERM HUP PIPE
+
+# ---- What the machine can hold --------------------------------------------------------------------
+
+# Sets both command lines for the number of connections, and adds what the user gave for the client.
+plan_run() {
+    server_options=(--connections-max "$connections" --metrics 127.0.0.1:0 --json)
+    client_options=(--connections "$connections")
+    if [[ ! $rate =~ ^0+(\.0*)?$ ]]; then client_options+=(--rate "$rate" --duration "$duration"); fi
+    client_options+=(--output "$output/result.json" "$@")
+}
+plan_run "$@"
+
+# Ports make no difference to the checks; the server will take a free one. It may be one of the
+# kernel's ephemeral range: the connections come from other addresses than the server's.
+check_client() { check "$client" check tcp://127.0.0.1:9 "${client_options[@]}" "$@"; }
+check_server() { check "$server" check tcp://127.0.0.1:0 --connections-max "$connections" "$@"; }
+# 3 says that something is lacking: what, is in the answer.
+check() { "$@" || (($? == 3)) || exit 2; }
+
+set_what_is_wanted() {
+    local wanted name value
+    wanted=$("$1" --sysctl)
+    while read -r name value; do
+        if [[ -n $name ]]; then change_setting "$name" "$value"; fi
+    done <<<"$wanted"
+}
+# One after the other: what the first has raised may be enough for the second.
+set_what_is_wanted check_client
+set_what_is_wanted check_server
+
+by_client=$(check_client --fits)
+by_server=$(check_server --fits)
+say "the client's end: ${by_client#*$'\t'}"
+say "the server's end: ${by_server#*$'\t'}"
+if [[ $by_client != *$'\tall '* || $by_server != *$'\tall '* ]]; then
+    fits=${by_client%%$'\t'*}
+    if ((${by_server%%$'\t'*} < fits)); then fits=${by_server%%$'\t'*}; fi
+    if ((fits == 0)); then die 3 "this machine holds none of $connections connections"; fi
+    if ! $fit; then
+        die 3 "this machine holds $fits of $connections connections: --connections $fits, or --fit"
+    fi
+    say "--fit: running $fits of $connections connections"
+    connections=$fits
+    plan_run "$@"
+fi
+
+# ---- The run --------------------------------------------------------------------------------------
+
+log=$output/server.log
+setsid "$server" "${server_options[@]}" tcp://127.0.0.1:0 >"$log" 2>&1 9<&- &
+server_pid=$!
+printf 'process\t%s\t%s\n' "$server_pid" "$(realpath "$server")" >>"$undo"
+field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$log" | head -n 1; }
+url='' tries=0
+while [[ -z $url ]]; do
+    if ! kill -0 "$server_pid" 2>/dev/null || ((++tries > 300)); then
+        cat "$log" >&2
+        die 1 "the server did not start, see above"
+    fi
+    sleep 0.1
+    url=$(field url)
+done
+client_options+=(--peer "$(field metrics)")
+
+{
+    echo "# What was run; the port is the one that was free."
+    printf '%q ' "c1000k-server" "${server_options[@]}" "$url" && echo
+    printf '%q ' "c1000k-client" run "$url" "${client_options[@]}" && echo
+    sed -n 's/^sysctl\t\([^\t]*\)\t\([^\t]*\)\t\(.*\)/# \1: \2 -> \3, for the run/p' "$undo"
+} | sed 's/ $//' >"$output/command.txt"
+
+# In the background, so that a signal to this script is heard at once. Progress goes to the terminal.
+setsid "$client" run "$url" "${client_options[@]}" >"$output/summary.txt" 9<&- &
+client_pid=$!
+printf 'process\t%s\t%s\n' "$client_pid" "$(realpath "$client")" >>"$undo"
+code=0 seen=-1
+# A signal ends the waiting, not the client.
+while ((seen != signals)); do
+    seen=$signals code=0
+    wait "$client_pid" || code=$?
+done
+client_pid=''
+stop_server
+
+cat "$output/summary.txt"
+for file in result.json summary.txt command.txt server.log; do
+    if [[ -s $output/$file ]]; then echo "$output/$file"; else rm -f "${output:?}/$file"; fi
+done
+# A signal after the last reply changes nothing of the result, but whoever sent it wants to see it.
+if ((signals > 0 && code == 0)); then code=130; fi
+if ((code != 0)); then exit "$code"; fi

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Runs the tests.
+#
+#   ./scripts/test.sh [--all]
+#
+# Alone: all tests of the workspace, in debug mode. Needs a Rust toolchain, writes to target/ only.
+#
+# --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
+# depends on; and, with the release programs, million.sh where things go wrong, two network namespaces,
+# and peers that are not ours. As root it installs the Debian packages that this needs and that are
+# missing. What cannot run here is named with the reason; with CI=true nothing may be left out.
+#
+# The last line is 'N passed, N failed, N skipped': each test of the workspace and each check counts.
+# Exit code: 0 if none failed (and none was skipped, where CI=true), 1 otherwise.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+all=false
+case ${1-} in
+    '') ;;
+    --all) all=true ;;
+    *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+log=$target/test.log
+passed=0 failed=0 skipped=0
+remarks=()
+
+title() { printf '\n==== %s\n' "$1"; }
+# Runs one check: check NAME COMMAND...
+check() {
+    local began=$SECONDS
+    title "$1"
+    if "${@:2}"; then
+        passed=$((passed + 1))
+        echo "---- passed in $((SECONDS - began)) s: $1"
+    else
+        failed=$((failed + 1))
+        remarks+=("failed: $1")
+        echo "---- FAILED after $((SECONDS - began)) s: $1"
+    fi
+}
+# Leaves one out: skip NAME REASON
+skip() {
+    title "$1"
+    echo "---- skipped: $2"
+    skipped=$((skipped + 1))
+    remarks+=("skipped: $1: $2")
+}
+# Runs tests of the workspace, and counts each: tests NAME OPTIONS OF cargo test...
+tests() {
+    local began=$SECONDS code=0 good bad ignored
+    title "$1"
+    cargo test --workspace --locked --no-fail-fast "${@:2}" 2>&1 | tee "$log" || code=$?
+    read -r good bad ignored < <(awk '/^test result:/ { good += $4; bad += $6; ignored += $8 }
+        END { print good + 0, bad + 0, ignored + 0 }' "$log")
+    # One that did not compile, or crashed, has no line of its own.
+    if ((code != 0 && bad == 0)); then bad=1; fi
+    passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + ignored))
+    if ((bad > 0)); then remarks+=("failed: $1: $bad"); fi
+    if ((ignored > 0)); then remarks+=("skipped: $1: $ignored marked as ignored in the code"); fi
+    echo "---- $good passed, $bad failed, $ignored ignored in $((SECONDS - began)) s: $1"
+}
+have() { command -v "$1" >/dev/null; }
+
+# Installs what --all needs and this machine lacks, where that can be done without asking anybody.
+install_missing() {
+    local packages=() pair
+    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux; do
+        if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
+    done
+    if ((${#packages[@]} > 0 && EUID == 0)) && have apt-get; then
+        title "install ${packages[*]}"
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}"; } ||
+            echo "apt-get failed: what needs these is skipped"
+    fi
+    local component
+    for component in fmt:rustfmt clippy:clippy; do
+        if ! cargo "${component%%:*}" --version >/dev/null 2>&1 && have rustup; then
+            rustup component add "${component#*:}" || true
+        fi
+    done
+}
+
+lints() {
+    if cargo fmt --version >/dev/null 2>&1; then
+        check "formatting" cargo fmt --all --check
+    else
+        skip "formatting" "rustfmt is missing: rustup component add rustfmt"
+    fi
+    if cargo clippy --version >/dev/null 2>&1; then
+        check "lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+    else
+        skip "lints" "clippy is missing: rustup component add clippy"
+    fi
+    check "documents" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+    if have shellcheck; then
+        check "shell scripts" shellcheck scripts/*.sh scripts/tests/*.sh .ci/run
+    else
+        skip "shell scripts" "shellcheck is missing: apt-get install shellcheck"
+    fi
+    check "dependencies" ./scripts/dependencies.sh
+}
+
+# Whether network namespaces can be made here.
+namespaces() { ip netns add "c1000k-probe-$$" && ip netns delete "c1000k-probe-$$"; }
+
+programs() {
+    if have prlimit; then
+        check "million.sh where things go wrong" ./scripts/tests/million.sh
+    else
+        skip "million.sh where things go wrong" "prlimit is missing: apt-get install util-linux"
+    fi
+    if have socat; then
+        check "peers that are not ours" ./scripts/tests/peers.sh
+    else
+        skip "peers that are not ours" "socat is missing: apt-get install socat"
+    fi
+    if ((EUID != 0)); then
+        skip "network namespaces" "only root may make them"
+    elif ! have ip || ! have ss; then
+        skip "network namespaces" "ip and ss are missing: apt-get install iproute2"
+    elif ! namespaces 2>/dev/null; then
+        skip "network namespaces" "this machine does not let root make them (a container without CAP_SYS_ADMIN?)"
+    else
+        check "network namespaces" ./scripts/tests/netns.sh
+    fi
+}
+
+if $all; then
+    install_missing
+    # First what is quick to fail.
+    lints
+fi
+tests "tests, debug"
+if $all; then
+    # Without the link-time optimisation of the release profile, which each test program would repeat;
+    # in a folder of their own, as these are not the programs that are to be measured.
+    tests "tests, release" --release --target-dir "$target/release-tests" \
+        --config profile.release.lto=false --config profile.release.codegen-units=16
+    check "release programs" cargo build --release --locked --quiet \
+        -p c1000k-server -p c1000k-client -p c1000k-report
+    programs
+fi
+
+rm -f "$log"
+echo
+for remark in "${remarks[@]}"; do echo "$remark"; done
+echo "$passed passed, $failed failed, $skipped skipped"
+if ((failed > 0)) || { [[ ${CI-} == true ]] && ((skipped > 0)); }; then exit 1; fi

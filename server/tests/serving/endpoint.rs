@@ -1,0 +1,117 @@
+//! What the server tells about itself over HTTP.
+
+use crate::common::{Server, echo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Status line, head and body of a page.
+fn get(server: &Server, path: &str) -> (String, String, String) {
+    let mut stream = TcpStream::connect(server.metrics()).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("taken");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("a reply");
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a head");
+    let (status, head) = head.split_once("\r\n").expect("a status line");
+    (status.to_owned(), head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn is_name(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ':';
+    text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_ascii_digit())
+}
+
+/// The samples of a page in the text format of Prometheus (version 0.0.4), by name and labels.
+/// Panics where the page breaks the format's rules.
+fn parse(page: &str) -> BTreeMap<String, f64> {
+    assert!(page.ends_with('\n'), "the last line has no end");
+    let (mut samples, mut families, mut current) = (BTreeMap::new(), BTreeSet::new(), None);
+    for line in page.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let mut next = || words.next().unwrap_or_else(|| panic!("cut off: {line}"));
+            match (next(), next(), next()) {
+                ("HELP", name, help) => {
+                    assert!(is_name(name) && !help.is_empty(), "{line}");
+                    assert!(families.insert(name), "the lines of a family stand together: {line}");
+                    current = Some((name, false));
+                }
+                ("TYPE", name, kind) => {
+                    assert_eq!(current, Some((name, false)), "{line}");
+                    assert!(["counter", "gauge"].contains(&kind), "{line}");
+                    assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                    current = Some((name, true));
+                }
+                _ => panic!("neither HELP nor TYPE: {line}"),
+            }
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+        let name = series.split('{').next().unwrap_or_default();
+        assert_eq!(current, Some((name, true)), "outside of its family: {line}");
+        if let Some(labels) = series.strip_prefix(name).filter(|labels| !labels.is_empty()) {
+            let inside = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}'));
+            for label in inside.unwrap_or_else(|| panic!("no braces: {line}")).split(',') {
+                let (key, text) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+                assert!(is_name(key) && text.len() >= 2, "{line}");
+                assert!(text.starts_with('"') && text.ends_with('"'), "{line}");
+            }
+        }
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+        assert!(value.is_finite() && value >= 0.0, "{line}");
+        assert!(samples.insert(series.to_owned(), value).is_none(), "twice: {line}");
+    }
+    samples
+}
+
+#[test]
+fn the_metrics_are_prometheus_text_and_true() {
+    let server = Server::start(&["--reactors", "2", "--connections-max", "100"]);
+    let mut peers: Vec<_> = (0..7).map(|_| server.connect()).collect();
+    peers.iter_mut().for_each(echo);
+    let (status, head, body) = get(&server, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let samples = parse(&body);
+    assert_eq!(samples["c1000k_connections"], 7.0);
+    assert_eq!(samples["c1000k_connections_max"], 100.0);
+    assert_eq!(samples["c1000k_silent_reactors"], 0.0);
+    let sum = |name: &str| -> f64 {
+        let of = samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}{{")));
+        of.map(|(_, value)| value).sum()
+    };
+    assert_eq!(sum("c1000k_reactor_connections"), 7.0);
+    assert_eq!(sum("c1000k_reactor_accepted_total"), 7.0);
+    assert_eq!(sum("c1000k_reactor_messages_total"), 7.0);
+    assert_eq!(samples["c1000k_loop_total{counter=\"bytes_sent\"}"], 7.0 * 14.0);
+    assert!(samples["c1000k_resident_memory_bytes"] > 1e5);
+}
+
+#[test]
+fn the_snapshot_has_every_field() {
+    let server = Server::start(&["--reactors", "3", "--backlog", "77"]);
+    let mut peer = server.connect();
+    echo(&mut peer);
+    // Reading it into the type that it was written from fails for a field that is missing.
+    let snapshot = server.snapshot();
+    assert_eq!(snapshot.schema, "c1000k.server/1");
+    assert_eq!(snapshot.urls, [format!("tcp://{}", server.address())]);
+    assert_eq!((snapshot.connections, snapshot.accepted, snapshot.messages), (1, 1, 1));
+    assert_eq!((snapshot.backlog, snapshot.silent_reactors), (77, 0));
+    assert_eq!(snapshot.reactors.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!((snapshot.accept_skew - 3.0).abs() < 1e-9, "one reactor of three has all");
+    assert!(snapshot.rss_bytes > 0 && snapshot.uptime_ns > 0 && snapshot.cpu_ns > 0);
+    let (status, head, _) = get(&server, "/snapshot.json");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(head.contains("content-type: application/json"), "{head}");
+}
+
+#[test]
+fn its_health_and_what_there_is_not() {
+    let server = Server::start(&[]);
+    let (status, _, body) = get(&server, "/healthz");
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "ok\n"));
+    let (status, _, _) = get(&server, "/nothing");
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+}

@@ -1,0 +1,99 @@
+//! How the server starts, or says why not, and how it ends.
+
+use crate::common::{Server, command, echo, is_closed};
+use rustix::process::Signal;
+use std::net::TcpStream;
+
+/// Exit code, stdout and stderr of a server that is not expected to run.
+fn refused(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = command(args).output().expect("a child");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn each_address_is_announced_with_its_real_port() {
+    let server = Server::on(&["tcp://127.0.0.1:0", "tcp://127.0.0.2:0"], &["--reactors", "2"]);
+    assert_eq!(server.ready.len(), 2);
+    for ready in &server.ready {
+        let url = ready["url"].as_str().expect("text");
+        assert!(!url.ends_with(":0"), "{url}");
+        let address = url.trim_start_matches("tcp://");
+        echo(&mut TcpStream::connect(address).expect("it listens"));
+        assert_eq!(ready["reactors"].as_u64(), Some(2));
+        assert_eq!(ready["cores"].as_array().map(Vec::len), Some(2));
+    }
+    assert_eq!(server.snapshot().connections_max, server.ready[0]["connections_max"]);
+}
+
+#[test]
+fn a_signal_closes_all_connections_and_ends_it_well() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = Server::start(&["--reactors", "2"]);
+        let mut peers: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+        peers.iter_mut().for_each(echo);
+        server.signal(signal);
+        assert!(peers.iter_mut().all(is_closed));
+        let (code, out, err) = server.finish();
+        assert_eq!((code, out.as_str()), (Some(0), ""));
+        assert!(err.contains("accepted 20 connections"), "{err}");
+    }
+}
+
+#[test]
+fn a_port_that_is_in_use_is_said_in_one_sentence() {
+    let server = Server::start(&[]);
+    let url = format!("tcp://{}", server.address());
+    let (code, out, err) = refused(&[&url]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let port = server.address().port();
+    assert!(err.contains(&format!("port {port} is in use")), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    // The first one is not disturbed: the port is not shared by accident.
+    (0..20).for_each(|_| echo(&mut server.connect()));
+    // The same for the address of its metrics.
+    let (code, _, err) =
+        refused(&["tcp://127.0.0.1:0", "--metrics", &server.metrics().to_string()]);
+    assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
+}
+
+#[test]
+fn an_address_of_another_machine_is_said_in_one_sentence() {
+    // TEST-NET-1 is nobody's (RFC 5737).
+    let (code, _, err) = refused(&["tcp://192.0.2.1:9000"]);
+    assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
+    assert!(err.contains("192.0.2.1 is no address of this machine"), "{err}");
+}
+
+#[test]
+fn nonsense_is_a_usage_error() {
+    let unknown = format!("tcp://{}:9000", "a".repeat(64));
+    for bad in [
+        &[][..],
+        &["127.0.0.1:9000"],
+        &["udp://127.0.0.1:0"],
+        &["tcp://127.0.0.1:0", "--connections-max", "0"],
+        &["tcp://127.0.0.1:0", "--reactors", "0"],
+        &["tcp://127.0.0.1:0", "--cores", "1023"],
+        &["tcp://127.0.0.1:9", "tcp://127.0.0.1:9"],
+        &["tcp://127.0.0.1:0", "--idle-timeout", "soon"],
+        &[&unknown],
+    ] {
+        let (code, out, err) = refused(bad);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{bad:?}: {err}");
+        assert!(!err.is_empty() && !err.contains("panicked"), "{bad:?}: {err}");
+    }
+}
+
+#[test]
+fn what_the_machine_cannot_hold_is_refused_before_it_starts() {
+    let more = ["--connections-max", "100m", "--reactors", "1"];
+    let (code, out, err) = refused(&[&["tcp://127.0.0.1:0"], &more[..]].concat());
+    assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
+    assert!(err.contains("descriptors"), "{err}");
+    let (code, out, _) = refused(&[&["check", "tcp://127.0.0.1:0"], &more[..]].concat());
+    assert_eq!(code, Some(3));
+    assert!(out.contains("descriptors"), "{out}");
+    let (code, _, _) = refused(&["check", "tcp://127.0.0.1:0", "--connections-max", "10"]);
+    assert_eq!(code, Some(0));
+}
