@@ -101,7 +101,7 @@ pub struct RunArgs {
     /// Size of a message in bytes, at least 32 (its stamp)
     #[arg(short, long, value_name = "SIZE", default_value = "32", value_parser = parse_size, help_heading = "Traffic")]
     pub size: u64,
-    /// How long a reply may take before its connection is given up
+    /// How long a connection may wait for its next reply before it is given up
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
     pub timeout: Nanos,
 

@@ -76,7 +76,7 @@ pub struct Load {
     pub duration: Nanos,
     /// Size of a message, in bytes.
     pub size: usize,
-    /// How long a reply may take before its connection is given up.
+    /// How long a connection may wait for its next reply before it is given up.
     pub reply_timeout: Nanos,
     /// How long is waited for replies at the end.
     pub drain_timeout: Nanos,
@@ -129,7 +129,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Session {
     echo: Echo,
-    /// When what it waits for began: connecting, or the oldest message without a reply.
+    /// When what it waits for began: connecting, or the wait for the next reply (since it was sent, or
+    /// since the reply before it).
     since: Nanos,
 }
 

@@ -203,3 +203,92 @@ fn a_folder_that_takes_no_file_is_found_out_before_the_run() {
     assert!(ran.stderr.contains("/proc"), "{}", ran.stderr);
     assert_eq!(server.number("accepted"), 0);
 }
+
+#[test]
+fn a_server_that_is_silent_is_given_up_long_before_all_have_waited() {
+    let url = peer(|mut stream| while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {});
+    // 64 wait at a time, so 600 of them would take ten times as long.
+    let args = ["-c", "600", "--reactors", "1", "--timeout", "300ms"];
+    let (ran, result) = measure(&[&[url.as_str()], &args[..]].concat());
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    let first = result.messages.first_echo.as_ref().expect("a round");
+    assert!(first.received == 0 && first.seconds < 1.5, "{first:?}");
+    assert!(result.connections.lost >= 64 && result.connections.lost < 300, "{result:?}");
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "silent"));
+}
+
+#[test]
+fn a_closed_model_without_a_reply_is_no_success() {
+    let url = peer(|mut stream| while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {});
+    let args = ["-c", "4", "--closed", "-d", "300ms", "--timeout", "300ms", "--no-first-echo"];
+    let (ran, result) = measure(&[&[url.as_str()], &args[..]].concat());
+    assert_eq!((ran.code, result.messages.received), (Some(6), 0), "{ran:?}");
+}
+
+#[test]
+fn a_slow_answer_is_no_lower_rate() {
+    // Each answer takes 100 ms; the last ones come when the traffic is over.
+    let url = peer(|mut stream| {
+        let mut message = [0; 32];
+        while stream.read_exact(&mut message).is_ok() {
+            let _ = crossbeam_channel::after(std::time::Duration::from_millis(100)).recv();
+            if stream.write_all(&message).is_err() {
+                return;
+            }
+        }
+    });
+    let (ran, result) = measure(&[&url, "-c", "40", "-r", "40", "-d", "1s"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let messages = &result.messages;
+    assert_eq!((messages.sent, messages.received), (40, 40));
+    assert!((39.0..=40.0).contains(&messages.rate_achieved), "{messages:?}");
+    let response = result.stages.response.as_ref().expect("measured");
+    assert!(response.min >= 100_000_000, "{response:?}");
+}
+
+#[test]
+fn an_interrupted_run_says_at_which_rate_it_went() {
+    let server = Server::plain();
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("r.json");
+    let running = long_run(&server, &["-o", path.to_str().expect("text")]);
+    eventually("more than a second", || server.number("messages") > 1_200);
+    running.signal(Signal::INT);
+    assert_eq!(running.finish().code, Some(130));
+    let result = read(&path);
+    assert!((800.0..1_200.0).contains(&result.messages.rate_achieved), "{:?}", result.messages);
+    assert!(!result.run.warnings.iter().any(|warning| warning.code == "rate_not_reached"));
+}
+
+#[test]
+fn large_messages_wait_for_room_and_leave_no_memory_behind() {
+    let server = Server::plain();
+    let args =
+        ["-c", "40", "--reactors", "1", "-s", "4m", "--closed", "--in-flight", "4", "-d", "1s"];
+    let (ran, result) = measure(&[&[server.url()], &args[..], &["--timeout", "60s"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!((result.connections.opened, result.connections.lost), (40, 0));
+    let taken = result.resources.client.rss_bytes_after_traffic.expect("known");
+    assert!(taken < 1 << 30, "{taken}");
+}
+
+#[test]
+fn nobody_reads_the_complaints_and_the_exit_code_is_the_same() {
+    let url = "tcp://127.0.0.1:0";
+    let mut child = client(&["run", url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("waited").code(), Some(2));
+}
+
+#[test]
+fn who_listens_nowhere_is_not_reached_by_connecting_to_oneself() {
+    let url = nobody();
+    let port = url.rsplit(':').next().expect("a port");
+    let args = ["-c", "1", "--source-ip", "127.0.0.1", "--source-ports", port, "--force"];
+    let (ran, result) = measure(&[&[url.as_str()], &args[..]].concat());
+    assert_eq!((ran.code, result.connections.opened), (Some(1), 0), "{ran:?}");
+}

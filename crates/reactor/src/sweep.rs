@@ -55,8 +55,7 @@ mod tests {
         for (pass, high_water) in [(1, 0), (2, 1), (3, STEP), (4, STEP + 1), (5, 5 * STEP)] {
             let now = Nanos::from_secs(pass);
             let mut seen = 0;
-            loop {
-                let Some(range) = sweep.step(now, high_water) else { break };
+            while let Some(range) = sweep.step(now, high_water) {
                 assert_eq!(range.start, seen);
                 assert!(range.len() <= STEP);
                 seen = range.end;
