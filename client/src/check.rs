@@ -1,8 +1,8 @@
 //! `check`: what this machine lacks for a run, without the run.
 
 use crate::cli::{CheckArgs, RunArgs};
-use crate::outcome::Error;
 use crate::plan::Plan;
+use control::Error;
 use host::facts::Facts;
 use host::preflight;
 use measure::units::format_grouped;

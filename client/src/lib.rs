@@ -21,5 +21,5 @@ pub mod plan;
 mod run;
 mod tally;
 
-pub use outcome::Error;
+pub use control::Error;
 pub use run::run;

@@ -1,36 +1,10 @@
-//! How a run can end: errors before it, the outcome and the exit code after it, and the doubts that a
-//! reader of its numbers should have.
+//! How a run can end: the outcome, the exit code, and the doubts that a reader of its numbers should
+//! have.
 
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
 use report::ResultFile;
 use report::schema::{Model, Outcome, Warning};
-
-/// Why a run could not take place.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The options do not make sense, or not on this machine.
-    #[error("{0}")]
-    Usage(String),
-    /// The machine lacks what they ask for.
-    #[error("{0}")]
-    Refused(String),
-    /// Something failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Error {
-    /// The exit code: 1 failed, 2 usage, 3 refused by preflight.
-    #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Refused(_) => 3,
-        }
-    }
-}
 
 /// Rates within this share of what was asked count as reached.
 const RATE_TOLERANCE: f64 = 0.01;

@@ -4,7 +4,7 @@ use crate::cli::{Openers, RunArgs};
 use crate::driver::{CONNECTING_MAX, Load, Model, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
-use crate::outcome::Error;
+use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
 use host::facts::Facts;

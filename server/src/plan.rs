@@ -1,6 +1,7 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
 use crate::cli::{ServeArgs, Steer};
+use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
@@ -43,32 +44,6 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What the machine was found to offer.
     pub findings: Vec<Finding>,
-}
-
-/// Why the server cannot start, with the exit code that says which kind of reason it is.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The options do not make sense together, or not on this machine.
-    #[error("{0}")]
-    Usage(String),
-    /// The machine lacks what they ask for.
-    #[error("{0}")]
-    Refused(String),
-    /// Something failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl Error {
-    /// The exit code (docs of the command line).
-    #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Refused(_) => 3,
-        }
-    }
 }
 
 impl Plan {

@@ -3,7 +3,8 @@
 use crate::cli::{CheckArgs, Cli, Command as CliCommand, ServeArgs, Steer};
 use crate::driver::{Admission, Command, EchoDriver};
 use crate::metrics::{ServerSnapshot, Watcher};
-use crate::plan::{Error, Plan};
+use crate::plan::Plan;
+use control::Error;
 use control::console::{complain, say};
 use control::endpoint::Endpoint;
 use control::group::{self, Parts, Running, Seat};

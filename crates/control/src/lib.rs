@@ -16,6 +16,7 @@
 pub mod console;
 mod deadline;
 pub mod endpoint;
+mod error;
 pub mod group;
 pub mod live;
 pub mod options;
@@ -23,3 +24,5 @@ pub mod peer;
 pub mod prometheus;
 pub mod signals;
 pub mod spawn;
+
+pub use error::Error;
