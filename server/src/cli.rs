@@ -59,7 +59,7 @@ pub enum Steer {
 /// The options of a server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Where to listen, e.g. tcp://127.0.0.1:9000 or tcp://[::1]:9000; port 0 takes any free one
+    /// Where to listen, e.g. tcp://127.0.0.1:9000 (IPv6 in brackets); port 0 takes any free one
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
     /// Connections to hold at the same time; more are refused and counted [default: as many as the
