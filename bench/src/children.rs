@@ -60,6 +60,8 @@ pub(crate) struct Connections {
 pub(crate) struct Messages {
     pub(crate) sent: u64,
     pub(crate) received: u64,
+    /// How long messages were sent, in seconds.
+    pub(crate) seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! Whether the project's client sends as often as it was asked to.
 
-use crate::children::{self, ClientResult};
+use crate::children::{self, ClientResult, Messages};
 use crate::cli::PaceArgs;
 use crate::load::from_seconds;
 use crate::output::Table;
@@ -46,6 +46,7 @@ struct Paced {
     asked: u64,
     sent: u64,
     received: u64,
+    took_seconds: f64,
     deviation_percent: f64,
     ok: bool,
 }
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &PaceArgs) -> Result<()> {
     let mut done = Vec::with_capacity(args.cases.len());
     for case in &args.cases {
         let result = client(args, case)?.messages;
-        done.push(judge(case, args.seconds, args.tolerance, result.sent, result.received));
+        done.push(judge(case, args, &result));
     }
     args.program.output.write(&done, &table(args, &done))
 }
@@ -76,7 +77,10 @@ fn client(args: &PaceArgs, case: &Case) -> Result<ClientResult> {
     children::run_json(&args.program.program, arguments, limit)
 }
 
-fn judge(case: &Case, seconds: f64, tolerance: f64, sent: u64, received: u64) -> Paced {
+/// The pace is kept if as many were sent as asked for, within the tolerance, and in as much time.
+fn judge(case: &Case, args: &PaceArgs, did: &Messages) -> Paced {
+    let (seconds, tolerance) = (args.seconds, args.tolerance / 100.0);
+    let Messages { sent, received, seconds: took_seconds } = *did;
     let asked = case.rate() * seconds;
     let deviation_percent = (sent as f64 / asked - 1.0) * 100.0;
     Paced {
@@ -87,14 +91,17 @@ fn judge(case: &Case, seconds: f64, tolerance: f64, sent: u64, received: u64) ->
         asked: asked.round() as u64,
         sent,
         received,
+        took_seconds,
         deviation_percent,
-        ok: (sent as f64 - asked).abs() <= asked * tolerance / 100.0,
+        ok: (sent as f64 - asked).abs() <= asked * tolerance
+            && took_seconds <= seconds * (1.0 + tolerance),
     }
 }
 
 fn table(args: &PaceArgs, done: &[Paced]) -> Table {
     let title = format!("Pace: sent within {} % of asked, {} s each", args.tolerance, args.seconds);
-    let header = ["connections x rate", "asked", "sent", "received", "deviation", "verdict"];
+    let header =
+        ["connections x rate", "asked", "sent", "received", "deviation", "took", "verdict"];
     let mut table = Table::new(title, &header);
     for paced in done {
         table.row([
@@ -103,6 +110,7 @@ fn table(args: &PaceArgs, done: &[Paced]) -> Table {
             units::format_grouped(paced.sent),
             units::format_grouped(paced.received),
             format!("{:+.3} %", paced.deviation_percent),
+            format!("{:.3} s", paced.took_seconds),
             if paced.ok { "kept" } else { "MISSED" }.to_owned(),
         ]);
     }
@@ -112,6 +120,8 @@ fn table(args: &PaceArgs, done: &[Paced]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
 
     #[test]
     fn cases_are_parsed() {
@@ -124,10 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn both_too_few_and_too_many_miss_the_pace() {
+    fn too_few_too_many_and_too_late_miss_the_pace() {
         let case = Case { connections: 100, rate_each: 1_000.0 };
-        let ok = |sent| judge(&case, 10.0, 0.1, sent, sent).ok;
-        assert!(ok(1_000_000) && ok(999_000) && ok(1_001_000));
-        assert!(!ok(998_900) && !ok(1_001_100));
+        let line = "c1000k-reference pace --program p --port 1 --case 100x1000 --seconds 10";
+        let Command::Pace(args) = Cli::parse_from(line.split(' ')).command else { panic!() };
+        let ok =
+            |sent, seconds| judge(&case, &args, &Messages { sent, received: sent, seconds }).ok;
+        assert!(ok(1_000_000, 10.0) && ok(999_000, 10.009) && ok(1_001_000, 9.99));
+        assert!(!ok(998_900, 10.0) && !ok(1_001_100, 10.0) && !ok(1_000_000, 10.02));
     }
 }
