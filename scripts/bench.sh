@@ -120,11 +120,23 @@ bench_open() {
     stop_servers
 }
 
-bench_pace() {
-    start_wide_server
-    measure "pace" "$reference" pace --program "$client" --port "$wide_port" \
-        --case 100x1000 --case 10kx10 --case 100kx0.5
+# Pace on one server: pace_on NAME OPTIONS OF c1000k-server... -- CASES...
+pace_on() {
+    local name=$1 options=() cases=() port
+    shift
+    while [[ $1 != -- ]]; do options+=("$1"); shift; done
+    shift
+    for case in "$@"; do cases+=(--case "$case"); done
+    port=$("$reference" free-ports)
+    start server "$server" --json "${options[@]}" "tcp://127.0.0.1:$port"
+    measure "pace, $name" "$reference" pace --program "$client" --port "$port" "${cases[@]}"
     stop_servers
+}
+
+bench_pace() {
+    pace_on "the server as it is" -- 100x1000 10kx10
+    pace_on "the server with --steer cpu" --steer cpu -- 100x1000 10kx10
+    pace_on "a server for 110,000" --connections-max 110k -- 100kx0.5
 }
 
 for part in echo client open pace; do
