@@ -171,6 +171,8 @@ cargo build --release --locked --quiet -p c1000k-server -p c1000k-client -p c100
 
 name=${connections//[^0-9a-zA-Z.]/}
 : "${output:="$PWD/results/$(date -u +%Y-%m-%dT%H%M%SZ)-$protocol-$name"}"
+# Short, and the same on every machine, where it is this checkout's and that is where the user stands.
+if [[ $started_in == "$PWD" ]]; then output=${output#"$PWD"/}; fi
 made=false
 [[ -d $output ]] || made=true
 # The trial is the file that is needed first.
