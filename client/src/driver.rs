@@ -30,7 +30,7 @@ pub(crate) const UNSENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long sending rests when every peer is slow; a peer that has made room makes an event anyway.
 const BLOCKED_REST: Nanos = Nanos::from_millis(1);
 /// Messages sent before other work gets its turn.
-const SEND_BATCH: u64 = 32;
+const SEND_BATCH: u64 = 256;
 /// The least time between two wake-ups for messages that are due. A wake-up costs about as much as a
 /// message; above 20,000 messages per second and reactor, several leave with one, at most this late.
 const PACE_REST: Nanos = Nanos::from_micros(50);
