@@ -376,9 +376,6 @@ impl LoadDriver {
         self.give_up_connecting(core);
         for _ in 0..OPEN_BATCH {
             if self.tried == self.share {
-                if self.connecting_count == 0 {
-                    self.finish_step(core);
-                }
                 break;
             }
             if self.connecting_count >= CONNECTING_MAX {
@@ -391,6 +388,9 @@ impl LoadDriver {
                 }
             }
             self.open_next(core);
+        }
+        if self.tried == self.share && self.connecting_count == 0 {
+            self.finish_step(core);
         }
         let more = self.tried < self.share && self.connecting_count < CONNECTING_MAX;
         if more { Nanos::ZERO } else { self.connecting_deadline() }
