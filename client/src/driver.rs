@@ -699,7 +699,7 @@ impl<N: Network> Driver<N> for LoadDriver {
     }
 
     #[inline]
-    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &[u8]) {
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
         let now = core.now();
         let Some(session) = core.session(key) else { return };
         let Self { template, pool, recorder, response, totals, load, .. } = self;

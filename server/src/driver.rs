@@ -217,7 +217,7 @@ impl<N: Network> Driver<N> for EchoDriver {
     fn on_open(&mut self, _core: &mut Core<N, Session>, _key: Key) {}
 
     #[inline]
-    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &[u8]) {
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
         if self.idle.is_some() {
             let heard_ms = Self::heard_now(core);
             if let Some(session) = core.session(key) {

@@ -1,5 +1,6 @@
 //! CPUs: which may be used, how a thread is pinned to one, and how people list them.
 
+use crate::sockopt;
 use core_affinity::CoreId;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs;
@@ -31,6 +32,17 @@ pub fn pin_current_thread(cpu: usize) -> io::Result<usize> {
     let count = set.count();
     let message = format!("pinned to CPU {cpu}, but the kernel now allows {count} CPUs");
     Err(io::Error::other(message))
+}
+
+/// Makes the calling thread one of `SCHED_BATCH` (sched(7)): being woken does not put it ahead of
+/// who runs on its CPU. A thread that serves another one on the same CPU then wakes to a batch of
+/// work, where it would else take the CPU from its client after every single request. On a CPU of
+/// its own nothing changes. Needs no privilege.
+///
+/// # Errors
+/// Where a sandbox forbids the call.
+pub fn schedule_as_batch() -> io::Result<()> {
+    sockopt::schedule_as_batch()
 }
 
 /// Why a list of CPUs was not understood.
@@ -121,6 +133,20 @@ mod tests {
         .join()
         .expect("pinned");
         assert_eq!(allowed_cpus(), allowed, "other threads are not touched");
+    }
+
+    #[test]
+    fn a_batch_thread_is_one_to_the_kernel() {
+        std::thread::spawn(|| {
+            schedule_as_batch().expect("batch");
+            // proc_pid_stat(5): field 41 is the policy; SCHED_BATCH is 3. The name in field 2 may
+            // hold anything, so count from behind it.
+            let stat = fs::read_to_string("/proc/thread-self/stat").expect("stat");
+            let (_, fields) = stat.rsplit_once(") ").expect("a name");
+            assert_eq!(fields.split(' ').nth(41 - 3), Some("3"));
+        })
+        .join()
+        .expect("batch thread");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The calls that socket2 and rustix lack or mark unsafe: the only `unsafe` of the workspace, each
 //! one a thin wrapper that its safe neighbour explains.
-#![expect(unsafe_code, reason = "two socket options and unshare(2), which no safe crate offers")]
+#![expect(
+    unsafe_code,
+    reason = "two socket options, unshare(2) and sched_setscheduler(2), which no safe crate offers"
+)]
 
 use std::ffi::c_int;
 use std::io;
@@ -48,4 +51,13 @@ pub(crate) fn unshare_files() -> io::Result<()> {
     // afterwards crosses threads, is the contract of the public function, which passes it on.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES)? };
     Ok(())
+}
+
+/// `sched_setscheduler(SCHED_BATCH)` for the calling thread: see
+/// [`crate::cpu::schedule_as_batch`].
+pub(crate) fn schedule_as_batch() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 names the calling thread; the kernel reads `parameters`, which outlives the call.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

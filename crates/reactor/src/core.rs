@@ -32,10 +32,12 @@ impl Flags {
     pub(crate) const READ_AGAIN: u8 = 1 << 2;
     /// The peer has said its last word: read to the end, not to the first short read.
     pub(crate) const PEER_CLOSED: u8 = 1 << 3;
-    /// To be closed as soon as nothing is unsent.
-    pub(crate) const FINISHING: u8 = 1 << 4;
+    /// The peer's last word has been read: to be closed as soon as nothing is unsent.
+    pub(crate) const PEER_FINISHED: u8 = 1 << 4;
     /// In the list of marks already.
     pub(crate) const MARKED: u8 = 1 << 5;
+    /// Our last word was given: when it has left, our side of the connection closes.
+    pub(crate) const FINISHING: u8 = 1 << 6;
 
     pub(crate) fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -203,7 +205,7 @@ impl<N: Network, S> Core<N, S> {
     }
 
     /// Sends bytes, now or as soon as the peer makes room. A key of a connection that is gone is
-    /// ignored.
+    /// ignored, and so is what would follow our last word ([`Core::finish`]).
     ///
     /// # Errors
     /// If the connection is broken, or too many bytes wait already (as [`Failure::NoMemory`]). It is
@@ -212,6 +214,9 @@ impl<N: Network, S> Core<N, S> {
     pub fn send(&mut self, key: Key, bytes: &[u8]) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         let mut taken = 0;
+        if connection.flags.has(Flags::FINISHING) {
+            return Ok(());
+        }
         if connection.unsent == NOTHING {
             taken = match connection.stream.send(bytes) {
                 Ok(count) => count,
@@ -306,6 +311,20 @@ impl<N: Network, S> Core<N, S> {
         if !connection.flags.has(Flags::MARKED) {
             connection.flags.set(Flags::MARKED);
             self.marks.push(key);
+        }
+    }
+
+    /// Says that nothing more will be sent: what waits still goes out, then our side closes
+    /// (`shutdown(2)`), and the connection ends when the peer has closed its own. Closing at once would
+    /// instead reset a connection whose peer is still sending, and destroy our last words on their way
+    /// (RFC 1122, section 4.2.2.13). The driver sets the time limit for the wait.
+    pub fn finish(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        if !connection.flags.has(Flags::FINISHING) {
+            connection.flags.set(Flags::FINISHING);
+            if connection.unsent == NOTHING {
+                connection.stream.finish_sending();
+            }
         }
     }
 

@@ -39,8 +39,8 @@ pub trait Driver<N: Network>: Sized {
     /// is reported by [`Core::open`] itself.)
     fn on_open(&mut self, core: &mut Core<N, Self::Session>, key: Key);
 
-    /// Bytes have arrived.
-    fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, bytes: &[u8]);
+    /// Bytes have arrived. They are the driver's to change: an echo may be made in place.
+    fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, bytes: &mut [u8]);
 
     /// A connection has ended, and its slot is free: this is what was kept for it.
     fn on_end(&mut self, core: &mut Core<N, Self::Session>, session: Self::Session, ending: Ending);

@@ -178,9 +178,13 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             Ok(false) => {}
             Ok(true) => {
                 let Some(connection) = self.core.slots.get_mut(key) else { return };
+                if connection.flags.has(Flags::PEER_FINISHED) {
+                    return self.end(key, Ending::Closed);
+                }
                 if connection.flags.has(Flags::FINISHING) {
-                    self.end(key, Ending::Closed);
-                } else if connection.flags.has(Flags::READ_AGAIN) {
+                    connection.stream.finish_sending();
+                }
+                if connection.flags.has(Flags::READ_AGAIN) {
                     self.read_ready(key);
                 }
             }
@@ -206,7 +210,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                         count == self.buffer.len() || connection.flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
-                    self.driver.on_bytes(&mut self.core, key, &self.buffer[..count]);
+                    self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
                     if !more {
                         return;
                     }
@@ -227,7 +231,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         if connection.unsent == NOTHING {
             self.end(key, Ending::Closed);
         } else {
-            connection.flags.set(Flags::FINISHING);
+            connection.flags.set(Flags::PEER_FINISHED);
         }
     }
 

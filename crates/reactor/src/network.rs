@@ -85,6 +85,8 @@ pub trait Stream {
     fn is_established(&self) -> bool;
     /// The error that the socket holds, which is cleared by this.
     fn take_error(&self) -> Option<io::Error>;
+    /// Closes our side: the peer reads the end of the stream, and we may still read.
+    fn finish_sending(&self);
     /// Makes closing a reset, which leaves no TIME_WAIT behind.
     fn reset_on_close(&self);
 }

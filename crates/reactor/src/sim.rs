@@ -60,6 +60,8 @@ struct End {
     blocked: bool,
     watched: Option<Watched>,
     open: bool,
+    /// Our side is closed: nothing more can be sent from here.
+    finished: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -262,7 +264,7 @@ impl Stream for SimStream {
         if state.ends[self.at].reset {
             return Err(errno(ECONNRESET));
         }
-        if !state.ends[peer].open {
+        if !state.ends[peer].open || state.ends[self.at].finished {
             return Err(errno(EPIPE));
         }
         let room = state.faults.pipe_bytes.saturating_sub(state.ends[peer].arrived.len());
@@ -293,6 +295,14 @@ impl Stream for SimStream {
         let mut state = self.world.state.borrow_mut();
         let end = &mut state.ends[self.at];
         end.connect_error.take().map(errno)
+    }
+
+    fn finish_sending(&self) {
+        let mut state = self.world.state.borrow_mut();
+        let peer = self.peer();
+        state.ends[self.at].finished = true;
+        state.ends[peer].peer_closed = true;
+        state.edge(peer);
     }
 
     fn reset_on_close(&self) {

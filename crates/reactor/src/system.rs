@@ -139,6 +139,11 @@ impl Stream for OwnedFd {
         host::socket::take_error(self)
     }
 
+    fn finish_sending(&self) {
+        // It fails only where the connection is broken already, which reading from it tells.
+        let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Write);
+    }
+
     fn reset_on_close(&self) {
         // If it cannot be set the socket closes in the ordinary way, which is no worse than slow.
         let _ = host::socket::reset_on_close(self);

@@ -14,6 +14,8 @@ fn address() -> SocketAddr {
 #[derive(Debug, Default)]
 struct Probe {
     refuse: bool,
+    /// The byte behind which nothing more is sent.
+    last_word: Option<u8>,
     opened: u32,
     endings: Vec<Ending>,
     received: Vec<u8>,
@@ -34,11 +36,14 @@ impl Driver<Sim> for Probe {
     fn on_open(&mut self, _: &mut Core<Sim, ()>, _: Key) {
         self.opened += 1;
     }
-    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &[u8]) {
+    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &mut [u8]) {
         self.received.extend_from_slice(bytes);
         if let Err(failure) = core.send(key, bytes) {
             core.close(key);
             self.endings.push(Ending::Broken(failure));
+        }
+        if self.last_word.is_some_and(|last| bytes.contains(&last)) {
+            core.finish(key);
         }
     }
     fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending) {
@@ -158,6 +163,40 @@ proptest! {
         drop(stream);
         settle(&mut server, &world);
         prop_assert_eq!(server.driver().endings.len(), 1);
+        prop_assert_eq!(world.open_ends(), 0);
+    }
+
+    #[test]
+    fn a_last_word_arrives_whole_though_the_peer_goes_on_talking(
+        length in 1..200usize, pipe_bytes in 1..50usize, write_max in 1..40usize,
+    ) {
+        let world = World::new(Faults { pipe_bytes, write_max, ..Faults::default() });
+        let (_, inbox) = mailbox::open_unwatched();
+        let probe = Probe { last_word: Some(9), ..Probe::default() };
+        let mut server =
+            Reactor::new(world.network(&[address()]), probe, inbox, limits(), 1);
+        let stream = world.connect_by_hand(address());
+        let mut message = vec![7; length];
+        message.push(9);
+        let (mut sent, mut got) = (0, Vec::new());
+        for _ in 0..2_000 {
+            sent += stream.send(&message[sent..]).unwrap_or(0);
+            settle(&mut server, &world);
+            read_all(&stream, &mut got);
+            if sent == message.len() {
+                // Behind the last word: taken, and answered no more.
+                let _ = stream.send(&[5; 3]);
+            }
+        }
+        let answered = got.iter().filter(|byte| **byte != 5).count();
+        prop_assert_eq!(answered, message.len());
+        prop_assert_eq!(got.last(), Some(&9));
+        prop_assert_eq!(stream.receive(&mut [0; 1]).ok(), Some(0), "the end of the stream");
+        prop_assert_eq!(server.core().connections(), 1, "the peer has not closed yet");
+        prop_assert_eq!(&server.driver().endings, &[]);
+        drop(stream);
+        settle(&mut server, &world);
+        prop_assert_eq!(&server.driver().endings, &[Ending::Closed]);
         prop_assert_eq!(world.open_ends(), 0);
     }
 }
