@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub enum Scheme {
     /// Raw echo over TCP.
     Tcp,
+    /// WebSocket (RFC 6455).
+    Ws,
 }
 
 impl Scheme {
@@ -16,6 +18,16 @@ impl Scheme {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Ws => "ws",
+        }
+    }
+
+    /// The port that is meant where none is written; `None` if it has to be.
+    #[must_use]
+    pub const fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Tcp => None,
+            Self::Ws => Some(80),
         }
     }
 }
@@ -27,10 +39,10 @@ pub enum UrlError {
     #[error("'{0}' is not a URL: write it like tcp://127.0.0.1:9000")]
     NoScheme(String),
     /// A protocol that does not exist here.
-    #[error("'{0}://' is not known here: use tcp://")]
+    #[error("'{0}://' is not known here: use tcp:// or ws://")]
     UnknownScheme(String),
     /// A protocol that is planned.
-    #[error("'{0}://' is not supported yet: use tcp://")]
+    #[error("'{0}://' is not supported yet: use tcp:// or ws://")]
     UnsupportedScheme(String),
     /// The host is missing or malformed.
     #[error("'{0}' names no host: write it like tcp://127.0.0.1:9000 or tcp://[::1]:9000")]
@@ -44,9 +56,19 @@ pub enum UrlError {
     /// Something follows the port that this protocol has no use for.
     #[error("'{0}' has a path, and tcp:// has no paths: leave out what follows the port")]
     UselessPath(String),
+    /// What follows the port cannot stand in a request line.
+    #[error(
+        "'{0}' has a space, a control character or a letter beyond ASCII in its path: write \
+         those percent-encoded"
+    )]
+    BadTarget(String),
+    /// A fragment, which never leaves a browser (RFC 6455, section 3, forbids it).
+    #[error("'{0}' has a fragment, which is not sent to servers: leave out what follows the '#'")]
+    Fragment(String),
 }
 
-/// A service: protocol, host, port. The host is a name or an address, without brackets.
+/// A service: protocol, host, port, and what is asked for there. The host is a name or an address,
+/// without brackets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Url {
     /// The protocol.
@@ -55,6 +77,8 @@ pub struct Url {
     pub host: String,
     /// The port; 0 lets a server choose.
     pub port: u16,
+    /// Path and query as they stand in a request line, `/` at the least; empty for `tcp://`.
+    pub target: String,
 }
 
 impl FromStr for Url {
@@ -70,18 +94,28 @@ impl FromStr for Url {
             }
             other => return Err(UrlError::UnknownScheme(other.to_owned())),
         };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#']) {
-            return Err(UrlError::UselessPath(whole()));
-        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let target = match scheme {
+            Scheme::Tcp if matches!(target, "" | "/") => String::new(),
+            Scheme::Tcp => return Err(UrlError::UselessPath(whole())),
+            Scheme::Ws => request_target(target, text)?,
+        };
         let (host, port) = match authority.strip_prefix('[') {
             Some(bracketed) => {
                 let end = bracketed.split_once(']').ok_or_else(|| UrlError::NoHost(whole()))?;
                 let (host, after) = end;
                 host.parse::<core::net::Ipv6Addr>().map_err(|_| UrlError::NoHost(whole()))?;
-                (host, after.strip_prefix(':').ok_or_else(|| UrlError::NoPort(whole()))?)
+                let port = after.strip_prefix(':');
+                if port.is_none() && !after.is_empty() {
+                    return Err(UrlError::NoHost(whole()));
+                }
+                (host, port)
             }
-            None => authority.rsplit_once(':').ok_or_else(|| UrlError::NoPort(whole()))?,
+            None => match authority.rsplit_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
         };
         let odd = |c: char| c.is_whitespace() || "@[]\\".contains(c);
         if host.is_empty()
@@ -90,23 +124,39 @@ impl FromStr for Url {
         {
             return Err(UrlError::NoHost(whole()));
         }
-        if port.is_empty() {
-            return Err(UrlError::NoPort(whole()));
-        }
-        let digits = port.bytes().all(|b| b.is_ascii_digit());
-        let port = port.parse().ok().filter(|_| digits);
-        let port = port.ok_or_else(|| UrlError::BadPort(whole()))?;
-        Ok(Self { scheme, host: host.to_owned(), port })
+        let port = match (port, scheme.default_port()) {
+            (None | Some(""), None) => return Err(UrlError::NoPort(whole())),
+            (None | Some(""), Some(port)) => port,
+            (Some(port), _) => {
+                let digits = port.bytes().all(|b| b.is_ascii_digit());
+                let port = port.parse().ok().filter(|_| digits);
+                port.ok_or_else(|| UrlError::BadPort(whole()))?
+            }
+        };
+        Ok(Self { scheme, host: host.to_owned(), port, target })
     }
+}
+
+/// What stands in the request line for what follows the port of the URL `text`.
+fn request_target(after_port: &str, text: &str) -> Result<String, UrlError> {
+    if after_port.contains('#') {
+        return Err(UrlError::Fragment(text.to_owned()));
+    }
+    if !after_port.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(UrlError::BadTarget(text.to_owned()));
+    }
+    let slash = if after_port.starts_with('/') { "" } else { "/" };
+    Ok(format!("{slash}{after_port}"))
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.scheme.name();
+        let target = if self.target == "/" { "" } else { &self.target };
         if self.host.contains(':') {
-            write!(f, "{name}://[{}]:{}", self.host, self.port)
+            write!(f, "{name}://[{}]:{}{target}", self.host, self.port)
         } else {
-            write!(f, "{name}://{}:{}", self.host, self.port)
+            write!(f, "{name}://{}:{}{target}", self.host, self.port)
         }
     }
 }
@@ -122,6 +172,8 @@ mod tests {
             ("tcp://127.0.0.1:9000", "127.0.0.1", 9000),
             ("tcp://[::1]:0", "::1", 0),
             ("tcp://example.test:65535", "example.test", 65535),
+            ("ws://127.0.0.1:9000", "127.0.0.1", 9000),
+            ("ws://[::1]:80/chat?room=1&x=%20", "::1", 80),
         ] {
             let url: Url = text.parse().expect(text);
             assert_eq!((url.host.as_str(), url.port), (host, port));
@@ -131,6 +183,16 @@ mod tests {
             "TCP://localhost:1/".parse::<Url>().map(|u| u.to_string()),
             Ok("tcp://localhost:1".into())
         );
+        for (text, port, target) in [
+            ("ws://host", 80, "/"),
+            ("ws://host:", 80, "/"),
+            ("WS://host:81/", 81, "/"),
+            ("ws://[::1]/a/b", 80, "/a/b"),
+            ("ws://host?q=/", 80, "/?q=/"),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!((url.port, url.target.as_str()), (port, target), "{text}");
+        }
     }
 
     #[test]
@@ -140,7 +202,7 @@ mod tests {
         let table: &[(&str, Kind)] = &[
             ("", E::NoScheme),
             ("127.0.0.1:9000", E::NoScheme),
-            ("tcp://", E::NoPort),
+            ("tcp://", E::NoHost),
             ("tcp://:80", E::NoHost),
             ("tcp://host", E::NoPort),
             ("tcp://host:", E::NoPort),
@@ -155,6 +217,14 @@ mod tests {
             ("tcp://user@host:80", E::NoHost),
             ("tcp://a b:80", E::NoHost),
             ("tcp://host:80/path", E::UselessPath),
+            ("tcp://host:80?query", E::UselessPath),
+            ("ws://", E::NoHost),
+            ("ws:///path", E::NoHost),
+            ("ws://host:x/path", E::BadPort),
+            ("ws://[::1]x/path", E::NoHost),
+            ("ws://host/a b", E::BadTarget),
+            ("ws://host/\u{e4}", E::BadTarget),
+            ("ws://host/path#part", E::Fragment),
         ];
         for (text, kind) in table {
             assert_eq!(text.parse::<Url>(), Err(kind((*text).to_owned())), "{text}");
@@ -165,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_parsed_or_refused(text in "(tcp://)?\\PC{0,30}") {
+        fn any_text_is_parsed_or_refused(text in "((tcp|ws)://)?\\PC{0,30}") {
             if let Ok(url) = text.parse::<Url>() {
                 prop_assert_eq!(url.to_string().parse::<Url>(), Ok(url));
             }
