@@ -1,7 +1,7 @@
 //! Source addresses: what a client's `--source-ip` texts name, which loopback addresses there are to
 //! use, which source the kernel would choose, and which ports it gives out.
 
-use crate::sysctl;
+use crate::{sockopt, sysctl};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -264,12 +264,14 @@ pub fn route_source(target: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// Whether connections may come from this address: the error is the kernel's own answer to a bind,
-/// which takes no port that outlives this call.
+/// Whether connections may come from this address: the error is the kernel's own answer to a bind.
+/// It takes no port, so that an address whose ports are all in use is still one of this machine.
 pub fn is_local(ip: IpAddr) -> io::Result<()> {
     let address = SocketAddr::new(ip, 0);
     let domain = socket2::Domain::for_address(address);
-    socket2::Socket::new(domain, socket2::Type::STREAM, None)?.bind(&address.into())
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    sockopt::bind_address_no_port(&socket)?;
+    socket.bind(&address.into())
 }
 
 /// The first and the last port that the kernel gives out by itself
