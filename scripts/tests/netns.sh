@@ -77,9 +77,11 @@ addresses=$(others | sed 's/:[0-9]*$//' | sort -u | wc -l)
 
 # An address is still one of this machine when all ports that the kernel may choose there are in use.
 port=$(others | sed -n 's/^10\.77\.1\.1:\([0-9]*\)$/\1/p' | head -n 1)
+range=$(ip netns exec "$here" sysctl -n net.ipv4.ip_local_port_range)
 ip netns exec "$here" sysctl -qw net.ipv4.ip_local_port_range="$port $port"
 ip netns exec "$here" "$programs/c1000k-client" check tcp://10.77.0.1:9000 --source-ip 10.77.1.1 \
     --source-ports 1024-2023 >"$work/check.log" 2>&1 || fail "check calls 10.77.1.1 unusable: $?"
+ip netns exec "$here" sysctl -qw net.ipv4.ip_local_port_range="$range"
 
 wait "$client_pid" && code=0 || code=$?
 client_pid=''
