@@ -387,3 +387,11 @@ impl<N: Network> Driver<N> for EchoDriver {
 #[cfg(test)]
 #[path = "driver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "driver_ws_tests.rs"]
+mod ws_tests;
+
+#[cfg(test)]
+#[path = "driver_alloc_tests.rs"]
+mod alloc_tests;
