@@ -221,6 +221,10 @@ mod tests {
         assert_eq!(args.origins, ["https://example.com", "null"]);
         assert_eq!(args.subprotocols, ["chat.v2", "chat"]);
         assert_eq!(line(&["--deflate=dedicated"]).deflate, Some(Deflate::Dedicated));
+        let help = Cli::command().render_help().to_string();
+        for name in ["handshake-timeout", "message-max", "deflate", "origin", "subprotocol"] {
+            assert!(help.contains(&format!("--{name}")), "{name}");
+        }
         // A URL may follow, which is no value of the option.
         assert_eq!(line(&["--deflate", "tcp://127.0.0.1:1"]).urls.len(), 2);
     }
