@@ -154,7 +154,9 @@ fn unless_zero(time: Nanos) -> Option<Nanos> {
     (time > Nanos::ZERO).then_some(time)
 }
 
-/// The bounds of each reactor. An answer must find room whole: reading rests only behind it.
+/// The bounds of each reactor. An answer must find room whole: reading rests only behind it. For
+/// WebSocket it goes on while a whole message's answer waits: many clients send a message to its end
+/// before they read.
 fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limits, Error> {
     let usual = Limits::for_slots(slots);
     let serves_ws = args.urls.iter().any(|url| url.scheme == Scheme::Ws);
@@ -169,8 +171,10 @@ fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limi
     }
     // What comes compressed may go back as it was before.
     let inflated = if args.deflate.is_some() { args.message_max as usize } else { 0 };
+    let ahead = if serves_ws { args.message_max as usize } else { 0 };
     Ok(Limits {
-        unsent_bytes_per_connection: (least + inflated).min(unsent),
+        unsent_bytes_per_connection: (least + ahead + inflated).min(unsent),
+        unsent_bytes_to_pause: ahead,
         unsent_bytes: unsent,
         evicts_blocked: true,
         ..usual
@@ -341,9 +345,10 @@ mod tests {
         assert_eq!((ws.message_bytes_max, ws.fragments_max), (1 << 20, 128 * 1024));
         // What a compressor may make of bytes that do not deflate: nine bits of each.
         assert!(ws.frame_bytes_max >= (9 << 20) / 8);
-        assert!(plain.unsent_bytes_per_connection > plain.receive_buffer_bytes);
+        assert_eq!(plain.unsent_bytes_to_pause, 1 << 20);
+        assert!(plain.unsent_bytes_per_connection > plain.receive_buffer_bytes + (1 << 20));
         let (deflating, _) = limits(&["--message-max", "1m", "--deflate"]);
-        assert!(deflating.unsent_bytes_per_connection > plain.receive_buffer_bytes + (1 << 20));
+        assert!(deflating.unsent_bytes_per_connection > plain.receive_buffer_bytes + (2 << 20));
         let (bounded, _) = limits(&["--deflate", "--unsent-max", "1m", "--reactors", "2"]);
         assert_eq!(bounded.unsent_bytes_per_connection, bounded.unsent_bytes);
     }
