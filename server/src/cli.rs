@@ -56,10 +56,20 @@ pub enum Steer {
     Cpu,
 }
 
+/// Where the windows of compressed messages live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Deflate {
+    /// Each message stands for itself: its window is borrowed from the reactor.
+    Shared,
+    /// A window belongs to its connection, where the client wants that.
+    Dedicated,
+}
+
 /// The options of a server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Where to listen, e.g. tcp://127.0.0.1:9000 (IPv6 in brackets); port 0 takes any free one
+    /// Where to listen and what to echo there: bytes (tcp://127.0.0.1:9000) or WebSocket messages
+    /// (ws://127.0.0.1:9001, on every path); IPv6 in brackets, port 0 takes any free one
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
     /// Connections to hold at the same time; more are refused and counted [default: as many as the
@@ -84,6 +94,30 @@ pub struct ServeArgs {
     /// Close connections that stay silent for so long (0: never)
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     pub idle_timeout: Nanos,
+    /// Refuse WebSocket connections whose request is not there after so long (0: never)
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub handshake_timeout: Nanos,
+    /// The largest WebSocket message, after decompression; a larger one ends its connection (1009)
+    #[arg(long, value_name = "SIZE", default_value = "16m", value_parser = parse_message_max)]
+    pub message_max: u64,
+    /// Compress WebSocket messages for clients that offer it (permessage-deflate); 'dedicated' lets
+    /// clients keep their windows from message to message, for about 350 KiB each
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WINDOWS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "shared"
+    )]
+    pub deflate: Option<Deflate>,
+    /// Accept WebSocket requests only from pages of this origin, e.g. https://example.com, or from
+    /// no page (repeat for more) [default: all]
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = parse_origin)]
+    pub origins: Vec<String>,
+    /// Speak this WebSocket subprotocol (repeat for more, the best first)
+    #[arg(long = "subprotocol", value_name = "NAME", value_parser = parse_subprotocol)]
+    pub subprotocols: Vec<String>,
     /// Bytes that may wait for slow readers, all connections together
     #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = parse_size)]
     pub unsent_max: u64,
@@ -100,6 +134,34 @@ fn parse_backlog(text: &str) -> Result<u32, String> {
     // listen(2) takes an int.
     let count = u32::try_from(count).ok().filter(|count| (1..=i32::MAX as u32).contains(count));
     count.ok_or_else(|| "give a number from 1 to 2,147,483,647".to_owned())
+}
+
+fn parse_message_max(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    let fits = (1..=MESSAGE_BYTES_MAX).contains(&bytes);
+    if fits { Ok(bytes) } else { Err("give a size from 1 byte to 1g".to_owned()) }
+}
+
+/// The most that `--message-max` can be: what one connection may have waiting grows with it.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+
+/// An origin as browsers send it (RFC 6454, section 6.2): scheme, host and port, or `null`.
+fn parse_origin(text: &str) -> Result<String, String> {
+    let after_scheme = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty());
+    let is_host = |host: &str| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@,".contains(&b))
+    };
+    if text == "null" || after_scheme.is_some_and(|(_, host)| is_host(host)) {
+        return Ok(text.to_owned());
+    }
+    Err("write it as browsers do: https://example.com, without a path, or null".to_owned())
+}
+
+fn parse_subprotocol(text: &str) -> Result<String, String> {
+    if wire::ws::is_token_text(text.as_bytes()) {
+        return Ok(text.to_owned());
+    }
+    Err("a subprotocol's name is made of letters, digits and !#$%&'*+-.^_`|~".to_owned())
 }
 
 #[cfg(test)]
@@ -127,11 +189,44 @@ mod tests {
             "--idle-timeout",
             "1.5s",
         ]);
+        assert_eq!(cli.serve.handshake_timeout, Nanos::from_secs(10));
+        assert_eq!((cli.serve.message_max, cli.serve.deflate), (16 << 20, None));
         assert_eq!(cli.serve.urls.len(), 2);
         assert_eq!(cli.serve.connections_max, Some(1_000_000));
         assert_eq!(cli.serve.reactors, Reactors::Exactly(3));
         assert_eq!(cli.serve.cores, Some(Cores(vec![0, 2, 3])));
         assert_eq!(cli.serve.idle_timeout, Nanos::from_millis(1_500));
+    }
+
+    #[test]
+    fn options_of_websocket_are_read() {
+        let line = |args: &[&str]| {
+            let line = ["c1000k-server", "ws://127.0.0.1:9001"].iter().chain(args);
+            Cli::parse_from(line).serve
+        };
+        let args = line(&[
+            "--handshake-timeout=250ms",
+            "--message-max",
+            "64k",
+            "--origin",
+            "https://example.com",
+            "--origin=null",
+            "--subprotocol",
+            "chat.v2",
+            "--subprotocol=chat",
+            "--deflate",
+        ]);
+        assert_eq!(args.handshake_timeout, Nanos::from_millis(250));
+        assert_eq!((args.message_max, args.deflate), (65_536, Some(Deflate::Shared)));
+        assert_eq!(args.origins, ["https://example.com", "null"]);
+        assert_eq!(args.subprotocols, ["chat.v2", "chat"]);
+        assert_eq!(line(&["--deflate=dedicated"]).deflate, Some(Deflate::Dedicated));
+        let help = Cli::command().render_help().to_string();
+        for name in ["handshake-timeout", "message-max", "deflate", "origin", "subprotocol"] {
+            assert!(help.contains(&format!("--{name}")), "{name}");
+        }
+        // A URL may follow, which is no value of the option.
+        assert_eq!(line(&["--deflate", "tcp://127.0.0.1:1"]).urls.len(), 2);
     }
 
     #[test]
@@ -147,6 +242,13 @@ mod tests {
             &["c1000k-server", "tcp://h:1", "--backlog", "0"],
             &["c1000k-server", "tcp://h:1", "--metrics", "9100"],
             &["c1000k-server", "tcp://h:1", "--unsent-max", "lots"],
+            &["c1000k-server", "ws://h:1", "--handshake-timeout", "soon"],
+            &["c1000k-server", "ws://h:1", "--message-max", "0"],
+            &["c1000k-server", "ws://h:1", "--message-max", "2g"],
+            &["c1000k-server", "ws://h:1", "--deflate=always"],
+            &["c1000k-server", "ws://h:1", "--origin", "example.com"],
+            &["c1000k-server", "ws://h:1", "--origin", "https://example.com/page"],
+            &["c1000k-server", "ws://h:1", "--subprotocol", "a, b"],
         ] {
             let error = Cli::try_parse_from(bad).expect_err("refused");
             assert_eq!(error.exit_code(), 2, "{bad:?}");

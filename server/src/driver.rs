@@ -1,43 +1,17 @@
-//! The server's side of the loop: admits connections, echoes, sweeps out the idle, hands out
-//! snapshots.
+//! The server's side of the loop: admits connections, hands their bytes to the service they belong to
+//! and sends its answers, keeps the time limits, stops.
 
+use crate::limits::{CLOSING_TIMEOUT, STOP_PATIENCE, STOP_STEP};
+use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
-use measure::Nanos;
+use measure::{Failure, Nanos};
 use reactor::{Core, Counters, Driver, Ending, Key, Network, Sweep};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Connections that one turn of stopping closes.
-const CLOSE_STEP: usize = 1024;
-
-/// Connections that all reactors together may hold. An atomic counter, touched once when a connection
-/// comes and once when it goes; no lock.
-#[derive(Debug)]
-pub struct Admission {
-    open: AtomicU64,
-    max: u64,
-}
-
-impl Admission {
-    /// Room for `max` connections.
-    #[must_use]
-    pub fn new(max: u64) -> Self {
-        Self { open: AtomicU64::new(0), max }
-    }
-
-    fn enter(&self) -> bool {
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.max {
-            return true;
-        }
-        self.leave();
-        false
-    }
-
-    fn leave(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+pub use crate::admission::Admission;
+use crate::session::{Answer, State};
+pub use crate::session::{Service, Session};
+pub use crate::snapshot::{Snapshot, WebSocketSnapshot};
 
 /// What the control plane asks of a server's reactor.
 #[derive(Debug)]
@@ -48,43 +22,44 @@ pub enum Command {
     Stop,
 }
 
-/// What one reactor says of itself. Times are nanoseconds.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Snapshot {
-    /// The reactor's number.
-    pub index: usize,
-    /// The CPU it is pinned to.
-    pub core: usize,
-    /// Connections that are open.
-    pub connections: u64,
-    /// Connections that were accepted since the start.
-    pub accepted: u64,
-    /// Reads that were echoed. For single messages in flight that is the number of messages.
-    pub messages: u64,
-    /// Connections closed for their silence.
-    pub idle_closed: u64,
-    /// Connections that broke (reset and the like).
-    pub broken: u64,
-    /// Bytes that wait for their peers to take them.
-    pub unsent_bytes: u64,
-    /// CPU time of the reactor's thread.
-    pub cpu_ns: u64,
-    /// Time since the reactor started.
-    pub uptime_ns: u64,
-    /// CPU time over time.
-    pub busy_ratio: f64,
-    /// Every counter of the loop, by name.
-    pub counters: std::collections::BTreeMap<String, u64>,
-}
-
-/// What is kept for each connection: when it last said something, in milliseconds of the run's clock,
-/// modulo 2^32 (49 days).
+/// The time limits of connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Session {
-    heard_ms: u32,
+struct TimeLimits {
+    /// For silence.
+    idle: Option<Nanos>,
+    /// For a handshake.
+    handshake: Option<Nanos>,
 }
 
-const _: () = assert!(size_of::<Session>() == 4);
+impl TimeLimits {
+    /// The one that holds for a connection in this state.
+    fn of(&self, state: &State) -> Option<Nanos> {
+        match state {
+            State::Raw | State::WebSocket(Phase::Open(_)) => self.idle,
+            State::WebSocket(Phase::Opening(_)) => self.handshake,
+            State::WebSocket(Phase::Closing) => Some(CLOSING_TIMEOUT),
+        }
+    }
+
+    /// A sweep that keeps them all.
+    fn sweep(&self) -> Sweep {
+        let limits = [self.idle, self.handshake, Some(CLOSING_TIMEOUT)];
+        Sweep::for_limit(limits.into_iter().flatten().min().unwrap_or(CLOSING_TIMEOUT))
+    }
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug)]
+enum Stopping {
+    /// Says good-bye to those who understand it and closes the others, from this slot on.
+    GoodBye(usize),
+    /// Waits for the peers to close, until then.
+    Patience(Nanos),
+    /// Closes who is left, from this slot on.
+    Closing(usize),
+    /// Nobody is left.
+    Done,
+}
 
 /// The server's driver. It lives on one reactor.
 #[derive(Debug)]
@@ -92,19 +67,24 @@ pub struct EchoDriver {
     index: usize,
     core: usize,
     admission: Arc<Admission>,
-    /// The time limit for silence, and the sweep that keeps it.
-    idle: Option<(Nanos, Sweep)>,
+    /// What each listener serves; those behind the last serve plain TCP.
+    services: Vec<Service>,
+    websockets: WebSockets,
+    limits: TimeLimits,
+    sweep: Sweep,
     started: Nanos,
+    /// Reads of plain TCP that were echoed.
+    reads: u64,
     idle_closed: u64,
-    broken: u64,
-    /// When stopping: the slot at which closing goes on.
-    stopping_at: Option<usize>,
-    finished: bool,
+    closed: u64,
+    failures: [u64; Failure::COUNT],
+    stopping: Option<Stopping>,
     last: Snapshot,
 }
 
 impl EchoDriver {
-    /// The driver of reactor `index`, which runs on CPU `core` and started at `started`.
+    /// The driver of reactor `index`, which runs on CPU `core` and started at `started`. It serves
+    /// plain TCP on all of its listeners.
     #[must_use]
     pub fn new(
         index: usize,
@@ -113,18 +93,38 @@ impl EchoDriver {
         idle_timeout: Option<Nanos>,
         started: Nanos,
     ) -> Self {
+        let limits = TimeLimits { idle: idle_timeout, handshake: None };
         Self {
             index,
             core,
             admission,
-            idle: idle_timeout.map(|limit| (limit, Sweep::for_limit(limit))),
+            services: Vec::new(),
+            websockets: WebSockets::new(Arc::new(Config::default())),
+            limits,
+            sweep: limits.sweep(),
             started,
+            reads: 0,
             idle_closed: 0,
-            broken: 0,
-            stopping_at: None,
-            finished: false,
+            closed: 0,
+            failures: [0; Failure::COUNT],
+            stopping: None,
             last: Snapshot::default(),
         }
+    }
+
+    /// The same driver, but with a service for each of its listeners, in their order.
+    #[must_use]
+    pub fn serving(
+        mut self,
+        services: Vec<Service>,
+        websocket: Arc<Config>,
+        handshake_timeout: Option<Nanos>,
+    ) -> Self {
+        self.services = services;
+        self.websockets = WebSockets::new(websocket);
+        self.limits.handshake = handshake_timeout;
+        self.sweep = self.limits.sweep();
+        self
     }
 
     /// The last word of a reactor that has ended.
@@ -133,21 +133,23 @@ impl EchoDriver {
         &self.last
     }
 
-    fn heard_now<N: Network>(core: &Core<N, Session>) -> u32 {
-        (core.turn_started().0 / 1_000_000) as u32
-    }
-
     fn snapshot<N: Network>(&self, core: &Core<N, Session>) -> Snapshot {
-        let Counters { accepted, reads, .. } = core.counters;
+        let Counters { accepted, .. } = core.counters;
         let (cpu, uptime) = (host::usage::thread_cpu_time(), core.now() - self.started);
+        let failures = Failure::ALL.into_iter().zip(self.failures);
         Snapshot {
             index: self.index,
             core: self.core,
             connections: core.connections() as u64,
             accepted,
-            messages: reads,
+            messages: self.reads + self.websockets.messages(),
             idle_closed: self.idle_closed,
-            broken: self.broken,
+            closed: self.closed,
+            broken: self.failures.iter().sum(),
+            failures: failures
+                .filter(|(_, count)| *count > 0)
+                .map(|(kind, count)| (kind.name().to_owned(), count))
+                .collect(),
             unsent_bytes: core.unsent_bytes() as u64,
             cpu_ns: cpu.0,
             uptime_ns: uptime.0,
@@ -158,48 +160,149 @@ impl EchoDriver {
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            websocket: self.websockets.snapshot(),
+        }
+    }
+
+    /// The books of a connection that is gone.
+    fn settle(&mut self, session: Session) {
+        self.admission.leave();
+        match session.state {
+            State::Raw => {}
+            State::WebSocket(phase) => self.websockets.ended(phase),
         }
     }
 
     fn drop_connection<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
-        if core.close(key).is_some() {
-            self.admission.leave();
+        if let Some(session) = core.close(key) {
+            self.settle(session);
         }
     }
 
-    /// Closes connections that have been silent for too long: between one and one and an eighth of
-    /// the limit after their last word. Returns when to go on.
-    fn close_idle<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
-        let (limit, mut sweep) = self.idle?;
-        let now_ms = Self::heard_now(core);
-        let limit_ms = limit.0.div_ceil(1_000_000);
-        for index in sweep.step(core.turn_started(), core.high_water()).into_iter().flatten() {
+    #[cold]
+    fn fail<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, failure: Failure) {
+        self.failures[failure as usize] += 1;
+        self.drop_connection(core, key);
+    }
+
+    /// The answer that was just given is our last one.
+    #[cold]
+    fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
+        let now_ms = now_ms(core);
+        if let Some(session) = core.session(key) {
+            session.since_ms = now_ms;
+        }
+        core.finish(key);
+    }
+
+    /// Ends connections whose time is up: between one and one and an eighth of their limit after it
+    /// began to count. Returns when to go on.
+    fn keep_time<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        // Connections that may stay for ever cost nothing.
+        if self.limits.idle.is_none() && !self.websockets.has_deadlines() {
+            return None;
+        }
+        let now_ms = now_ms(core);
+        for index in self.sweep.step(core.turn_started(), core.high_water()).into_iter().flatten() {
             let Some(key) = core.key_at(index) else { continue };
-            let heard = core.session(key).map(|session| session.heard_ms);
-            if heard.is_some_and(|heard| u64::from(now_ms.wrapping_sub(heard)) >= limit_ms) {
-                self.idle_closed += 1;
-                self.drop_connection(core, key);
+            let Some(session) = core.session(key) else { continue };
+            let age_ms = u64::from(now_ms.wrapping_sub(session.since_ms));
+            let limit = self.limits.of(&session.state);
+            if limit.is_some_and(|limit| age_ms >= limit.0.div_ceil(1_000_000)) {
+                self.time_out(core, key);
             }
         }
-        self.idle = Some((limit, sweep));
-        Some(sweep.deadline())
+        Some(self.sweep.deadline())
     }
 
-    /// Closes the next connections of a server that stops, from slot `from`. Returns when to go on.
-    fn close_next<N: Network>(&mut self, core: &mut Core<N, Session>, from: usize) -> Nanos {
-        let to = (from + CLOSE_STEP).min(core.high_water());
-        for index in from..to {
-            if let Some(key) = core.key_at(index) {
-                self.drop_connection(core, key);
+    /// The time limit of this connection has passed.
+    fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let Some(session) = core.session(key) else { return };
+        let last_words = match &mut session.state {
+            State::WebSocket(phase @ Phase::Opening(_)) => Some(self.websockets.time_out(phase)),
+            State::WebSocket(Phase::Closing) => {
+                self.websockets.give_up();
+                None
             }
+            State::WebSocket(phase @ Phase::Open(_)) => {
+                self.idle_closed += 1;
+                self.websockets.go_away(phase, "nothing was said for too long")
+            }
+            State::Raw => {
+                self.idle_closed += 1;
+                None
+            }
+        };
+        let sent = last_words.map(|Answer { bytes, .. }| core.send(key, bytes));
+        match sent {
+            Some(Ok(())) => Self::finish(core, key),
+            Some(Err(failure)) => self.fail(core, key, failure),
+            None => self.drop_connection(core, key),
         }
-        self.stopping_at = Some(to);
-        if to == core.high_water() {
+    }
+
+    /// Goes on with stopping. Returns when to be called again.
+    fn stop<N: Network>(&mut self, core: &mut Core<N, Session>, stopping: Stopping) -> Nanos {
+        let next = match stopping {
+            Stopping::GoodBye(from) => match step(core, from, |core, key| self.part(core, key)) {
+                Some(to) => Stopping::GoodBye(to),
+                None => Stopping::Patience(core.turn_started() + STOP_PATIENCE),
+            },
+            Stopping::Patience(_) if core.connections() == 0 => Stopping::Done,
+            Stopping::Patience(until) if core.turn_started() < until => return until,
+            Stopping::Patience(_) => Stopping::Closing(0),
+            Stopping::Closing(from) => {
+                match step(core, from, |core, key| self.drop_connection(core, key)) {
+                    Some(to) => Stopping::Closing(to),
+                    None => Stopping::Done,
+                }
+            }
+            Stopping::Done => Stopping::Done,
+        };
+        if matches!(next, Stopping::Done) {
             self.last = self.snapshot(core);
-            self.finished = true;
         }
+        self.stopping = Some(next);
         Nanos::ZERO
     }
+
+    /// The server stops: ends this connection, politely where its protocol has a word for that.
+    fn part<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let Some(session) = core.session(key) else { return };
+        let phase = match &mut session.state {
+            State::Raw | State::WebSocket(Phase::Opening(_)) => {
+                return self.drop_connection(core, key);
+            }
+            State::WebSocket(phase) => phase,
+        };
+        // Who is in the middle of a frame is asked again after it, see `on_bytes`.
+        let Some(answer) = self.websockets.go_away(phase, "the server stops") else { return };
+        match core.send(key, answer.bytes) {
+            Ok(()) => Self::finish(core, key),
+            Err(failure) => self.fail(core, key, failure),
+        }
+    }
+}
+
+/// The time of this turn as sessions keep it.
+#[inline]
+fn now_ms<N: Network>(core: &Core<N, Session>) -> u32 {
+    (core.turn_started().0 / 1_000_000) as u32
+}
+
+/// Calls `each` for the next connections from slot `from` on. Returns where to go on, if anywhere.
+fn step<N: Network>(
+    core: &mut Core<N, Session>,
+    from: usize,
+    mut each: impl FnMut(&mut Core<N, Session>, Key),
+) -> Option<usize> {
+    let to = (from + STOP_STEP).min(core.high_water());
+    for index in from..to {
+        if let Some(key) = core.key_at(index) {
+            each(core, key);
+        }
+    }
+    (to < core.high_water()).then_some(to)
 }
 
 impl<N: Network> Driver<N> for EchoDriver {
@@ -209,54 +312,86 @@ impl<N: Network> Driver<N> for EchoDriver {
     /// Answers must not pile up: who does not take them is read from no more.
     const PAUSE_READS_WHILE_BLOCKED: bool = true;
 
-    fn admit(&mut self, core: &mut Core<N, Session>, _listener: usize) -> Option<Session> {
-        let room = self.stopping_at.is_none() && self.admission.enter();
-        room.then(|| Session { heard_ms: Self::heard_now(core) })
+    fn admit(&mut self, core: &mut Core<N, Session>, listener: usize) -> Option<Session> {
+        if self.stopping.is_some() || !self.admission.enter() {
+            return None;
+        }
+        let state = self.services.get(listener).copied().unwrap_or(Service::Tcp).greet();
+        if matches!(state, State::WebSocket(_)) {
+            self.websockets.arrived();
+        }
+        Some(Session { since_ms: now_ms(core), state })
     }
 
     fn on_open(&mut self, _core: &mut Core<N, Session>, _key: Key) {}
 
     #[inline]
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        if self.idle.is_some() {
-            let heard_ms = Self::heard_now(core);
-            if let Some(session) = core.session(key) {
-                session.heard_ms = heard_ms;
+        let now_ms = now_ms(core);
+        let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let Answer { bytes, last } = match state {
+            State::Raw => {
+                *since_ms = now_ms;
+                self.reads += 1;
+                Answer::more(bytes)
             }
-        }
-        if core.send(key, bytes).is_err() {
-            self.broken += 1;
-            self.drop_connection(core, key);
+            State::WebSocket(phase) => {
+                let answer = self.websockets.read(phase, bytes);
+                if matches!(phase, Phase::Open(_)) {
+                    *since_ms = now_ms;
+                }
+                answer
+            }
+        };
+        if !bytes.is_empty()
+            && let Err(failure) = core.send(key, bytes)
+        {
+            self.fail(core, key, failure);
+        } else if last {
+            Self::finish(core, key);
+        } else if self.stopping.is_some() {
+            self.part(core, key);
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, Session>, _session: Session, ending: Ending) {
-        self.admission.leave();
-        if ending != Ending::Closed {
-            self.broken += 1;
+    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
+        match ending {
+            Ending::Closed => self.closed += 1,
+            Ending::NotOpened(failure) | Ending::Broken(failure) => {
+                self.failures[failure as usize] += 1;
+            }
         }
+        self.settle(session);
     }
 
     fn on_command(&mut self, core: &mut Core<N, Session>, command: Command) {
         match command {
             // Whoever asked may have stopped waiting; then nobody needs the answer.
             Command::Snapshot(reply) => drop(reply.try_send(self.snapshot(core))),
-            Command::Stop => self.stopping_at = Some(0),
+            Command::Stop => self.stopping = Some(Stopping::GoodBye(0)),
         }
     }
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
-        match self.stopping_at {
-            Some(from) => Some(self.close_next(core, from)),
-            None => self.close_idle(core),
+        match self.stopping {
+            Some(stopping) => Some(self.stop(core, stopping)),
+            None => self.keep_time(core),
         }
     }
 
     fn is_finished(&self) -> bool {
-        self.finished
+        matches!(self.stopping, Some(Stopping::Done))
     }
 }
 
 #[cfg(test)]
 #[path = "driver_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "driver_ws_tests.rs"]
+mod ws_tests;
+
+#[cfg(test)]
+#[path = "driver_alloc_tests.rs"]
+mod alloc_tests;

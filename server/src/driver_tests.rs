@@ -8,33 +8,52 @@ use reactor::sim::{Faults, Sim, SimStream, World};
 use reactor::{Limits, Reactor, Stream};
 use std::net::SocketAddr;
 
-struct Rig {
-    world: World,
-    reactors: Vec<Reactor<Sim, EchoDriver>>,
+pub(super) struct Rig {
+    pub(super) world: World,
+    pub(super) reactors: Vec<Reactor<Sim, EchoDriver>>,
     outsides: Vec<Outside<Command>>,
 }
 
-fn address() -> SocketAddr {
-    ([127, 0, 0, 1], 9000).into()
+/// The address of the listener with that number.
+fn address(listener: u16) -> SocketAddr {
+    ([127, 0, 0, 1], 9000 + listener).into()
 }
 
 impl Rig {
     fn new(reactors: usize, connections_max: u64, idle_timeout: Option<Nanos>) -> Self {
-        let world = World::new(Faults::default());
         let admission = Arc::new(Admission::new(connections_max));
-        let (mut all, mut outsides) = (Vec::new(), Vec::new());
-        for index in 0..reactors {
-            let (outside, inbox) = mailbox::open_unwatched();
-            let admission = Arc::clone(&admission);
-            let driver = EchoDriver::new(index, index, admission, idle_timeout, Nanos::ZERO);
-            let net = world.network(&[address()]);
-            all.push(Reactor::new(net, driver, inbox, Limits::for_slots(5_000), 1));
-            outsides.push(outside);
-        }
-        Self { world, reactors: all, outsides }
+        let drivers = (0..reactors).map(|index| {
+            EchoDriver::new(index, index, Arc::clone(&admission), idle_timeout, Nanos::ZERO)
+        });
+        Self::of(drivers.collect(), 1, Limits::for_slots(5_000))
     }
 
-    fn settle(&mut self) {
+    /// A reactor for each driver, with so many listeners.
+    pub(super) fn of(drivers: Vec<EchoDriver>, listeners: u16, limits: Limits) -> Self {
+        let world = World::new(Faults::default());
+        let addresses: Vec<SocketAddr> = (0..listeners).map(address).collect();
+        let (mut reactors, mut outsides) = (Vec::new(), Vec::new());
+        for driver in drivers {
+            let (outside, inbox) = mailbox::open_unwatched();
+            let net = world.network(&addresses);
+            reactors.push(Reactor::new(net, driver, inbox, limits, addresses.len()));
+            outsides.push(outside);
+        }
+        Self { world, reactors, outsides }
+    }
+
+    /// Tells all reactors to stop.
+    pub(super) fn stop(&self) {
+        for outside in &self.outsides {
+            outside.send(Command::Stop).expect("room");
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.reactors.iter().all(|reactor| Driver::<Sim>::is_finished(reactor.driver()))
+    }
+
+    pub(super) fn settle(&mut self) {
         for _ in 0..20 {
             for reactor in &mut self.reactors {
                 if !Driver::<Sim>::is_finished(reactor.driver()) {
@@ -44,7 +63,7 @@ impl Rig {
         }
     }
 
-    fn advance(&mut self, span: Nanos) {
+    pub(super) fn advance(&mut self, span: Nanos) {
         let end = self.world.now() + span;
         while self.world.now() < end {
             let step = Nanos::from_millis(5);
@@ -53,18 +72,23 @@ impl Rig {
         }
     }
 
-    fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.reactors.iter().map(|reactor| reactor.core().connections()).sum()
     }
 
     fn connect(&mut self, count: usize) -> Vec<SimStream> {
-        let peers = (0..count).map(|_| self.world.connect_by_hand(address())).collect();
+        self.connect_to(0, count)
+    }
+
+    pub(super) fn connect_to(&mut self, listener: u16, count: usize) -> Vec<SimStream> {
+        let to = address(listener);
+        let peers = (0..count).map(|_| self.world.connect_by_hand(to)).collect();
         self.settle();
         peers
     }
 }
 
-fn is_closed(peer: &SimStream) -> bool {
+pub(super) fn is_closed(peer: &SimStream) -> bool {
     let mut buffer = [0; 64];
     match peer.receive(&mut buffer) {
         Ok(count) => count == 0,
@@ -125,8 +149,11 @@ fn all_reactors_together_admit_no_more_than_the_plan_and_make_room_again() {
     }
     rig.settle();
     assert_eq!(rig.connections(), 6);
-    let broken: u64 = rig.reactors.iter().map(|reactor| reactor.driver().broken).sum();
-    assert_eq!(broken, 2);
+    let of_driver = |count: fn(&EchoDriver) -> u64| -> u64 {
+        rig.reactors.iter().map(|reactor| count(reactor.driver())).sum()
+    };
+    assert_eq!(of_driver(|driver| driver.failures[Failure::Reset as usize]), 2);
+    assert_eq!(of_driver(|driver| driver.closed), 2);
     let more = rig.connect(5);
     assert_eq!((rig.connections(), more.iter().filter(|peer| is_closed(peer)).count()), (10, 1));
 }
@@ -160,16 +187,14 @@ fn a_snapshot_says_what_was_done() {
 fn stopping_closes_all_and_leaves_a_last_word() {
     let mut rig = Rig::new(2, 10_000, None);
     // More than one step of closing.
-    let peers = rig.connect(3 * CLOSE_STEP);
-    assert_eq!(rig.connections(), 3 * CLOSE_STEP);
-    for outside in &rig.outsides {
-        outside.send(Command::Stop).expect("room");
-    }
+    let peers = rig.connect(3 * STOP_STEP);
+    assert_eq!(rig.connections(), 3 * STOP_STEP);
+    rig.stop();
     rig.settle();
     assert_eq!(rig.connections(), 0);
     assert!(peers.iter().all(is_closed));
     let accepted: u64 = rig.reactors.iter().map(|r| r.driver().last_snapshot().accepted).sum();
-    assert_eq!(accepted, 3 * CLOSE_STEP as u64);
-    assert!(rig.reactors.iter().all(|r| Driver::<Sim>::is_finished(r.driver())));
+    assert_eq!(accepted, 3 * STOP_STEP as u64);
+    assert!(rig.is_finished());
     assert!(rig.reactors.iter().all(|r| r.driver().last_snapshot().connections == 0));
 }

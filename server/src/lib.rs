@@ -1,19 +1,25 @@
 //! `c1000k-server`: the matching target. One reactor per pinned core, each behind a `SO_REUSEPORT`
-//! listener of its own, sends back what it gets.
+//! listener of its own, sends back what it gets: bytes over plain TCP, messages over WebSocket.
 //!
 //! ```text
 //!   main ── reads the command line, plans, starts:
 //!     ├─ reactor-0 … reactor-k   pinned; own descriptor table, own listeners, own connections
+//!     │    driver ── a service per listener: plain TCP, websocket
 //!     ├─ metrics                 asks the reactors for snapshots when somebody asks it
 //!     └─ signals                 the first stops politely, the second at once
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod cli;
 pub mod driver;
+mod limits;
 pub mod metrics;
 pub mod plan;
 mod run;
+mod session;
+mod snapshot;
+pub mod websocket;
 
 pub use run::{Server, Summary, run};

@@ -1,6 +1,7 @@
 //! What the server tells about itself: a snapshot over all reactors, as JSON and for Prometheus.
 
-use crate::driver::{Command, Snapshot};
+use crate::driver::{Command, Snapshot, WebSocketSnapshot};
+use crate::snapshot::add_by_key;
 use control::endpoint::Page;
 use control::prometheus::{Exposition, Kind};
 use crossbeam_channel::bounded;
@@ -34,8 +35,12 @@ pub struct ServerSnapshot {
     pub accepted: u64,
     /// Connections refused because the table or the plan was full.
     pub refused_full: u64,
-    /// Reads echoed since the start.
+    /// What was echoed since the start: WebSocket messages, and reads of plain TCP.
     pub messages: u64,
+    /// Connections that broke, by kind of failure.
+    pub failures: BTreeMap<String, u64>,
+    /// The WebSocket connections.
+    pub websocket: WebSocketSnapshot,
     /// The most connections accepted by one reactor over the mean: 1 is even.
     pub accept_skew: f64,
     /// Resident memory of the process.
@@ -91,8 +96,11 @@ impl Watcher {
     #[must_use]
     pub fn sum(&self, reactors: Vec<Snapshot>) -> ServerSnapshot {
         let mut counters = BTreeMap::new();
-        for (name, count) in reactors.iter().flat_map(|reactor| &reactor.counters) {
-            *counters.entry(name.clone()).or_insert(0) += count;
+        let (mut failures, mut websocket) = (BTreeMap::new(), WebSocketSnapshot::default());
+        for reactor in &reactors {
+            add_by_key(&mut counters, &reactor.counters);
+            add_by_key(&mut failures, &reactor.failures);
+            websocket.merge(&reactor.websocket);
         }
         let total = |field: fn(&Snapshot) -> u64| reactors.iter().map(field).sum::<u64>();
         let accepted = total(|reactor| reactor.accepted);
@@ -109,6 +117,8 @@ impl Watcher {
             accepted,
             refused_full: counters.get("refused_full").copied().unwrap_or(0),
             messages: total(|reactor| reactor.messages),
+            failures,
+            websocket,
             accept_skew: if accepted == 0 { 1.0 } else { most as f64 / mean },
             rss_bytes: host::memory::process_rss_bytes(),
             cpu_ns: host::usage::process_cpu_time().0,
@@ -216,7 +226,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
             "Connections accepted by a reactor.",
             |r| r.accepted as f64,
         ),
-        ("c1000k_reactor_messages_total", Kind::Counter, "Reads echoed by a reactor.", |r| {
+        ("c1000k_reactor_messages_total", Kind::Counter, "Messages echoed by a reactor.", |r| {
             r.messages as f64
         }),
         (
@@ -247,5 +257,64 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
     for (name, count) in &snapshot.counters {
         family.sample(&[("counter", name)], *count);
     }
+    let help = "Connections that broke, by kind of failure.";
+    let mut family = page.family("c1000k_broken_total", Kind::Counter, help);
+    for (kind, count) in &snapshot.failures {
+        family.sample(&[("kind", kind)], *count);
+    }
+    websocket(&mut page, &snapshot.websocket);
     page.finish()
+}
+
+fn websocket(page: &mut Exposition, ws: &WebSocketSnapshot) {
+    let gauges: [(&str, u64); 7] = [
+        ("opening", ws.opening),
+        ("open", ws.open),
+        ("closing", ws.closing),
+        ("partial_requests", ws.partial_requests),
+        ("partial_messages", ws.partial_messages),
+        ("inflaters", ws.inflaters),
+        ("deflaters", ws.deflaters),
+    ];
+    let help = "WebSocket connections by phase, and what they hold of the reactors' pools.";
+    let mut family = page.family("c1000k_websocket", Kind::Gauge, help);
+    for (what, count) in gauges {
+        family.sample(&[("what", what)], count);
+    }
+    let counters: [(&str, u64); 9] = [
+        ("upgraded", ws.upgraded),
+        ("abandoned", ws.abandoned),
+        ("messages", ws.messages),
+        ("closed", ws.closed),
+        ("gone_away", ws.gone_away),
+        ("lost", ws.lost),
+        ("close_timed_out", ws.close_timed_out),
+        ("inflaters_refused", ws.inflaters_refused),
+        ("deflaters_refused", ws.deflaters_refused),
+    ];
+    let help = "What happened to WebSocket connections and messages.";
+    let mut family = page.family("c1000k_websocket_total", Kind::Counter, help);
+    for (what, count) in counters {
+        family.sample(&[("what", what)], count);
+    }
+    let by_key: [(&str, &str, &str, &BTreeMap<u16, u64>); 2] = [
+        (
+            "c1000k_websocket_refused_total",
+            "Handshakes that were refused, by status.",
+            "status",
+            &ws.refused,
+        ),
+        (
+            "c1000k_websocket_errors_total",
+            "Connections that were ended because a rule was broken or a limit passed, by close code.",
+            "code",
+            &ws.protocol_errors,
+        ),
+    ];
+    for (name, help, label, counts) in by_key {
+        let mut family = page.family(name, Kind::Counter, help);
+        for (key, count) in counts {
+            family.sample(&[(label, &key.to_string())], *count);
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
-use crate::cli::{ServeArgs, Steer};
+use crate::cli::{Deflate, ServeArgs, Steer};
+use crate::driver::Service;
+use crate::limits::ANSWER_EXCESS_BYTES;
+use crate::websocket;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::facts::Facts;
@@ -9,7 +12,9 @@ use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use reactor::Limits;
 use std::net::{SocketAddr, ToSocketAddrs};
-use wire::Url;
+use std::sync::Arc;
+use wire::ws::{DeflatePolicy, Policy};
+use wire::{Scheme, Url};
 
 /// Slots that one reactor has room for at the most where descriptors set no lower bound.
 const SLOTS_MAX: u64 = 4_000_000;
@@ -36,6 +41,10 @@ pub struct Plan {
     pub own_tables: bool,
     /// After how much silence a connection is closed.
     pub idle_timeout: Option<Nanos>,
+    /// How long a WebSocket handshake may take.
+    pub handshake_timeout: Option<Nanos>,
+    /// What WebSocket clients are granted.
+    pub websocket: Arc<websocket::Config>,
     /// Where to serve metrics.
     pub metrics: Option<SocketAddr>,
     /// Whether to speak JSON.
@@ -87,19 +96,8 @@ impl Plan {
             ));
         }
         let slots = connections_max.min(per_table) as usize;
-        let unsent = args.unsent_max / reactors as u64;
-        let least = Limits::for_slots(slots).unsent_bytes_per_connection as u64;
-        if unsent < least {
-            return Err(Error::Usage(format!(
-                "--unsent-max is too little for {reactors} reactors: give at least {}",
-                format_size(least * reactors as u64)
-            )));
-        }
-        let limits = Limits {
-            unsent_bytes: unsent as usize,
-            evicts_blocked: true,
-            ..Limits::for_slots(slots)
-        };
+        let limits = choose_limits(args, slots, reactors)?;
+        let websocket = choose_websocket(args, reactors)?;
         let demand = Demand {
             role: Role::Server,
             peer_here: listen.iter().all(|(_, address)| address.ip().is_loopback()),
@@ -123,12 +121,20 @@ impl Plan {
             backlog,
             steer: args.steer,
             own_tables,
-            idle_timeout: (args.idle_timeout > Nanos::ZERO).then_some(args.idle_timeout),
+            idle_timeout: unless_zero(args.idle_timeout),
+            handshake_timeout: unless_zero(args.handshake_timeout),
+            websocket: Arc::new(websocket),
             metrics: args.metrics,
             json: args.json,
             notes,
             findings,
         })
+    }
+
+    /// What each listener serves.
+    #[must_use]
+    pub fn services(&self) -> Vec<Service> {
+        self.listen.iter().map(|(url, _)| url.scheme.into()).collect()
     }
 
     /// The findings that speak against starting, as one sentence each.
@@ -144,9 +150,68 @@ impl Plan {
     }
 }
 
+fn unless_zero(time: Nanos) -> Option<Nanos> {
+    (time > Nanos::ZERO).then_some(time)
+}
+
+/// The bounds of each reactor. An answer must find room whole: reading rests only behind it. For
+/// WebSocket it goes on while a whole message's answer waits: many clients send a message to its end
+/// before they read.
+fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limits, Error> {
+    let usual = Limits::for_slots(slots);
+    let serves_ws = args.urls.iter().any(|url| url.scheme == Scheme::Ws);
+    let excess = if serves_ws { ANSWER_EXCESS_BYTES } else { 0 };
+    let least = usual.receive_buffer_bytes + excess;
+    let unsent = usize::try_from(args.unsent_max / reactors as u64).unwrap_or(usize::MAX);
+    if unsent < least {
+        return Err(Error::Usage(format!(
+            "--unsent-max is too little for {reactors} reactors: give at least {}",
+            format_size((least * reactors) as u64)
+        )));
+    }
+    // What comes compressed may go back as it was before.
+    let inflated = if args.deflate.is_some() { args.message_max as usize } else { 0 };
+    let ahead = if serves_ws { args.message_max as usize } else { 0 };
+    Ok(Limits {
+        unsent_bytes_per_connection: (least + ahead + inflated).min(unsent),
+        unsent_bytes_to_pause: ahead,
+        unsent_bytes: unsent,
+        evicts_blocked: true,
+        ..usual
+    })
+}
+
+fn choose_websocket(args: &ServeArgs, reactors: usize) -> Result<websocket::Config, Error> {
+    let given = [
+        ("--deflate", args.deflate.is_some()),
+        ("--origin", !args.origins.is_empty()),
+        ("--subprotocol", !args.subprotocols.is_empty()),
+    ];
+    let serves_ws = args.urls.iter().any(|url| url.scheme == Scheme::Ws);
+    if let (false, Some((name, _))) = (serves_ws, given.iter().find(|(_, given)| *given)) {
+        return Err(Error::Usage(format!(
+            "{name} is for WebSocket, which none of the URLs asks for: add a ws:// URL, or leave \
+             {name} out"
+        )));
+    }
+    let deflate = args.deflate.map(|windows| DeflatePolicy {
+        takeover: windows == Deflate::Dedicated,
+        ..DeflatePolicy::default()
+    });
+    let (origins, subprotocols) = (args.origins.clone(), args.subprotocols.clone());
+    let policy = Policy { origins, subprotocols, deflate };
+    Ok(websocket::Config::new(policy, websocket::limits_for(args.message_max), reactors))
+}
+
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
     let mut listen: Vec<(Url, SocketAddr)> = Vec::new();
     for url in urls {
+        if url.target.len() > 1 {
+            return Err(Error::Usage(format!(
+                "{url}: the server answers on every path: leave out '{}'",
+                url.target
+            )));
+        }
         let found = (url.host.as_str(), url.port).to_socket_addrs();
         let found = found.map_err(|_| {
             Error::Usage(format!("{url}: the host '{}' is not known: check its name", url.host))
@@ -160,7 +225,9 @@ fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
             own.push(address);
             let known = listen.iter().any(|(_, other)| *other == address);
             if known && address.port() != 0 {
-                return Err(Error::Usage(format!("{url} is given twice: leave one out")));
+                return Err(Error::Usage(format!(
+                    "{url}: this address is given twice: leave one out"
+                )));
             }
             listen.push((url.clone(), address));
         }
@@ -239,6 +306,51 @@ mod tests {
         let twice = ["c1000k-server", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"];
         let twice = Plan::new(&Cli::parse_from(twice).serve, &facts(20_000));
         assert_eq!(twice.map(|_| ()).map_err(|e| e.code()), Err(2));
+    }
+
+    #[test]
+    fn options_of_websocket_need_a_websocket_url() {
+        let planned = |args: &[&str]| {
+            let cli = Cli::parse_from(["c1000k-server"].iter().chain(args));
+            Plan::new(&cli.serve, &facts(20_000))
+        };
+        for (name, value) in
+            [("--deflate", None), ("--origin", Some("null")), ("--subprotocol", Some("chat"))]
+        {
+            let option: Vec<&str> = [name].into_iter().chain(value).collect();
+            let refused = planned(&[&["tcp://127.0.0.1:0"], &option[..]].concat());
+            let error = refused.map(|_| ()).expect_err("refused");
+            assert!(error.code() == 2 && error.to_string().contains(name), "{error}");
+            let urls = ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"];
+            let plan = planned(&[&urls[..], &option[..]].concat()).expect("planned");
+            assert_eq!(plan.services(), [Service::Tcp, Service::Ws]);
+        }
+        for bad in [
+            &["ws://127.0.0.1:9/chat"][..],
+            &["ws://127.0.0.1:9", "tcp://127.0.0.1:9"],
+            &["ws://127.0.0.1:9", "--unsent-max", "128k", "--reactors", "2"],
+        ] {
+            assert_eq!(planned(bad).map(|_| ()).map_err(|e| e.code()), Err(2), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_and_what_it_becomes_find_room() {
+        let limits = |args: &[&str]| {
+            let line = ["c1000k-server", "ws://127.0.0.1:0"].iter().chain(args);
+            let plan = Plan::new(&Cli::parse_from(line).serve, &facts(20_000)).expect("planned");
+            (plan.limits, plan.websocket.limits)
+        };
+        let (plain, ws) = limits(&["--message-max", "1m"]);
+        assert_eq!((ws.message_bytes_max, ws.fragments_max), (1 << 20, 128 * 1024));
+        // What a compressor may make of bytes that do not deflate: nine bits of each.
+        assert!(ws.frame_bytes_max >= (9 << 20) / 8);
+        assert_eq!(plain.unsent_bytes_to_pause, 1 << 20);
+        assert!(plain.unsent_bytes_per_connection > plain.receive_buffer_bytes + (1 << 20));
+        let (deflating, _) = limits(&["--message-max", "1m", "--deflate"]);
+        assert!(deflating.unsent_bytes_per_connection > plain.receive_buffer_bytes + (2 << 20));
+        let (bounded, _) = limits(&["--deflate", "--unsent-max", "1m", "--reactors", "2"]);
+        assert_eq!(bounded.unsent_bytes_per_connection, bounded.unsent_bytes);
     }
 
     #[test]

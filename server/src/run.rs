@@ -16,6 +16,7 @@ use host::socket::{self, ListenOptions};
 use measure::Clock;
 use measure::units::format_grouped;
 use reactor::mailbox::Undelivered;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -71,16 +72,40 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         recv(done) -> summary => summary.map_err(|_| Error::Failed("stopping broke off".into()))??,
         recv(second) -> _ => return Ok(130),
     };
-    complain(
-        "c1000k-server",
-        format_args!(
-            "accepted {} connections, refused {}, echoed {} reads",
-            format_grouped(summary.accepted),
-            format_grouped(summary.refused_full),
-            format_grouped(summary.messages),
-        ),
-    );
+    complain("c1000k-server", last_line(&summary));
     Ok(0)
+}
+
+/// What the server did, in one line.
+fn last_line(summary: &Summary) -> String {
+    let counts = format_grouped;
+    let mut line = format!(
+        "accepted {} connections, refused {}, echoed {} messages",
+        counts(summary.accepted),
+        counts(summary.refused_full),
+        counts(summary.messages),
+    );
+    let ws = &summary.websocket;
+    if summary.urls.iter().any(|url| url.starts_with("ws://")) {
+        line += &format!(
+            "; WebSocket: upgraded {}, refused {}, broken rules {}, lost without a close {}",
+            counts(ws.upgraded),
+            by_key(&ws.refused),
+            by_key(&ws.protocol_errors),
+            counts(ws.lost),
+        );
+    }
+    line
+}
+
+/// A sum, and what it is made of: `3 (400: 2, 403: 1)`.
+fn by_key(counts: &BTreeMap<u16, u64>) -> String {
+    let sum = format_grouped(counts.values().sum());
+    let each = counts.iter().map(|(key, count)| format!("{key}: {}", format_grouped(*count)));
+    match each.collect::<Vec<_>>().join(", ") {
+        each if each.is_empty() => sum,
+        each => format!("{sum} ({each})"),
+    }
 }
 
 /// Prints what the machine lacks; exit code 0 or 3.
@@ -267,7 +292,8 @@ fn start_reactor(
     let options = ListenOptions { backlog: plan.backlog, reuse_port: true };
     // The last listener of a group sees all others: there the steering program goes.
     let steer = plan.steer == Steer::Cpu && index + 1 == seats.len();
-    let idle_timeout = plan.idle_timeout;
+    let (idle_timeout, handshake_timeout) = (plan.idle_timeout, plan.handshake_timeout);
+    let (services, websocket) = (plan.services(), Arc::clone(&plan.websocket));
     group::start(seat, move || {
         // Where clients run on the same cores, a million open in two thirds of the time. A machine
         // that forbids it is only slower.
@@ -281,7 +307,11 @@ fn start_reactor(
                 socket::attach_steering(listener, &seats)?;
             }
         }
-        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now());
+        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now()).serving(
+            services,
+            websocket,
+            handshake_timeout,
+        );
         Ok(Parts { driver, listeners, report: () })
     })
 }

@@ -23,7 +23,8 @@ pub trait Driver<N: Network>: Sized {
     /// What the control plane can ask for.
     type Command;
 
-    /// Whether a connection whose peer does not take our bytes is read from no more until it does:
+    /// Whether a connection whose peer does not take our bytes is read from no more until it does
+    /// (or behind [`crate::Limits::unsent_bytes_to_pause`]):
     /// back-pressure for a server, which must not pile up answers. A client goes on reading, or two
     /// ends that wait for each other would stand still for ever.
     const PAUSE_READS_WHILE_BLOCKED: bool;

@@ -196,7 +196,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     fn read_ready(&mut self, key: Key) {
         for _ in 0..self.core.limits.reads_per_turn {
             let Some(connection) = self.core.slots.get_mut(key) else { return };
-            if D::PAUSE_READS_WHILE_BLOCKED && connection.unsent != NOTHING {
+            let to_pause = self.core.limits.unsent_bytes_to_pause;
+            if D::PAUSE_READS_WHILE_BLOCKED && self.core.unsent.pauses(connection.unsent, to_pause)
+            {
                 // Flushing brings reading back.
                 return connection.flags.set(Flags::READ_AGAIN);
             }

@@ -14,6 +14,10 @@ pub struct Limits {
     pub reads_per_turn: usize,
     /// Bytes that one connection may have waiting for its peer to take them.
     pub unsent_bytes_per_connection: usize,
+    /// Bytes of a connection's that may wait before it is read from no more, where the driver wants
+    /// that at all. Peers that send a large message to its end before they read the answer need as
+    /// much as that. It is granted only while half of `unsent_bytes` is free.
+    pub unsent_bytes_to_pause: usize,
     /// Bytes that all connections of this reactor together may have waiting.
     pub unsent_bytes: usize,
     /// When that is used up: whether those go whose peers have taken nothing for longest (a server,
@@ -33,6 +37,7 @@ impl Limits {
             accept_batch: 256,
             reads_per_turn: 16,
             unsent_bytes_per_connection: 64 * 1024,
+            unsent_bytes_to_pause: 0,
             unsent_bytes: 64 * 1024 * 1024,
             evicts_blocked: false,
             events_per_wait: 1024,

@@ -20,6 +20,9 @@ struct Entry {
 /// Marks a connection with nothing unsent.
 pub(crate) const NOTHING: u32 = u32::MAX;
 
+/// Memory is not given back in smaller pieces than this.
+const SHRINK_BYTES_MIN: usize = 4096;
+
 /// There is no room for the bytes.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Full;
@@ -67,6 +70,12 @@ impl Unsent {
         self.entries.len() - self.free.len()
     }
 
+    /// Whether enough waits in entry `at` for its connection to be read from no more: `to_pause` bytes,
+    /// or anything at all once half of the room is used up.
+    pub(crate) fn pauses(&self, at: u32, to_pause: usize) -> bool {
+        at != NOTHING && (self.waiting(at).len() >= to_pause || self.bytes >= self.bytes_max / 2)
+    }
+
     /// Bytes that would still fit, over all connections.
     pub(crate) fn room(&self) -> usize {
         self.bytes_max - self.bytes
@@ -85,6 +94,13 @@ impl Unsent {
         let entry = &mut self.entries[at as usize];
         entry.taken += count;
         if entry.taken < entry.bytes.len() {
+            // What is held stays below twice what waits, or a peer that takes all but one byte would
+            // hold memory that is counted no more.
+            if entry.taken >= SHRINK_BYTES_MIN && entry.taken * 2 >= entry.bytes.len() {
+                entry.bytes.drain(..entry.taken);
+                entry.bytes.shrink_to_fit();
+                entry.taken = 0;
+            }
             return false;
         }
         self.release(at);
@@ -136,6 +152,35 @@ mod tests {
         }
         assert!(unsent.entries[at as usize].bytes.capacity() < 1_000);
         assert_eq!(unsent.waiting(at)[59], next.wrapping_sub(1), "in order");
+    }
+
+    #[test]
+    fn reading_rests_behind_a_bound_that_falls_when_room_is_short() {
+        let mut unsent = Unsent::new(100, 60);
+        assert!(!unsent.pauses(NOTHING, 0));
+        let a = unsent.append(NOTHING, &[0; 10]).expect("room");
+        assert!(unsent.pauses(a, 0) && unsent.pauses(a, 10) && !unsent.pauses(a, 11));
+        let b = unsent.append(NOTHING, &[0; 40]).expect("room");
+        assert!(unsent.pauses(a, 60) && unsent.pauses(b, 60), "half is used up");
+        assert!(!unsent.take(b, 1));
+        assert!(!unsent.pauses(a, 60) && !unsent.pauses(b, 60));
+    }
+
+    #[test]
+    fn memory_goes_back_as_bytes_are_taken() {
+        let mut unsent = Unsent::new(1 << 20, 1 << 20);
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let at = unsent.append(NOTHING, &bytes).expect("room");
+        let mut taken = 0;
+        while unsent.waiting(at).len() > 777 {
+            assert_eq!(unsent.waiting(at)[0], bytes[taken]);
+            assert!(!unsent.take(at, 777));
+            taken += 777;
+            let (held, waiting) =
+                (unsent.entries[at as usize].bytes.capacity(), unsent.waiting(at).len());
+            assert!(held < 2 * waiting + SHRINK_BYTES_MIN + 777, "{held} for {waiting}");
+        }
+        assert_eq!(unsent.waiting(at), &bytes[taken..]);
     }
 
     #[test]

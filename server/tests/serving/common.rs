@@ -62,7 +62,14 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.said("url").trim_start_matches("tcp://").parse().expect("an address")
+        self.address_of(0)
+    }
+
+    /// The address of the URL with that number.
+    pub(crate) fn address_of(&self, url: usize) -> SocketAddr {
+        let url = self.ready[url]["url"].as_str().expect("text");
+        let (_, address) = url.split_once("://").expect("a URL");
+        address.parse().expect("an address")
     }
 
     pub(crate) fn metrics(&self) -> SocketAddr {
@@ -81,7 +88,11 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).expect("it listens");
+        self.connect_to(0)
+    }
+
+    pub(crate) fn connect_to(&self, url: usize) -> TcpStream {
+        let stream = TcpStream::connect(self.address_of(url)).expect("it listens");
         stream.set_nodelay(true).expect("option");
         // Should it never answer, the test fails instead of hanging.
         stream.set_read_timeout(Some(Duration::from(PATIENCE))).expect("option");

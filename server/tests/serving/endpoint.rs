@@ -1,6 +1,7 @@
 //! What the server tells about itself over HTTP.
 
-use crate::common::{Server, echo};
+use crate::common::{Server, echo, eventually};
+use crate::ws::{TEXT, frame};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -86,6 +87,33 @@ fn the_metrics_are_prometheus_text_and_true() {
     assert_eq!(sum("c1000k_reactor_messages_total"), 7.0);
     assert_eq!(samples["c1000k_loop_total{counter=\"bytes_sent\"}"], 7.0 * 14.0);
     assert!(samples["c1000k_resident_memory_bytes"] > 1e5);
+}
+
+#[test]
+fn what_websocket_did_is_in_the_metrics() {
+    let server = Server::on(&["ws://127.0.0.1:0"], &["--reactors", "2"]);
+    let mut peers: Vec<_> = (0..3).map(|_| server.upgrade()).collect();
+    peers.iter_mut().for_each(|peer| peer.echo(TEXT, b"hello"));
+    let mut wrong = peers.pop().expect("three");
+    wrong.say(&frame(0x83, b""));
+    assert_eq!(wrong.rest()[0].close_code(), Some(1002));
+    drop(wrong);
+    let mut refused = server.connect();
+    refused.write_all(b"POST / HTTP/1.1\r\nHost: h\r\n\r\n").expect("taken");
+    assert!(refused.read_to_end(&mut Vec::new()).is_ok());
+    drop(refused);
+    eventually("both are gone", || server.snapshot().connections == 2);
+    let samples = parse(&get(&server, "/metrics").2);
+    for (series, value) in [
+        ("c1000k_websocket{what=\"open\"}", 2.0),
+        ("c1000k_websocket{what=\"closing\"}", 0.0),
+        ("c1000k_websocket_total{what=\"upgraded\"}", 3.0),
+        ("c1000k_websocket_total{what=\"messages\"}", 3.0),
+        ("c1000k_websocket_refused_total{status=\"405\"}", 1.0),
+        ("c1000k_websocket_errors_total{code=\"1002\"}", 1.0),
+    ] {
+        assert_eq!(samples[series], value, "{series}");
+    }
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The server as its clients and its keeper meet it: the program itself, over real sockets.
 
 mod common;
+mod deflate;
 mod endpoint;
+mod handshake;
 mod peers;
+mod rules;
 mod start_and_stop;
+mod websocket;
+mod ws;

@@ -62,8 +62,9 @@ pub(super) fn has_element<'a>(
     elements(lines).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
 }
 
-/// Whether this is a token (RFC 9110 5.6.2).
-pub(super) fn is_token_text(text: &[u8]) -> bool {
+/// Whether this is a token (RFC 9110 5.6.2), as names of subprotocols are.
+#[must_use]
+pub fn is_token_text(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token(*byte))
 }
 

@@ -45,7 +45,7 @@ pub use echo::{Echoed, End, echo};
 pub use error::WsError;
 pub use extension::{Agreed, DeflatePolicy, Window};
 pub use frame::{HEADER_BYTES_MAX, Header, Opcode, Role};
-pub use handshake::accept_value;
+pub use handshake::{accept_value, is_token_text};
 pub use head::{Head, HeadError, HeadPool};
 pub use mask::{advance, mask};
 pub use reader::{Event, Kind, Limits, ReadPool, Reader};

@@ -30,6 +30,9 @@ pub struct Accepted {
 /// Why a request was not accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandshakeError {
+    /// There is no room for one more request that is only partly here.
+    #[error("too many handshakes are under way at once")]
+    Busy,
     /// It announces a body, whose bytes would be taken for frames.
     #[error("a WebSocket request has no body")]
     Body,
@@ -116,6 +119,7 @@ impl HandshakeError {
             Self::TimedOut => 408,
             Self::NotUpgrade | Self::Version => 426,
             Self::TooLarge => 431,
+            Self::Busy => 503,
             Self::HttpVersion => 505,
         }
     }
@@ -131,6 +135,7 @@ impl HandshakeError {
                 "Upgrade: websocket\r\nConnection: Upgrade, close\r\nSec-WebSocket-Version: 13\r\n",
             ),
             431 => ("Request Header Fields Too Large", ""),
+            503 => ("Service Unavailable", ""),
             505 => ("HTTP Version Not Supported", ""),
             _ => ("Bad Request", ""),
         };

@@ -1,0 +1,339 @@
+//! WebSocket on the simulated network: the same answers however bytes arrive, every time limit, and
+//! how a server takes its leave.
+
+use super::tests::{Rig, is_closed};
+use super::*;
+use crate::limits::STREAMS_PER_REACTOR_MIN;
+use crate::websocket::limits_for;
+use reactor::sim::{Faults, SimStream};
+use reactor::{Limits, Stream};
+use wire::ws::{DeflatePolicy, Policy};
+
+const REQUEST: &[u8] = b"GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
+/// The answer to it, with the key's value from RFC 6455, section 1.3.
+const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// Longer than any of our limits.
+const LONG: Nanos = Nanos::from_secs(60);
+
+/// A client's frame of less than 126 bytes.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | payload.len() as u8];
+    frame.extend_from_slice(&MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// A server's frame of less than 126 bytes.
+fn reply(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, payload.len() as u8], payload].concat()
+}
+
+/// A close frame's payload.
+fn close(code: u16, reason: &str) -> Vec<u8> {
+    [&code.to_be_bytes(), reason.as_bytes()].concat()
+}
+
+fn driver(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> EchoDriver {
+    EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO).serving(
+        vec![Service::Ws, Service::Tcp],
+        Arc::new(config),
+        handshake,
+    )
+}
+
+fn rig_with(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> Rig {
+    Rig::of(vec![driver(config, idle, handshake)], 2, Limits::for_slots(1_000))
+}
+
+fn rig() -> Rig {
+    rig_with(Config::default(), None, None)
+}
+
+impl Rig {
+    /// Sends what fits at once, and gives back what has come by then.
+    fn say(&mut self, peer: &SimStream, bytes: &[u8]) -> Vec<u8> {
+        assert_eq!(peer.send(bytes).ok(), Some(bytes.len()));
+        self.settle();
+        heard(peer)
+    }
+
+    fn upgraded(&mut self, count: usize) -> Vec<SimStream> {
+        let peers = self.connect_to(0, count);
+        for peer in &peers {
+            assert_eq!(self.say(peer, REQUEST), ACCEPTED);
+        }
+        peers
+    }
+
+    fn websockets(&self) -> WebSocketSnapshot {
+        self.reactors[0].driver().websockets.snapshot()
+    }
+}
+
+/// All that has arrived.
+fn heard(peer: &SimStream) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    all
+}
+
+/// Everything that a peer may do, and the answers.
+fn conversation() -> (Vec<u8>, Vec<u8>) {
+    let said = [
+        REQUEST,
+        &frame(0x82, b"behind the request"),
+        &frame(0x81, "text, \u{20ac}".as_bytes()),
+        &frame(0x89, b"ping"),
+        &frame(0x8a, b"an unasked pong"),
+        &frame(0x82, b""),
+        &frame(0x88, &close(1000, "done")),
+        b"whatever comes behind",
+    ];
+    let answers = [
+        ACCEPTED,
+        &reply(0x82, b"behind the request"),
+        &reply(0x81, "text, \u{20ac}".as_bytes()),
+        &reply(0x8a, b"ping"),
+        &reply(0x82, b""),
+        &reply(0x88, &close(1000, "")),
+    ];
+    (said.concat(), answers.concat())
+}
+
+/// Puts the fragments of each message together: how an answer is cut follows how its question was.
+fn joined(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut frames: Vec<(u8, Vec<u8>)> = Vec::new();
+    while let [first, length, rest @ ..] = bytes {
+        let (payload, rest) = rest.split_at(usize::from(*length));
+        match (first & 0x0f, frames.iter_mut().rev().find(|(first, _)| first & 0x80 == 0)) {
+            (0, Some((open, whole))) => {
+                *open |= first & 0x80;
+                whole.extend_from_slice(payload);
+            }
+            _ => frames.push((*first, payload.to_vec())),
+        }
+        bytes = rest;
+    }
+    frames
+}
+
+#[test]
+fn answers_do_not_depend_on_how_bytes_arrive() {
+    let (said, expected) = conversation();
+    let (_, expected) = expected.split_at(ACCEPTED.len());
+    let whole = Limits::for_slots(10);
+    // The worst that a loop can be: one byte, one read, one connection at a time.
+    let least = Limits { receive_buffer_bytes: 1, reads_per_turn: 1, accept_batch: 1, ..whole };
+    for (limits, faults) in [
+        (whole, Faults::default()),
+        (least, Faults::default()),
+        (whole, Faults { read_max: 3, write_max: 2, pipe_bytes: 5, ..Faults::default() }),
+    ] {
+        let mut rig = Rig::of(vec![driver(Config::default(), None, None)], 2, limits);
+        rig.world.set_faults(faults);
+        let peers = rig.connect_to(0, 2);
+        let (mut sent, mut got) = ([0; 2], [Vec::new(), Vec::new()]);
+        while got.iter().any(|got| got.len() < ACCEPTED.len()) || rig.websockets().open > 0 {
+            for (index, peer) in peers.iter().enumerate() {
+                sent[index] += peer.send(&said[sent[index]..]).unwrap_or(0);
+                rig.settle();
+                got[index].extend(heard(peer));
+            }
+        }
+        for (peer, mut got) in peers.iter().zip(got) {
+            rig.settle();
+            got.extend(heard(peer));
+            let (accepted, frames) = got.split_at(ACCEPTED.len());
+            assert_eq!(accepted, ACCEPTED);
+            assert_eq!(joined(frames), joined(expected), "{faults:?}");
+            assert!(is_closed(peer), "our side is closed behind the last word");
+        }
+        let ws = rig.websockets();
+        assert_eq!((ws.upgraded, ws.messages, ws.closed, ws.closing), (2, 6, 2, 2));
+        drop(peers);
+        rig.settle();
+        let ws = rig.websockets();
+        assert_eq!((rig.connections(), ws.closing, ws.close_timed_out), (0, 0, 0));
+        assert_eq!((ws.partial_requests, ws.partial_messages), (0, 0));
+    }
+}
+
+#[test]
+fn one_process_speaks_both_protocols() {
+    let mut rig = rig();
+    let ws = rig.upgraded(1).remove(0);
+    let tcp = rig.connect_to(1, 1).remove(0);
+    assert_eq!(rig.say(&tcp, REQUEST), REQUEST);
+    let messages = [frame(0x82, b"one"), frame(0x82, b"two")].concat();
+    let answers = [reply(0x82, b"one"), reply(0x82, b"two")].concat();
+    assert_eq!(rig.say(&ws, &messages), answers);
+    let snapshot = rig.reactors[0].driver().snapshot(rig.reactors[0].core());
+    assert_eq!((snapshot.messages, snapshot.websocket.messages), (3, 2), "a read, two messages");
+}
+
+#[test]
+fn a_request_has_its_time_however_busily_it_trickles_in() {
+    let limit = Nanos::from_secs(2);
+    let mut rig = rig_with(Config::default(), None, Some(limit));
+    let good = rig.upgraded(1).remove(0);
+    let slow = rig.connect_to(0, 3);
+    for byte in REQUEST[..18].chunks(1) {
+        assert_eq!(rig.say(&slow[0], byte), b"");
+        rig.advance(Nanos::from_millis(100));
+    }
+    assert_eq!(rig.websockets().opening, 3);
+    rig.advance(Nanos::from_millis(500));
+    for peer in &slow {
+        assert!(heard(peer).starts_with(b"HTTP/1.1 408 "));
+        assert!(is_closed(peer));
+    }
+    let ws = rig.websockets();
+    assert_eq!((ws.opening, ws.refused[&408], ws.partial_requests), (0, 3, 0));
+    assert_eq!(rig.say(&good, &frame(0x82, b"x")), reply(0x82, b"x"));
+    drop(slow);
+    rig.settle();
+    assert_eq!((rig.connections(), rig.websockets().closing), (1, 0));
+}
+
+#[test]
+fn without_limits_silence_is_golden_and_costs_no_turn() {
+    let mut rig = rig();
+    let good = rig.upgraded(1).remove(0);
+    assert_eq!(rig.reactors[0].deadline(), None, "nobody looks after an idle connection");
+    rig.advance(LONG);
+    assert_eq!(rig.say(&good, &frame(0x82, b"x")), reply(0x82, b"x"));
+}
+
+#[test]
+fn a_peer_that_does_not_close_is_closed() {
+    let mut rig = rig();
+    let peers = rig.upgraded(2);
+    for peer in &peers {
+        // One says good-bye and one breaks a rule; both stay and go on talking.
+        let word = if std::ptr::eq(peer, &peers[0]) { 0x88 } else { 0x83 };
+        assert!(rig.say(peer, &frame(word, b"")).starts_with(&[0x88]));
+        assert_eq!(rig.say(peer, &frame(0x82, b"x")), b"");
+    }
+    for _ in 0..9 {
+        rig.advance(Nanos::from_millis(500));
+        assert_eq!(rig.say(&peers[0], b"still here"), b"");
+    }
+    assert_eq!((rig.connections(), rig.websockets().closing), (2, 2));
+    rig.advance(Nanos::from_millis(1_200));
+    let ws = rig.websockets();
+    assert_eq!((rig.connections(), ws.closing, ws.close_timed_out), (0, 0, 2));
+    assert_eq!((ws.closed, ws.protocol_errors[&1002], ws.lost), (1, 1, 0));
+}
+
+#[test]
+fn silent_peers_are_told_before_they_are_closed() {
+    let mut rig = rig_with(Config::default(), Some(Nanos::from_secs(1)), None);
+    let peers = rig.upgraded(3);
+    let (lively, silent, cut) = (&peers[0], &peers[1], &peers[2]);
+    // In the middle of an echoed frame a close frame would be taken for its payload.
+    let half = &frame(0x82, b"cut off")[..9];
+    assert_eq!(rig.say(cut, half), [&[0x82, 7][..], b"cut"].concat());
+    for _ in 0..5 {
+        rig.advance(Nanos::from_millis(300));
+        assert_eq!(rig.say(lively, &frame(0x89, b"")), reply(0x8a, b""));
+    }
+    assert_eq!(heard(silent), reply(0x88, &close(1001, "nothing was said for too long")));
+    assert_eq!(heard(cut), b"");
+    assert!(is_closed(silent) && is_closed(cut) && !is_closed(lively));
+    assert_eq!(rig.reactors[0].driver().idle_closed, 2);
+    let ws = rig.websockets();
+    assert_eq!((ws.gone_away, ws.lost, ws.open, ws.partial_messages), (1, 1, 1, 0));
+}
+
+#[test]
+fn a_server_that_stops_takes_its_leave() {
+    let mut rig = rig();
+    let mut peers = rig.upgraded(4);
+    let cut = peers.pop().expect("four");
+    let whole = frame(0x82, b"cut off");
+    assert_eq!(rig.say(&cut, &whole[..9]), [&[0x82, 7][..], b"cut"].concat());
+    let opening = rig.connect_to(0, 1).remove(0);
+    let tcp = rig.connect_to(1, 1).remove(0);
+    rig.stop();
+    rig.settle();
+    assert!(is_closed(&opening) && is_closed(&tcp));
+    let leave = reply(0x88, &close(1001, "the server stops"));
+    for peer in &peers {
+        assert_eq!(heard(peer), leave);
+        assert!(is_closed(peer));
+    }
+    // A frame that is being sent is sent to its end first.
+    assert_eq!(rig.say(&cut, &whole[9..]), [b" off", &leave[..]].concat());
+    // Whoever closes in answer is gone; nobody waits for the others for longer than a second.
+    let answer = frame(0x88, &close(1001, ""));
+    assert_eq!(rig.say(&peers[0], &answer), b"");
+    peers.remove(0);
+    rig.settle();
+    assert_eq!((rig.connections(), rig.is_finished()), (3, false));
+    rig.advance(STOP_PATIENCE);
+    assert_eq!((rig.connections(), rig.is_finished()), (0, true));
+    let last = rig.reactors[0].driver().last_snapshot();
+    assert_eq!((last.connections, last.websocket.gone_away, last.websocket.closing), (0, 4, 0));
+}
+
+#[test]
+fn a_server_whose_peers_answer_stops_at_once() {
+    let mut rig = rig();
+    let peers = rig.upgraded(3);
+    rig.stop();
+    rig.settle();
+    assert!(!rig.is_finished());
+    drop(peers.into_iter().map(|peer| heard(&peer)).collect::<Vec<_>>());
+    rig.settle();
+    assert!(rig.is_finished());
+}
+
+#[test]
+fn requests_that_are_partly_here_are_bounded() {
+    let config = Config { partial_heads_max: 2, ..Config::default() };
+    let mut rig = rig_with(config, None, None);
+    let peers = rig.connect_to(0, 3);
+    let answers = peers.iter().map(|peer| rig.say(peer, b"GET / HT")).collect::<Vec<_>>();
+    assert!(answers[..2].iter().all(Vec::is_empty));
+    assert!(answers[2].starts_with(b"HTTP/1.1 503 "));
+    let ws = rig.websockets();
+    assert_eq!((ws.partial_requests, ws.refused[&503]), (2, 1));
+    drop(peers);
+    rig.settle();
+    let ws = rig.websockets();
+    assert_eq!((ws.partial_requests, ws.opening, ws.abandoned), (0, 0, 2));
+}
+
+#[test]
+fn inflating_streams_are_bounded() {
+    let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
+    let config = Config::new(policy, limits_for(1_000), usize::MAX);
+    assert_eq!(config.inflaters_max, STREAMS_PER_REACTOR_MIN);
+    let mut rig = rig_with(config, None, None);
+    let peers = rig.connect_to(0, STREAMS_PER_REACTOR_MIN + 1);
+    let (head, _) = REQUEST.split_at(REQUEST.len() - 2);
+    let request = [head, b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"].concat();
+    // The first fragment of "Hello", compressed (RFC 7692, section 7.2.3.1).
+    let fragment = frame(0x41, &[0xf2, 0x48, 0xcd]);
+    let mut last = Vec::new();
+    for peer in &peers {
+        let accepted = String::from_utf8(rig.say(peer, &request)).expect("text");
+        assert!(accepted.contains("permessage-deflate; server_no_context_takeover"), "{accepted}");
+        last = rig.say(peer, &fragment);
+    }
+    assert_eq!(&last[2..4], &1011_u16.to_be_bytes());
+    let ws = rig.websockets();
+    assert_eq!((ws.inflaters, ws.inflaters_refused), (STREAMS_PER_REACTOR_MIN as u64, 1));
+    drop(peers);
+    rig.settle();
+    let ws = rig.websockets();
+    assert_eq!((ws.inflaters, ws.deflaters, ws.partial_messages), (0, 0, 0));
+}

@@ -1,0 +1,35 @@
+//! The server's own bounds, beside those of the reactor and of the protocols, with the unit in each
+//! name.
+
+use measure::Nanos;
+
+/// Connections that one turn of stopping looks at.
+pub(crate) const STOP_STEP: usize = 1024;
+
+/// How long peers have to answer our last word when the server stops.
+pub(crate) const STOP_PATIENCE: Nanos = Nanos::from_secs(1);
+
+/// How long a peer has to close after our last word (RFC 6455, section 7.1.1, leaves it to us).
+pub(crate) const CLOSING_TIMEOUT: Nanos = Nanos::from_secs(5);
+
+/// Requests that may be only partly here, over all reactors. Each holds 16 KiB at the most.
+pub(crate) const PARTIAL_HEADS_MAX: usize = 16 * 1024;
+
+/// The same for one reactor, however many there are.
+pub(crate) const PARTIAL_HEADS_PER_REACTOR_MIN: usize = 64;
+
+/// Inflating streams in use, over all reactors: about 48 KiB each.
+pub(crate) const INFLATERS_MAX: usize = 4096;
+
+/// Deflating streams in use, over all reactors: about 300 KiB each.
+pub(crate) const DEFLATERS_MAX: usize = 1024;
+
+/// Streams of either kind that a reactor has in any case.
+pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
+
+/// A buffer for answers that has grown beyond this is not kept, in bytes.
+pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// How much longer than one read the answer to it may be where it is not compressed, in bytes: the
+/// header of a fragment, what was held of the read before, and a close frame.
+pub(crate) const ANSWER_EXCESS_BYTES: usize = 1024;

@@ -1,0 +1,74 @@
+//! What is kept for each connection, and the services that a connection can belong to.
+
+use crate::websocket::Phase;
+use wire::Scheme;
+use wire::ws::Head;
+
+/// One connection's session. A million of them are held: growing it by eight bytes costs 8 MB.
+#[derive(Debug)]
+pub struct Session {
+    /// When the time limit of its state began to count, in milliseconds of the run's clock, modulo
+    /// 2^32 (49 days): for a limit on silence the last word.
+    pub(crate) since_ms: u32,
+    pub(crate) state: State,
+}
+
+const _: () = assert!(size_of::<Session>() == 24);
+
+/// Which protocol is spoken, and where it stands.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Bytes go back as they come.
+    Raw,
+    /// WebSocket, from the request on.
+    WebSocket(Phase),
+}
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Service {
+    /// Echo of bytes.
+    Tcp,
+    /// Echo of WebSocket messages.
+    Ws,
+}
+
+impl From<Scheme> for Service {
+    fn from(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Tcp => Self::Tcp,
+            Scheme::Ws => Self::Ws,
+        }
+    }
+}
+
+impl Service {
+    /// The state of a connection that has just come.
+    pub(crate) fn greet(self) -> State {
+        match self {
+            Self::Tcp => State::Raw,
+            Self::Ws => State::WebSocket(Phase::Opening(Head::default())),
+        }
+    }
+}
+
+/// What a service has to say to the bytes that have come.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Answer<'a> {
+    /// To be sent; may be empty.
+    pub bytes: &'a [u8],
+    /// Whether these are our last words on the connection.
+    pub last: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// More will follow.
+    pub(crate) fn more(bytes: &'a [u8]) -> Self {
+        Self { bytes, last: false }
+    }
+
+    /// Nothing will follow.
+    pub(crate) fn last(bytes: &'a [u8]) -> Self {
+        Self { bytes, last: true }
+    }
+}

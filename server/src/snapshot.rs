@@ -1,0 +1,112 @@
+//! What one reactor says of itself, and what becomes of it over all reactors.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What one reactor says of itself. Times are nanoseconds.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// The reactor's number.
+    pub index: usize,
+    /// The CPU it is pinned to.
+    pub core: usize,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that were accepted since the start.
+    pub accepted: u64,
+    /// What was echoed: WebSocket messages, and reads of plain TCP. For single messages in flight
+    /// a read is a message.
+    pub messages: u64,
+    /// Connections closed for their silence.
+    pub idle_closed: u64,
+    /// Connections that their peers closed in the ordinary way.
+    pub closed: u64,
+    /// Connections that broke (reset and the like).
+    pub broken: u64,
+    /// The same by kind of failure.
+    pub failures: BTreeMap<String, u64>,
+    /// Bytes that wait for their peers to take them.
+    pub unsent_bytes: u64,
+    /// CPU time of the reactor's thread.
+    pub cpu_ns: u64,
+    /// Time since the reactor started.
+    pub uptime_ns: u64,
+    /// CPU time over time.
+    pub busy_ratio: f64,
+    /// Every counter of the loop, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// The WebSocket connections.
+    pub websocket: WebSocketSnapshot,
+}
+
+/// The WebSocket connections of a reactor or of all.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WebSocketSnapshot {
+    /// Connections whose request is not complete.
+    pub opening: u64,
+    /// Connections that are upgraded and open.
+    pub open: u64,
+    /// Connections that wait for their peers to close after our last word.
+    pub closing: u64,
+    /// Handshakes that succeeded.
+    pub upgraded: u64,
+    /// Handshakes that were refused, by status.
+    pub refused: BTreeMap<u16, u64>,
+    /// Connections that ended before their handshake did.
+    pub abandoned: u64,
+    /// Messages that were echoed.
+    pub messages: u64,
+    /// Connections that their peers ended by a close frame.
+    pub closed: u64,
+    /// Connections that we ended because a rule was broken or a limit passed, by close code.
+    pub protocol_errors: BTreeMap<u16, u64>,
+    /// Connections that we ended by a close frame for their silence or because the server stops.
+    pub gone_away: u64,
+    /// Connections that ended without a close frame.
+    pub lost: u64,
+    /// Connections whose peers did not close in time after our last word.
+    pub close_timed_out: u64,
+    /// Requests that are only partly here.
+    pub partial_requests: u64,
+    /// Connections with a frame or message that is only partly here.
+    pub partial_messages: u64,
+    /// Inflating streams in use.
+    pub inflaters: u64,
+    /// How often one more was asked for in vain: each time a connection ended with 1011.
+    pub inflaters_refused: u64,
+    /// Deflating streams in use.
+    pub deflaters: u64,
+    /// How often one more was asked for in vain: each time a message went uncompressed.
+    pub deflaters_refused: u64,
+}
+
+impl WebSocketSnapshot {
+    /// Adds another reactor's.
+    pub fn merge(&mut self, other: &Self) {
+        self.opening += other.opening;
+        self.open += other.open;
+        self.closing += other.closing;
+        self.upgraded += other.upgraded;
+        self.abandoned += other.abandoned;
+        self.messages += other.messages;
+        self.closed += other.closed;
+        self.gone_away += other.gone_away;
+        self.lost += other.lost;
+        self.close_timed_out += other.close_timed_out;
+        self.partial_requests += other.partial_requests;
+        self.partial_messages += other.partial_messages;
+        self.inflaters += other.inflaters;
+        self.inflaters_refused += other.inflaters_refused;
+        self.deflaters += other.deflaters;
+        self.deflaters_refused += other.deflaters_refused;
+        add_by_key(&mut self.refused, &other.refused);
+        add_by_key(&mut self.protocol_errors, &other.protocol_errors);
+    }
+}
+
+/// Adds counts that are kept by key.
+pub(crate) fn add_by_key<K: Clone + Ord>(sum: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *sum.entry(key.clone()).or_default() += count;
+    }
+}

@@ -1,0 +1,279 @@
+//! WebSocket at the server: from the request to the close, for all connections of a reactor.
+//!
+//! No socket and no clock here: bytes and time limits that have passed come in, answers go out.
+//!
+//! ```text
+//!  Opening ── good request ──► Open ── close, broken rule, going away ──► Closing
+//!     └─ bad request, time limit ────────────────────────────────────────────┘
+//! ```
+
+use crate::limits::{
+    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, INFLATERS_MAX, PARTIAL_HEADS_MAX,
+    PARTIAL_HEADS_PER_REACTOR_MIN, STREAMS_PER_REACTOR_MIN,
+};
+use crate::session::Answer;
+use crate::snapshot::WebSocketSnapshot;
+use std::sync::Arc;
+use wire::ws::{
+    CloseCode, Echoed, End, HandshakeError, Head, HeadPool, Limits, Policy, Pools, ReadPool, Role,
+    WritePool, Writer, Ws, echo,
+};
+
+/// What is asked of peers and granted to them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What a handshake may ask for.
+    pub policy: Policy,
+    /// What messages may be like.
+    pub limits: Limits,
+    /// Requests that may be only partly here, per reactor.
+    pub partial_heads_max: usize,
+    /// Inflating streams that may be in use, per reactor.
+    pub inflaters_max: usize,
+    /// Deflating streams that may be in use, per reactor.
+    pub deflaters_max: usize,
+}
+
+impl Config {
+    /// The share of one reactor of so many in what the server spends on WebSocket.
+    #[must_use]
+    pub fn new(policy: Policy, limits: Limits, reactors: usize) -> Self {
+        let share = |all: usize, least: usize| (all / reactors.max(1)).max(least);
+        Self {
+            policy,
+            limits,
+            partial_heads_max: share(PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN),
+            inflaters_max: share(INFLATERS_MAX, STREAMS_PER_REACTOR_MIN),
+            deflaters_max: share(DEFLATERS_MAX, STREAMS_PER_REACTOR_MIN),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(Policy::default(), Limits::default(), 1)
+    }
+}
+
+/// The limits on messages of at most `message_bytes_max` bytes. A frame may be larger by what
+/// deflating can add to bytes that do not deflate: a bit for each byte, where a quick compressor takes
+/// the fixed codes for everything (RFC 1951, section 3.2.6).
+#[must_use]
+pub fn limits_for(message_bytes_max: u64) -> Limits {
+    let excess = message_bytes_max / 8 + 1024;
+    Limits {
+        frame_bytes_max: message_bytes_max.saturating_add(excess),
+        message_bytes_max,
+        ..Limits::default()
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its request is not complete.
+    Opening(Head),
+    /// Messages are echoed.
+    Open(Ws),
+    /// Our last word was said; what comes is passed over.
+    Closing,
+}
+
+/// The WebSocket connections of one reactor, but for what each one keeps in its [`Phase`].
+#[derive(Debug)]
+pub(crate) struct WebSockets {
+    config: Arc<Config>,
+    heads: HeadPool,
+    pools: Pools,
+    /// Answers that do not fit where the question was.
+    out: Vec<u8>,
+    counts: WebSocketSnapshot,
+}
+
+impl WebSockets {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let pools = Pools {
+            read: ReadPool::new(config.inflaters_max),
+            write: WritePool::new(config.deflaters_max),
+        };
+        let counts = WebSocketSnapshot::default();
+        Self { config, heads: HeadPool::default(), pools, out: Vec::new(), counts }
+    }
+
+    /// What was done, and what is going on.
+    pub(crate) fn snapshot(&self) -> WebSocketSnapshot {
+        WebSocketSnapshot {
+            partial_requests: self.heads.in_use() as u64,
+            partial_messages: self.pools.read.partials_in_use() as u64,
+            inflaters: self.pools.read.inflaters_in_use() as u64,
+            inflaters_refused: self.pools.read.inflaters_refused(),
+            deflaters: self.pools.write.deflaters_in_use() as u64,
+            deflaters_refused: self.pools.write.deflaters_refused(),
+            ..self.counts.clone()
+        }
+    }
+
+    /// Messages that were echoed.
+    pub(crate) fn messages(&self) -> u64 {
+        self.counts.messages
+    }
+
+    /// Whether any connection is in a phase that has a time limit of its own.
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.counts.opening + self.counts.closing > 0
+    }
+
+    /// A connection has come, in the phase [`Phase::Opening`].
+    pub(crate) fn arrived(&mut self) {
+        self.counts.opening += 1;
+    }
+
+    /// Answers the next bytes of a connection.
+    #[inline]
+    pub(crate) fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8]) -> Answer<'a> {
+        if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+        match phase {
+            Phase::Open(ws) => {
+                let Self { config, pools, out, counts, .. } = self;
+                // A server's frames have no masks.
+                let masks = || [0; 4];
+                let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
+                let Echoed { reply, messages, end } = echoed;
+                counts.messages += u64::from(messages);
+                match end {
+                    None => Answer::more(reply),
+                    Some(end) => {
+                        count_end(counts, end);
+                        ws.forget(pools);
+                        close(phase, counts);
+                        Answer::last(reply)
+                    }
+                }
+            }
+            Phase::Opening(_) => self.read_request(phase, bytes),
+            Phase::Closing => Answer::more(&[]),
+        }
+    }
+
+    /// Takes the next bytes of the request. Nearly always it comes whole in one read and is answered
+    /// from there.
+    fn read_request<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8]) -> Answer<'a> {
+        let Self { config, heads, out, .. } = self;
+        let Phase::Opening(head) = phase else { return Answer::more(&[]) };
+        out.clear();
+        let read = head.read(heads, bytes, |head| config.policy.answer(head, out));
+        match read {
+            Ok(None) if heads.in_use() <= config.partial_heads_max => Answer::more(&[]),
+            Ok(None) => self.refuse(phase, HandshakeError::Busy),
+            Err(error) => self.refuse(phase, error.into()),
+            Ok(Some((Err(error), _))) => self.refused(phase, error),
+            Ok(Some((Ok(accepted), used))) => {
+                *phase = Phase::Open(Ws::new(Role::Server, accepted.deflate));
+                self.counts.opening -= 1;
+                self.counts.open += 1;
+                self.counts.upgraded += 1;
+                self.read_behind(phase, &mut bytes[used..])
+            }
+        }
+    }
+
+    /// Answers the frames that came right behind the request, behind the answer to that.
+    fn read_behind<'a>(&'a mut self, phase: &mut Phase, bytes: &mut [u8]) -> Answer<'a> {
+        if bytes.is_empty() {
+            return Answer::more(&self.out);
+        }
+        let mut out = std::mem::take(&mut self.out);
+        let Answer { bytes, last } = self.read(phase, bytes);
+        out.extend_from_slice(bytes);
+        self.out = out;
+        Answer { bytes: &self.out, last }
+    }
+
+    /// The request did not come in time.
+    pub(crate) fn time_out(&mut self, phase: &mut Phase) -> Answer<'_> {
+        self.refuse(phase, HandshakeError::TimedOut)
+    }
+
+    fn refuse(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
+        self.out.clear();
+        error.write(&mut self.out);
+        self.refused(phase, error)
+    }
+
+    /// The refusal is written already.
+    fn refused(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
+        *self.counts.refused.entry(error.status()).or_default() += 1;
+        self.forget(phase);
+        close(phase, &mut self.counts);
+        Answer::last(&self.out)
+    }
+
+    /// Ends an open connection by a close frame with the code 1001. `None` if it is not open, or in
+    /// the middle of a frame of ours: a close frame would be taken for a part of that.
+    pub(crate) fn go_away(&mut self, phase: &mut Phase, why: &str) -> Option<Answer<'_>> {
+        match phase {
+            Phase::Open(ws) if !ws.writer.is_mid_frame() => {}
+            _ => return None,
+        }
+        self.out.clear();
+        Writer::close(Some(CloseCode::GOING_AWAY), why, None, &mut self.out);
+        self.counts.gone_away += 1;
+        self.forget(phase);
+        close(phase, &mut self.counts);
+        Some(Answer::last(&self.out))
+    }
+
+    /// The peer did not close in time after our last word.
+    pub(crate) fn give_up(&mut self) {
+        self.counts.close_timed_out += 1;
+    }
+
+    /// A connection has ended, in whatever phase it is.
+    pub(crate) fn ended(&mut self, mut phase: Phase) {
+        self.forget(&mut phase);
+        let counts = &mut self.counts;
+        match phase {
+            Phase::Opening(_) => {
+                counts.opening -= 1;
+                counts.abandoned += 1;
+            }
+            Phase::Open(_) => {
+                counts.open -= 1;
+                counts.lost += 1;
+            }
+            Phase::Closing => counts.closing -= 1,
+        }
+    }
+
+    /// Gives back what the pools hold for a connection.
+    fn forget(&mut self, phase: &mut Phase) {
+        match phase {
+            Phase::Opening(head) => head.forget(&mut self.heads),
+            Phase::Open(ws) => ws.forget(&mut self.pools),
+            Phase::Closing => {}
+        }
+    }
+}
+
+/// Goes over to [`Phase::Closing`]. The pools have been given back what they hold.
+fn close(phase: &mut Phase, counts: &mut WebSocketSnapshot) {
+    match phase {
+        Phase::Opening(_) => counts.opening -= 1,
+        Phase::Open(_) => counts.open -= 1,
+        Phase::Closing => return,
+    }
+    counts.closing += 1;
+    *phase = Phase::Closing;
+}
+
+#[cold]
+fn count_end(counts: &mut WebSocketSnapshot, end: End) {
+    match end {
+        End::Closed(_) => counts.closed += 1,
+        End::Broken(error) => {
+            *counts.protocol_errors.entry(error.close_code().0).or_default() += 1;
+        }
+    }
+}
