@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
 #
-#   ./scripts/bench.sh [echo|client|open|pace|all]        (default: all, about 8 minutes)
+#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 14 minutes)
 #
 #   echo    the server's CPU time per message and its rate, against a minimal epoll server
 #   client  the client's CPU time per message and its rate, against a minimal epoll client

@@ -154,13 +154,13 @@ fn frame(
     }
     message.payload.extend(payload);
     let complete = whole && fin;
-    if !message.compressed && message.kind == Kind::Text {
-        if let Err(error) = std::str::from_utf8(&message.payload)
-            && (error.error_len().is_some() || complete)
-        {
-            *open = Some(message);
-            return Err(WsError::TextNotUtf8);
-        }
+    if !message.compressed
+        && message.kind == Kind::Text
+        && let Err(error) = std::str::from_utf8(&message.payload)
+        && (error.error_len().is_some() || complete)
+    {
+        *open = Some(message);
+        return Err(WsError::TextNotUtf8);
     }
     if !complete {
         *open = Some(message);

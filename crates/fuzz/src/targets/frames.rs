@@ -172,9 +172,9 @@ pub(super) fn messages(input: &[u8]) -> Verdict {
                 said.push(Seen::Pong(payload[..payload.len().min(125)].to_vec()));
             }
             _ => {
-                let reason = text.get(..text.floor_char_boundary(100)).unwrap_or_default();
-                Writer::close(Some(CloseCode(3000)), reason, key(), &mut out);
-                said.push(Seen::Close(Some(3000), reason.to_owned()));
+                let reason: String = text.chars().take(30).collect();
+                Writer::close(Some(CloseCode(3000)), &reason, key(), &mut out);
+                said.push(Seen::Close(Some(3000), reason));
                 break;
             }
         }
