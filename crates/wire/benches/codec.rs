@@ -319,9 +319,8 @@ fn main() {
     for mut case in cases() {
         let unit = case.unit.trim_end_matches('s');
         let count = instructions(case.name);
-        let count = count.map_or("no valgrind".into(), |count| {
-            format!("{} per {unit}", short(count / case.units))
-        });
+        let count = count.map(|count| format!("{} per {unit}", short(count / case.units)));
+        let count = count.unwrap_or_else(|| "no valgrind".into());
         let seconds = time(&mut *case.round) / case.units;
         let rate = match case.unit {
             "bytes" => format!("{} GB/s", short(1e-9 / seconds)),
