@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
 #
-#   ./scripts/bench.sh [echo|client|open|pace|all]        (default: all, about 8 minutes)
+#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 14 minutes)
 #
-#   echo    the server's CPU time per message and its rate, against a minimal epoll server
-#   client  the client's CPU time per message and its rate, against a minimal epoll client
-#   open    connections per second, against bare threads that name their ports
-#   pace    messages sent against messages asked for
+#   codec      the WebSocket codec alone: instructions (where valgrind is there) and time
+#   echo       the server's CPU time per message and its rate, against a minimal epoll server
+#   client     the client's CPU time per message and its rate, against a minimal epoll client
+#   open       connections per second, against bare threads that name their ports
+#   pace       messages sent against messages asked for
+#   websocket  the server's ws:// echo against plain TCP, the client against a minimal one over ws://,
+#              handshakes against connections
 #
 # Both sides take turns in one run, so a busy machine spoils absolute figures but not the ratios.
 # The reference server is in every echo run twice: where it does not equal itself within 7 %, the
@@ -20,7 +23,7 @@ cd "$(dirname "$0")/.."
 
 what=${1:-all}
 case $what in
-    echo | client | open | pace | all) ;;
+    codec | echo | client | open | pace | websocket | all) ;;
     *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -74,6 +77,12 @@ measure() {
         failures=$((failures + 1))
         printf '**%s: failed, see the message above**\n\n' "$1" >>"$tables"
     fi
+}
+
+bench_codec() {
+    echo "bench: codec" >&2
+    # Its table has a column for what valgrind counts.
+    cargo bench --quiet -p c1000k-wire --bench codec >>"$tables"
 }
 
 bench_echo() {
@@ -139,7 +148,35 @@ bench_pace() {
     pace_on "a server for 110,000" --connections-max 110k -- 100kx0.5
 }
 
-for part in echo client open pace; do
+# The server's WebSocket echo, with the same plain TCP server twice as the floor.
+bench_websocket() {
+    local ports first twin ours
+    mapfile -t ports < <("$reference" free-ports 3)
+    start reference "$reference" server --port "${ports[0]}" --cpu "$server_cpu"
+    first=$started
+    start twin "$reference" server --port "${ports[1]}" --cpu "$server_cpu"
+    twin=$started
+    start server "$server" --json --reactors 1 --cores "$server_cpu" --connections-max 16k \
+        "ws://127.0.0.1:${ports[2]}"
+    ours=$started
+    local compare=("$reference" compare --cpu "$client_cpu" --null "plain TCP again"
+        --target "plain TCP:${ports[0]}:$first" --target "plain TCP again:${ports[1]}:$twin"
+        --target "c1000k-server, WebSocket:${ports[2]}:$ours:ws")
+    measure "WebSocket echo, 1,000 connections" "${compare[@]}"
+    measure "WebSocket echo, 16 in flight" "${compare[@]}" --depth 16
+    measure "WebSocket echo, 15,000 connections" "${compare[@]}" --connections 15k --slice 0.9 --rounds 9
+    local clients=("$reference" compare-clients --ws --program "$client" --port "${ports[2]}" --cpu "$client_cpu")
+    measure "WebSocket client, 1 in flight" "${clients[@]}"
+    measure "WebSocket client, 16 in flight" "${clients[@]}" --depth 16
+    stop_servers
+
+    mapfile -t ports < <("$reference" free-ports 2)
+    start server "$server" --json --connections-max 110k "tcp://127.0.0.1:${ports[0]}" "ws://127.0.0.1:${ports[1]}"
+    measure "handshakes" "$reference" compare-opening --program "$client" --port "${ports[0]}" --ws-port "${ports[1]}"
+    stop_servers
+}
+
+for part in codec echo client open pace websocket; do
     if [[ $what == all || $what == "$part" ]]; then "bench_$part"; fi
 done
 

@@ -19,6 +19,7 @@ floors=(
     "server: control host measure reactor wire"
     "client: control host measure reactor report wire"
     "bench: host measure"
+    "fuzz: host measure report wire"
 )
 
 # Crates that speak to the system. `wire` and `measure` must not reach them at all; `report`, which

@@ -6,9 +6,10 @@
 # Alone: all tests of the workspace, in debug mode. Needs a Rust toolchain, writes to target/ only.
 #
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
-# depends on; and, with the release programs, million.sh where things go wrong, two network namespaces,
-# and peers that are not ours. As root it installs the Debian packages that this needs and that are
-# missing. What cannot run here is named with the reason; with CI=true nothing may be left out.
+# depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
+# two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
+# Chromium). As root it installs the Debian packages that this needs and that are missing. What cannot
+# run here is named with the reason; with CI=true nothing may be left out.
 #
 # The last line is 'N passed, N failed, N skipped': each test of the workspace and each check counts.
 # Exit code: 0 if none failed (and none was skipped, where CI=true), 1 otherwise.
@@ -67,9 +68,12 @@ have() { command -v "$1" >/dev/null; }
 # Installs what --all needs and this machine lacks, where that can be done without asking anybody.
 install_missing() {
     local packages=() pair
-    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux; do
+    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux \
+        node:nodejs npm:npm chromium:chromium python3:python3; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
+    # Debian's python3 comes without what makes a virtual environment.
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
     if ((${#packages[@]} > 0 && EUID == 0)) && have apt-get; then
         title "install ${packages[*]}"
         export DEBIAN_FRONTEND=noninteractive
@@ -118,6 +122,11 @@ programs() {
     else
         skip "peers that are not ours" "socat is missing: apt-get install socat"
     fi
+    if have node && have npm && have chromium && python3 -c 'import ensurepip' 2>/dev/null; then
+        check "WebSocket peers" ./scripts/tests/websocket.sh
+    else
+        skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
+    fi
     if ((EUID != 0)); then
         skip "network namespaces" "only root may make them"
     elif ! have ip || ! have ss; then
@@ -142,6 +151,7 @@ if $all; then
         --config profile.release.lto=false --config profile.release.codegen-units=16
     check "release programs" cargo build --release --locked --quiet \
         -p c1000k-server -p c1000k-client -p c1000k-report
+    check "fuzzing, 60 s" ./scripts/fuzz.sh 60
     programs
 fi
 

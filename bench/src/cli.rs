@@ -95,12 +95,16 @@ pub(crate) struct ClientArgs {
     /// The server's process, to add its CPU time per message
     #[arg(long)]
     pub(crate) server_pid: Option<u32>,
+    /// Speak WebSocket: upgrade every connection, and send masked frames
+    #[arg(long)]
+    pub(crate) ws: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// A running server as TAG:PORT:PID (repeat; ratios are to the first)
-    #[arg(long = "target", required = true, value_name = "TAG:PORT:PID")]
+    /// A running server as TAG:PORT:PID, and :ws behind it for WebSocket (repeat; ratios are to the
+    /// first)
+    #[arg(long = "target", required = true, value_name = "TAG:PORT:PID[:ws]")]
     pub(crate) targets: Vec<Target>,
     /// The tag of the target that is the first one's twin: where it is not its equal within 7 %,
     /// the run does not count
@@ -173,6 +177,9 @@ pub(crate) struct CompareClientsArgs {
     pub(crate) program: ProgramArgs,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
+    /// Let both clients speak WebSocket
+    #[arg(long)]
+    pub(crate) ws: bool,
     /// Rounds: each runs both clients once
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) rounds: u32,
@@ -191,6 +198,9 @@ pub(crate) struct CompareOpeningArgs {
     /// Use a single source address on both sides, to see whether a filling port range slows down
     #[arg(long)]
     pub(crate) one_source: bool,
+    /// Open as WebSocket, too, at this port of the same server
+    #[arg(long, value_name = "PORT")]
+    pub(crate) ws_port: Option<u16>,
     /// Rounds: each opens all connections once on both sides
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) rounds: u32,

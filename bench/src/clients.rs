@@ -20,6 +20,7 @@ struct Run {
 #[derive(Debug, Serialize)]
 struct Comparison {
     kind: &'static str,
+    ws: bool,
     connections: u64,
     size: u64,
     depth: u64,
@@ -55,6 +56,7 @@ fn reference(args: &CompareClientsArgs) -> Result<Run> {
     arguments.extend(load_arguments(&args.load));
     arguments.extend(["--depth".into(), args.load.depth.to_string()]);
     arguments.extend(["--seconds".into(), args.seconds.to_string()]);
+    arguments.extend(args.ws.then(|| "--ws".into()));
     arguments.extend(args.load.cpu.iter().flat_map(|cpu| ["--cpu".into(), cpu.to_string()]));
     let line: ClientLine = children::run_json(&children::own_program()?, arguments, limit(args))?;
     Ok(Run {
@@ -71,7 +73,8 @@ fn client(args: &CompareClientsArgs) -> Result<Run> {
     arguments.extend(["--duration".into(), format!("{}s", args.seconds)]);
     arguments.extend(["--reactors".into(), "1".into()]);
     arguments.extend(args.load.cpu.iter().flat_map(|cpu| ["--cores".into(), cpu.to_string()]));
-    arguments.push(format!("tcp://127.0.0.1:{}", args.program.port));
+    let scheme = if args.ws { "ws" } else { "tcp" };
+    arguments.push(format!("{scheme}://127.0.0.1:{}", args.program.port));
     let result: ClientResult = children::run_json(&args.program.program, arguments, limit(args))?;
     let received = result.messages.received as f64;
     Ok(Run {
@@ -94,6 +97,7 @@ fn compare(args: &CompareClientsArgs, references: &[Run], clients: &[Run]) -> Op
     let median = |samples: Vec<f64>| Some(Quartiles::of(samples)?.median);
     Some(Comparison {
         kind: "clients",
+        ws: args.ws,
         connections: args.load.connections,
         size: args.load.size,
         depth: args.load.depth,
@@ -110,7 +114,8 @@ fn compare(args: &CompareClientsArgs, references: &[Run], clients: &[Run]) -> Op
 
 fn table(comparison: &Comparison) -> Table {
     let title = format!(
-        "Clients, closed loop: {} connections, {} B, depth {}, {} rounds of {} s",
+        "Clients, closed loop{}: {} connections, {} B, depth {}, {} rounds of {} s",
+        if comparison.ws { " over WebSocket" } else { "" },
         units::format_grouped(comparison.connections),
         comparison.size,
         comparison.depth,

@@ -32,6 +32,8 @@ pub(crate) struct Target {
     tag: String,
     port: u16,
     pid: u32,
+    /// Whether WebSocket is spoken there, and not plain TCP.
+    ws: bool,
 }
 
 impl FromStr for Target {
@@ -39,19 +41,23 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
-            let mut parts = text.rsplitn(3, ':');
+            let plain = text.strip_suffix(":ws");
+            let mut parts = plain.unwrap_or(text).rsplitn(3, ':');
             let pid = parts.next()?.parse().ok().filter(|&pid| pid > 0)?;
             let port = parts.next()?.parse().ok().filter(|&port| port > 0)?;
             let tag = parts.next().filter(|tag| !tag.is_empty())?.to_owned();
-            Some(Self { tag, port, pid })
+            Some(Self { tag, port, pid, ws: plain.is_some() })
         };
-        parse().ok_or_else(|| format!("'{text}' is not a target: write it like echo:9000:1234"))
+        parse().ok_or_else(|| {
+            format!("'{text}' is not a target: write it like echo:9000:1234 or echo:9000:1234:ws")
+        })
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.tag, self.port, self.pid)
+        let ws = if self.ws { ":ws" } else { "" };
+        write!(f, "{}:{}:{}{ws}", self.tag, self.port, self.pid)
     }
 }
 
@@ -73,7 +79,7 @@ pub(crate) fn drive(args: &DriveArgs) -> Result<()> {
 
 fn obey(args: &DriveArgs) -> Result<()> {
     socket::pin(args.load.cpu)?;
-    let mut load = Load::open(args.target.port, Some(args.target.pid), &args.load)?;
+    let mut load = Load::open(args.target.port, Some(args.target.pid), args.target.ws, &args.load)?;
     println!("{}", serde_json::to_string(&Ready)?);
     for line in io::stdin().lines() {
         let order: Order = serde_json::from_str(&line?)?;
@@ -288,8 +294,10 @@ mod tests {
     #[test]
     fn targets_are_parsed_and_printed_alike() {
         let target: Target = "echo:9000:1234".parse().expect("a target");
-        assert_eq!(target, Target { tag: "echo".into(), port: 9_000, pid: 1_234 });
+        assert_eq!(target, Target { tag: "echo".into(), port: 9_000, pid: 1_234, ws: false });
         assert_eq!(target.to_string().parse(), Ok(target));
+        let target: Target = "echo:9000:1234:ws".parse().expect("a target");
+        assert!(target.ws && target.to_string().parse() == Ok(target));
         // Whatever stands before the last two colons is the tag.
         assert_eq!("a:b:80:1".parse().map(|target: Target| target.tag), Ok("a:b".into()));
         for text in ["", "echo", "echo:9000", ":9000:1", "echo:0:1", "echo:70000:1", "echo:9000:0"]

@@ -6,6 +6,7 @@
 use crate::cli::{ClientArgs, LoadArgs};
 use crate::procfs;
 use crate::socket::{self, PATIENCE, event_room, send_all};
+use crate::websocket;
 use anyhow::{Context, Result, bail, ensure};
 use measure::{Clock, Nanos};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -76,7 +77,8 @@ pub(crate) struct Load {
     connections: Vec<Connection>,
     /// As many messages as may be in flight, laid end to end.
     requests: Box<[u8]>,
-    size: usize,
+    request_bytes: usize,
+    reply_bytes: usize,
     events: Box<[Event]>,
     buffer: Box<[u8]>,
     /// Replies received so far.
@@ -85,8 +87,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Opens all connections to a port of 127.0.0.1.
-    pub(crate) fn open(port: u16, server_pid: Option<u32>, args: &LoadArgs) -> Result<Self> {
+    /// Opens all connections to a port of 127.0.0.1: plain, or upgraded to WebSocket.
+    pub(crate) fn open(
+        port: u16,
+        server_pid: Option<u32>,
+        ws: bool,
+        args: &LoadArgs,
+    ) -> Result<Self> {
         let in_flight = args.size.saturating_mul(args.depth);
         ensure!(
             in_flight <= IN_FLIGHT_BYTES_MAX,
@@ -96,7 +103,7 @@ impl Load {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(args.connections as usize);
         for index in 0..args.connections {
-            let socket = connected(port).with_context(|| {
+            let socket = connected(port, ws).with_context(|| {
                 format!("connection {} to 127.0.0.1:{port} could not be opened", index + 1)
             })?;
             epoll::add(
@@ -107,13 +114,16 @@ impl Load {
             )?;
             connections.push(Connection { socket, partial: 0 });
         }
+        let request =
+            if ws { websocket::request(args.size) } else { vec![b'x'; args.size as usize] };
         Ok(Self {
             clock: Clock::start(),
             server_pid,
             epoll,
             connections,
-            requests: vec![b'x'; in_flight as usize].into_boxed_slice(),
-            size: args.size as usize,
+            requests: request.repeat(args.depth as usize).into_boxed_slice(),
+            request_bytes: request.len(),
+            reply_bytes: if ws { websocket::reply_bytes(args.size) } else { request.len() },
             events: event_room(),
             buffer: vec![0; IN_FLIGHT_BYTES_MAX as usize].into_boxed_slice(),
             messages: 0,
@@ -127,7 +137,7 @@ impl Load {
         for connection in &self.connections {
             send_all(&connection.socket, &self.requests)?;
         }
-        self.outstanding = self.connections.len() * (self.requests.len() / self.size);
+        self.outstanding = self.connections.len() * (self.requests.len() / self.request_bytes);
         self.exchange(warm_up)?;
         let from = self.mark()?;
         self.exchange(span)?;
@@ -181,12 +191,12 @@ impl Load {
                 Err(error) => return Err(error).context("the server dropped a connection"),
             };
             let bytes = connection.partial + read;
-            let replies = bytes / self.size;
-            connection.partial = bytes % self.size;
+            let replies = bytes / self.reply_bytes;
+            connection.partial = bytes % self.reply_bytes;
             self.messages += replies as u64;
             if answering {
                 // A server that sends more than was asked for would overrun the requests here.
-                let Some(requests) = self.requests.get(..replies * self.size) else {
+                let Some(requests) = self.requests.get(..replies * self.request_bytes) else {
                     bail!("the server does not echo: it sent more than it was sent");
                 };
                 send_all(&connection.socket, requests)?;
@@ -204,9 +214,12 @@ impl Drop for Load {
     }
 }
 
-fn connected(port: u16) -> rustix::io::Result<OwnedFd> {
+fn connected(port: u16, ws: bool) -> Result<OwnedFd> {
     let socket = socket::bound(None)?;
     socket::connect(&socket, port)?;
+    if ws {
+        websocket::upgrade(&socket)?;
+    }
     Ok(socket)
 }
 
@@ -228,7 +241,7 @@ pub(crate) struct ClientLine {
 
 pub(crate) fn run_client(args: &ClientArgs) -> Result<()> {
     socket::pin(args.load.cpu)?;
-    let mut load = Load::open(args.port, args.server_pid, &args.load)?;
+    let mut load = Load::open(args.port, args.server_pid, args.ws, &args.load)?;
     let slice = load.drive(from_seconds(args.seconds / 10.0), from_seconds(args.seconds))?;
     let line = ClientLine {
         connections: args.load.connections,

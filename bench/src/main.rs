@@ -30,6 +30,7 @@ mod server;
 mod socket;
 mod sources;
 mod statistics;
+mod websocket;
 
 use clap::Parser;
 use std::process::ExitCode;

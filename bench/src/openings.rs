@@ -28,20 +28,29 @@ struct Comparison {
     reference_last_to_first: f64,
     client_per_second: f64,
     rate_ratio: Quartiles,
+    /// WebSocket handshakes, and their ratio to the client's plain connections.
+    websocket_per_second: Option<f64>,
+    websocket_ratio: Option<Quartiles>,
     /// Connections that failed or were lost, over all rounds.
     failed: u64,
 }
 
 pub(crate) fn run(args: &CompareOpeningArgs) -> Result<()> {
     let (mut references, mut clients, mut flatness) = (Vec::new(), Vec::new(), Vec::new());
-    let mut failed = 0;
+    let (mut failed, mut upgrades) = (0, Vec::new());
     for _ in 0..args.rounds {
         let line = reference(args)?;
         references.push(line.rate_per_second);
         flatness.push(line.rate_last_per_second / line.rate_first_per_second);
-        let result = client(args)?.connections;
-        clients.push(result.opened as f64 / result.open_seconds);
-        failed += result.failed + result.lost;
+        let mut open = |url| {
+            let result = client(args, url)?.connections;
+            failed += result.failed + result.lost;
+            anyhow::Ok(result.opened as f64 / result.open_seconds)
+        };
+        clients.push(open(format!("tcp://127.0.0.1:{}", args.program.port))?);
+        if let Some(port) = args.ws_port {
+            upgrades.push(open(format!("ws://127.0.0.1:{port}"))?);
+        }
     }
     let median = |samples: &[f64]| Some(Quartiles::of(samples.iter().copied())?.median);
     let summary = || {
@@ -54,6 +63,8 @@ pub(crate) fn run(args: &CompareOpeningArgs) -> Result<()> {
             reference_last_to_first: median(&flatness)?,
             client_per_second: median(&clients)?,
             rate_ratio: Quartiles::of(ratios(&clients, &references))?,
+            websocket_per_second: median(&upgrades),
+            websocket_ratio: Quartiles::of(ratios(&upgrades, &clients)),
             failed,
         })
     };
@@ -70,7 +81,7 @@ fn reference(args: &CompareOpeningArgs) -> Result<OpenLine> {
     children::run_json(&children::own_program()?, arguments, LIMIT)
 }
 
-fn client(args: &CompareOpeningArgs) -> Result<ClientResult> {
+fn client(args: &CompareOpeningArgs, url: String) -> Result<ClientResult> {
     let mut arguments = vec!["run".to_owned(), "--json".into(), "--quiet".into()];
     arguments.extend(["--connections".into(), args.connections.to_string()]);
     // The opening alone, from all reactors at once as the reference does: nothing is sent.
@@ -78,7 +89,7 @@ fn client(args: &CompareOpeningArgs) -> Result<ClientResult> {
     if args.one_source {
         arguments.extend(["--source-ip".into(), ONE_SOURCE.into()]);
     }
-    arguments.push(format!("tcp://127.0.0.1:{}", args.program.port));
+    arguments.push(url);
     children::run_json(&args.program.program, arguments, LIMIT)
 }
 
@@ -105,5 +116,16 @@ fn table(comparison: &Comparison) -> Table {
         "-".into(),
         units::format_grouped(comparison.failed),
     ]);
+    if let Some((rate, ratio)) =
+        comparison.websocket_per_second.zip(comparison.websocket_ratio.as_ref())
+    {
+        table.row([
+            "c1000k, WebSocket".into(),
+            units::format_rate(rate),
+            format!("{ratio} of c1000k's"),
+            "-".into(),
+            "in the row above".into(),
+        ]);
+    }
     table
 }

@@ -1,7 +1,8 @@
 //! End to end, on loopback: the reference serves, asks, is compared with itself, and opens.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_c1000k-reference");
@@ -96,6 +97,63 @@ fn a_server_is_driven_and_compared_with_itself() {
     assert!(records[1]["server_cpu_ratio"]["median"].as_f64() > Some(0.0));
     assert!(records[1]["rate_counts"].is_boolean());
     assert!(output.contains("| twin "), "{output}");
+}
+
+/// Upgrades one connection and answers its frames of 300 bytes, until the client is gone.
+fn serve_websocket(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"GET / HTTP/1.1\r\n"));
+    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")?;
+    loop {
+        let mut frame = [0; 4 + 4 + 300];
+        stream.read_exact(&mut frame)?;
+        let (head, masked) = frame.split_at(8);
+        assert_eq!(head[..4], [0x82, 0x80 | 126, 1, 44]);
+        let message = masked.iter().zip(head[4..].iter().cycle()).map(|(a, b)| a ^ b);
+        let reply: Vec<u8> = [0x82, 126, 1, 44].into_iter().chain(message).collect();
+        assert_eq!(reply[4..], [b'x'; 300]);
+        stream.write_all(&reply)?;
+    }
+}
+
+#[test]
+fn a_client_speaks_websocket() {
+    let options = host::socket::ListenOptions { backlog: 8, reuse_port: false };
+    let listener = host::socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
+    let listener = std::net::TcpListener::from(listener);
+    listener.set_nonblocking(false).expect("blocking");
+    let port = listener.local_addr().expect("its address").port().to_string();
+    let server = std::thread::spawn(move || {
+        let threads = listener.incoming().take(3).map(|connection| {
+            let connection = connection.expect("a connection");
+            std::thread::spawn(|| serve_websocket(connection))
+        });
+        for thread in threads.collect::<Vec<_>>() {
+            thread.join().expect("frames as they should be").expect_err("the client ends it");
+        }
+    });
+    let line = text(&reference(&[
+        "client",
+        "--ws",
+        "--port",
+        &port,
+        "--connections",
+        "3",
+        "--depth",
+        "2",
+        "--size",
+        "300",
+        "--seconds",
+        "0.2",
+    ]));
+    let line: Value = serde_json::from_str(&line).expect("one JSON line");
+    assert!(line["messages"].as_u64() > Some(0));
+    server.join().expect("served");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn parse_memory_info(meminfo: &str) -> Option<MemoryInfo> {
     let bytes = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let kibibytes: u64 = line?.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kibibytes * 1_024)
+        kibibytes.checked_mul(1_024)
     };
     let free_bytes = bytes("MemFree")?;
     Some(MemoryInfo {
@@ -88,7 +88,7 @@ pub fn sockets() -> SocketStat {
 pub fn parse_sockets(sockstat: &str, sockstat6: &str) -> SocketStat {
     let tcp = |name: &str| sockstat_value(sockstat, "TCP:", name);
     SocketStat {
-        tcp_in_use: tcp("inuse") + sockstat_value(sockstat6, "TCP6:", "inuse"),
+        tcp_in_use: tcp("inuse").saturating_add(sockstat_value(sockstat6, "TCP6:", "inuse")),
         tcp_orphan: tcp("orphan"),
         tcp_time_wait: tcp("tw"),
         tcp_mem_pages: tcp("mem"),

@@ -221,7 +221,11 @@ struct Head {
     schema: Option<String>,
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<ResultFile, StoreError> {
+/// Reads what a file holds; `path` is there for the messages.
+///
+/// # Errors
+/// If it is not a result; see [`StoreError`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<ResultFile, StoreError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(StoreError::Empty(path.to_owned()));
     }

@@ -1,14 +1,18 @@
 //! What the codecs cost: frames, masking, handshakes, compression. Prints a table.
 //!
-//! `cargo bench -p c1000k-wire` times every case. `… -- NAME ROUNDS` runs one case that many times
-//! and times nothing: under `valgrind --tool=none` or `perf stat -e instructions:u`, two runs with
-//! different numbers give the instructions of a round, which no neighbour on the machine disturbs.
+//! `cargo bench -p c1000k-wire` times every case and, where valgrind is installed, counts its
+//! instructions: the difference of two runs with different numbers of rounds, which no neighbour on
+//! the machine disturbs. `… -- NAME ROUNDS` runs one case that many times and says nothing.
+//!
+//! Counts are the figures to compare versions by. They are of the processor that valgrind plays,
+//! which has AVX2 but no SHA instructions: a handshake takes fewer on one that has them.
 
 use c1000k_wire::ws::{
     Agreed, DeflatePolicy, Event, Kind, Limits, Policy, Pools, Request, RequestSpec, Role, Utf8,
     Window, Writer, Ws, echo, mask, read_whole,
 };
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long each case is timed, in windows of which the best counts: others were disturbed.
@@ -267,6 +271,38 @@ fn time(round: &mut dyn FnMut()) -> f64 {
     best
 }
 
+/// The rounds of the shorter run that is counted, and how many more the longer one has. The first
+/// ones make what is kept: buffers, streams, the features of the processor.
+const COUNTED_FROM: u64 = 20;
+const COUNTED: u64 = 50;
+
+/// The instructions of a round, or `None` without valgrind.
+fn instructions(name: &str) -> Option<f64> {
+    let short = instructions_of(name, COUNTED_FROM)?;
+    let long = instructions_of(name, COUNTED_FROM + COUNTED)?;
+    Some(long.checked_sub(short)? as f64 / COUNTED as f64)
+}
+
+/// All instructions of this program, were it run for so many rounds of a case.
+fn instructions_of(name: &str, rounds: u64) -> Option<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+    valgrind.arg(std::env::current_exe().ok()?).args([name, &rounds.to_string()]);
+    let output = valgrind.output().ok()?;
+    let text = String::from_utf8(output.stderr).ok()?;
+    // "==42== I   refs:      12,345,678", or "I refs:" since valgrind 3.21.
+    let line = text.lines().find(|line| line.contains(" refs:") && line.contains(" I "))?;
+    let digits = line.rsplit(':').next()?.replace(',', "");
+    assert!(output.status.success(), "the case '{name}' failed: {text}");
+    digits.trim().parse().ok()
+}
+
+/// A number that is read at a glance: three digits, or all that are in front of the point.
+fn short(number: f64) -> String {
+    let decimals = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+    format!("{number:.decimals$}")
+}
+
 fn main() {
     // Cargo passes `--bench` along.
     let arguments: Vec<_> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
@@ -277,14 +313,20 @@ fn main() {
         (0..rounds).for_each(|_| (case.round)());
         return;
     }
-    println!("{:<34} {:>12} {:>22}", "case", "ns/round", "rate");
+    println!("### Codec: one core, instructions counted by valgrind\n");
+    println!("| case | instructions | time | rate |");
+    println!("|---|---:|---:|---:|");
     for mut case in cases() {
-        let seconds = time(&mut *case.round);
-        let rate = case.units / seconds;
+        let unit = case.unit.trim_end_matches('s');
+        let count = instructions(case.name);
+        let count = count.map(|count| format!("{} per {unit}", short(count / case.units)));
+        let count = count.unwrap_or_else(|| "no valgrind".into());
+        let seconds = time(&mut *case.round) / case.units;
         let rate = match case.unit {
-            "bytes" => format!("{:.2} GB/s", rate / 1e9),
-            unit => format!("{:.2} M {unit}/s", rate / 1e6),
+            "bytes" => format!("{} GB/s", short(1e-9 / seconds)),
+            unit => format!("{} M {unit}/s", short(1e-6 / seconds)),
         };
-        println!("{:<34} {:>12.1} {rate:>22}", case.name, seconds * 1e9);
+        println!("| {} | {count} | {} ns | {rate} |", case.name, short(seconds * 1e9));
     }
+    println!();
 }

@@ -1,4 +1,5 @@
-//! What the WebSocket tests share: events that can be compared, and streams fed in chunks.
+//! What the WebSocket tests and the fuzz targets share: events that can be compared, and streams fed
+//! in chunks.
 
 use c1000k_wire::ws::{
     Agreed, Close, End, Event, Kind, Limits, Pools, Role, Window, Ws, WsError, echo,
@@ -139,22 +140,4 @@ pub(crate) fn all_agreements() -> impl Iterator<Item = Option<Agreed>> {
     let both =
         windows().flat_map(move |server| windows().map(move |client| Agreed { server, client }));
     [None].into_iter().chain(both.map(Some))
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
 }

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# WebSocket against programs that are not ours: conformance cases over raw sockets, npm's `ws`, PyPI's
+# `websockets`, and a page in Chromium.
+#
+#   ./scripts/tests/websocket.sh        (needs python3 with venv, node, npm, chromium, and the release
+#                                        programs; puts the two packages into target/peers)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+target=${CARGO_TARGET_DIR:-target}
+programs=$target/release
+peers=$target/peers
+folder=scripts/tests/websocket
+work=$(mktemp -d)
+pids=()
+
+fail() {
+    echo "websocket: $*" >&2
+    tail -n 20 "$work"/*.log >&2
+    exit 1
+}
+trap 'echo "websocket: line $LINENO failed" >&2' ERR
+clean_up() {
+    local pid
+    for pid in "${pids[@]}"; do
+        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
+    done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Starts a program in the background and waits for its first line: start NAME COMMAND... The line is
+# in $work/NAME.out, what it says besides in $work/NAME.log.
+start() {
+    local out=$work/$1.out pid _
+    : >"$out"
+    # Standard input stays open as long as this script runs: the peers end with it.
+    "${@:2}" <&3 >"$out" 2>"$work/$1.log" &
+    pid=$!
+    pids+=("$pid")
+    for _ in {1..200}; do
+        if [[ -s $out ]]; then return; fi
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    fail "$1 did not start"
+}
+# The address that one of our servers has printed: address NAME
+address() { sed -n 's|.*"url": *"\([^"]*\)".*|\1|p' "$work/$1.out"; }
+# Where a service of a peer is: service PEER NAME
+service() { sed -n "1s|.*\"$2\": *\"\([^\"]*\)\".*|\1|p" "$work/$1.out"; }
+
+mkdir -p "$peers"
+mkfifo "$work/hold"
+exec 3<>"$work/hold"
+if [[ ! -d $peers/node_modules/ws ]]; then
+    npm install --silent --no-audit --no-fund --prefix "$peers" 'ws@^8.18' || fail "npm could not install ws"
+fi
+if [[ ! -x $peers/venv/bin/python ]] || ! "$peers/venv/bin/python" -c 'import websockets' 2>/dev/null; then
+    python3 -m venv "$peers/venv" || fail "python3 could not make a virtual environment"
+    "$peers/venv/bin/pip" install --quiet --disable-pip-version-check 'websockets>=15' ||
+        fail "pip could not install websockets"
+fi
+PEERS=$(realpath "$peers")
+export PEERS
+python=$peers/venv/bin/python
+
+# ---- Case by case ---------------------------------------------------------------------------------
+
+for role in server client; do
+    python3 "$folder/conformance.py" "$role" "$programs/c1000k-$role" 2>"$work/conformance.log" ||
+        fail "our $role does not conform"
+done
+
+# ---- Their clients, our server --------------------------------------------------------------------
+
+start plain "$programs/c1000k-server" --json ws://127.0.0.1:0
+start shared "$programs/c1000k-server" --json --deflate ws://127.0.0.1:0
+start dedicated "$programs/c1000k-server" --json --deflate=dedicated ws://127.0.0.1:0
+start guarded "$programs/c1000k-server" --json --origin https://example.test --subprotocol superchat \
+    --subprotocol chat ws://127.0.0.1:0
+for server in plain shared dedicated; do
+    timeout 300 "$python" "$folder/peers.py" client "$(address "$server")" "$(address guarded)" ||
+        fail "websockets and our server with windows: $server"
+    timeout 300 node "$folder/peers.mjs" client "$(address "$server")" "$(address guarded)" ||
+        fail "ws and our server with windows: $server"
+done
+for server in plain dedicated; do
+    timeout 120 node "$folder/peers.mjs" page "$(address "$server")" "$(command -v chromium)" ||
+        fail "Chromium and our server with windows: $server"
+done
+
+# ---- Our client, their servers --------------------------------------------------------------------
+
+# A short run, all of whose messages have to come back: run_against URL OPTIONS...
+run_against() {
+    "$programs/c1000k-client" run "$@" --connections 10 --rate 100 --duration 2s --quiet \
+        --output "$work/result.json" --fail-if 'connections.failed>0' --fail-if 'connections.lost>0' \
+        --fail-if 'messages.lost>0' --fail-if 'messages.mismatched>0' --fail-if 'messages.received<200' \
+        >"$work/client.log" 2>&1 || fail "our client's exit code is $? with: $*"
+}
+start python "$python" "$folder/peers.py" server
+start node node "$folder/peers.mjs" server
+for peer in python node; do
+    url=$(service "$peer" "echo plain")
+    run_against "$url"
+    run_against "$url" --text --size 1k --fragment 100
+    run_against "$url" --size 100k --ping 200ms
+    run_against "$url" --size 64k --fragment 1000
+    for answer in deflate deflate-alone deflate-small; do
+        run_against "$(service "$peer" "echo $answer")" --deflate --text --size 4k
+        run_against "$(service "$peer" "echo $answer")" --deflate --size 70k --fragment 5000
+    done
+    # A client that offers no compression gets none.
+    run_against "$(service "$peer" "echo deflate")"
+    pushes=0
+    for answer in plain deflate deflate-alone deflate-small; do
+        for offer in '' --deflate; do
+            timeout 120 "$programs/c1000k-client" echo ${offer:+"$offer"} "$(service "$peer" "push $answer")" \
+                >"$work/echo.log" 2>&1 || fail "our echo's exit code is $? at $peer, $answer, ${offer:-no offer}"
+            pushes=$((pushes + 1))
+        done
+    done
+    # The peer's word follows the close that has ended our client.
+    for _ in {1..50}; do
+        held=$(grep -c '"push": *"held"' "$work/$peer.out" || true)
+        if ((held == pushes)); then break; fi
+        sleep 0.1
+    done
+    ((held == pushes)) || fail "$held of $pushes pushes held at $peer: $(grep push "$work/$peer.out" | tail -n +2)"
+    echo "websocket: our client and $peer: runs with and without compression, $pushes pushes sent back"
+done
