@@ -1,12 +1,14 @@
 //! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
 //! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
+use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
 use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use host::doctor::Wall;
 use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
 use report::schema;
@@ -69,6 +71,8 @@ pub(crate) struct Measured {
     pub(crate) finals: BTreeMap<usize, Box<Final>>,
     pub(crate) timeline: Vec<schema::Second>,
     pub(crate) notes: Vec<String>,
+    /// What stood in the way.
+    pub(crate) walls: Vec<Wall>,
 }
 
 pub(crate) struct Coordinator<'a> {
@@ -89,6 +93,7 @@ pub(crate) struct Coordinator<'a> {
     phase_started: Nanos,
     phase_length: Option<Nanos>,
     notes: Vec<String>,
+    doctor: Doctor,
 }
 
 impl<'a> Coordinator<'a> {
@@ -119,6 +124,7 @@ impl<'a> Coordinator<'a> {
             phase_started: Nanos::ZERO,
             phase_length: None,
             notes: Vec::new(),
+            doctor: Doctor::new(plan),
         }
     }
 
@@ -136,6 +142,7 @@ impl<'a> Coordinator<'a> {
         measured.totals = self.timeline.total();
         measured.open_at_end = measured.totals.open();
         measured.notes = std::mem::take(&mut self.notes);
+        measured.walls = self.doctor.found().to_vec();
         for last in self.finals.values() {
             measured.recorder.merge(&last.recorder);
         }
@@ -250,9 +257,33 @@ impl<'a> Coordinator<'a> {
                 }
             }
             let totals = self.timeline.total();
+            self.look_into_stall(&totals);
             if totals.opened == totals.lost && totals.failed + totals.lost >= HOPELESS_ATTEMPTS {
                 self.halt(Halt::Hopeless);
             }
+        }
+    }
+
+    /// Names what stands in the way of a ramp that opens nothing more.
+    fn look_into_stall(&mut self, totals: &Totals) {
+        if !self.doctor.is_due(self.clock.now(), totals.opened) {
+            return;
+        }
+        let known = self.doctor.found().len();
+        let snapshot = self.ask_peer();
+        self.examine(snapshot.as_ref(), true);
+        if known == 0 && self.doctor.found().is_empty() {
+            self.progress
+                .message("warning: no new connection for a while, and no counter says why");
+        }
+    }
+
+    /// Compares both ends with how they were at the start, and says what is new.
+    fn examine(&mut self, snapshot: Option<&serde_json::Value>, stalled: bool) {
+        let totals = self.timeline.total();
+        for Wall { text, remedy, .. } in self.doctor.examine(Look::now(snapshot), &totals, stalled)
+        {
+            self.progress.message(&format!("warning: {text}\n         do: {remedy}"));
         }
     }
 
@@ -344,17 +375,8 @@ impl<'a> Coordinator<'a> {
 
     fn read(&mut self) -> Reading {
         let memory = host::memory::memory_info();
-        let peer = self.peer.and_then(|peer| {
-            let snapshot = control::peer::fetch_snapshot(peer, PEER_PATIENCE);
-            snapshot
-                .map_err(|error| {
-                    let note = format!("--peer {peer}: {error}");
-                    if !self.notes.contains(&note) {
-                        self.notes.push(note);
-                    }
-                })
-                .ok()
-        });
+        let peer = self.ask_peer();
+        self.examine(peer.as_ref(), false);
         Reading {
             rss_bytes: host::memory::process_rss_bytes(),
             memfree_bytes: memory.as_ref().map(|memory| memory.free_bytes),
@@ -362,6 +384,19 @@ impl<'a> Coordinator<'a> {
             cpu: host::usage::process_cpu_time(),
             peer,
         }
+    }
+
+    fn ask_peer(&mut self) -> Option<serde_json::Value> {
+        let peer = self.peer?;
+        let snapshot = control::peer::fetch_snapshot(peer, PEER_PATIENCE);
+        snapshot
+            .map_err(|error| {
+                let note = format!("--peer {peer}: {error}");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            })
+            .ok()
     }
 
     // ---- What is shown ------------------------------------------------------------------------

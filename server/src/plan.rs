@@ -3,12 +3,13 @@
 use crate::cli::{ServeArgs, Steer};
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
+use host::card;
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use reactor::Limits;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use wire::Url;
 
 /// Slots that one reactor has room for at the most where descriptors set no lower bound.
@@ -108,11 +109,14 @@ impl Plan {
             own_tables,
             sources: 1,
             targets: listen.len() as u64,
+            ports: facts.port_range,
             four_tuples: 0,
             backlog,
             user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
             messages_in_flight: 0,
             message_bytes: 0,
+            silent_seconds: 0,
+            interfaces: interfaces_of(&listen, facts),
         };
         let findings = preflight::check(&demand, facts);
         Ok(Self {
@@ -131,17 +135,20 @@ impl Plan {
         })
     }
 
-    /// The findings that speak against starting, as one sentence each.
+    /// Whether the machine lacks something without which this server cannot hold its connections.
     #[must_use]
-    pub fn refusals(&self) -> Vec<String> {
-        let refused = self.findings.iter().filter(|f| f.severity == Severity::Refusal);
-        refused
-            .map(|f| {
-                let remedy = f.remedy.as_deref().unwrap_or("ask for fewer connections");
-                format!("{}: {} where {} is needed; {}: {remedy}", f.name, f.have, f.need, f.why)
-            })
-            .collect()
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
     }
+}
+
+/// The interfaces that connections come in by; every card where the server listens on all.
+fn interfaces_of(listen: &[(Url, SocketAddr)], facts: &Facts) -> Vec<String> {
+    let addresses: Vec<IpAddr> = listen.iter().map(|(_, address)| address.ip()).collect();
+    if addresses.iter().any(IpAddr::is_unspecified) {
+        return facts.cards.iter().map(|card| card.name.clone()).collect();
+    }
+    card::interfaces_of(&addresses)
 }
 
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
@@ -207,6 +214,10 @@ mod tests {
         Plan::new(&Cli::parse_from(line).serve, &facts(descriptors))
     }
 
+    fn lacks(plan: &Plan, name: &str) -> bool {
+        plan.findings.iter().any(|f| f.name == name && f.severity == Severity::Refusal)
+    }
+
     #[test]
     fn one_reactor_per_core_where_descriptors_allow_it() {
         let plan = plan(2_000_000, &["--connections-max", "1m"]).expect("fits");
@@ -220,15 +231,15 @@ mod tests {
         let mean = 1_000_000 / plan.seats.len();
         assert!(mean + 6 * (mean as f64).sqrt() as usize <= plan.limits.slots, "{mean}");
         assert!(plan.seats.len() < 60, "{}", plan.seats.len());
-        assert!(plan.refusals().iter().all(|r| !r.contains("descriptors")));
+        assert!(!lacks(&plan, "descriptors"));
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         let refused = plan(20_000, &["--connections-max", "1m", "--reactors", "2"]).expect("plan");
-        assert!(refused.refusals()[0].starts_with("descriptors"), "{:?}", refused.refusals());
+        assert!(refused.is_refused() && lacks(&refused, "descriptors"), "{refused:?}");
         let refused = plan(20_000, &["--connections-max", "1m", "--fd-table", "shared"]);
-        assert!(!refused.expect("plan").refusals().is_empty());
+        assert!(refused.expect("plan").is_refused());
         for args in [
             &["--connections-max", "0"][..],
             &["--cores", "7"],

@@ -57,11 +57,18 @@ fn names_a_cpu(mask: &str) -> bool {
     mask.chars().any(|digit| digit.is_ascii_hexdigit() && digit != '0')
 }
 
-/// The interface that has this address; `None` where none has, as for those of a local route.
+/// The interfaces that have one of these addresses, each once. Those of a local route have none.
 #[must_use]
-pub fn interface_of(ip: IpAddr) -> Option<String> {
-    let all = if_addrs::get_if_addrs().ok()?;
-    all.into_iter().find(|entry| entry.ip() == ip).map(|entry| entry.name)
+pub fn interfaces_of(addresses: &[IpAddr]) -> Vec<String> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut names: Vec<String> = all
+        .into_iter()
+        .filter(|entry| addresses.contains(&entry.ip()))
+        .map(|entry| entry.name)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
@@ -102,9 +109,10 @@ mod tests {
 
     #[test]
     fn the_loopback_address_is_that_of_lo() {
-        assert_eq!(interface_of(Ipv4Addr::LOCALHOST.into()).as_deref(), Some("lo"));
         // TEST-NET-3 (RFC 5737) belongs to nobody.
-        assert_eq!(interface_of(Ipv4Addr::new(203, 0, 113, 77).into()), None);
+        let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(203, 0, 113, 77).into()];
+        assert_eq!(interfaces_of(&addresses), ["lo"]);
+        assert_eq!(interfaces_of(&addresses[1..]), [""; 0]);
         assert!(cards().iter().all(|card| card.name != "lo"));
     }
 }

@@ -3,7 +3,6 @@
 use super::finding::Unit;
 use super::{Demand, Finding, Severity};
 use crate::facts::Facts;
-use measure::units::format_grouped;
 
 /// Entries of a hash chain that are still found quickly, on the average. Each connection has two, one
 /// for each direction.
