@@ -5,6 +5,7 @@ mod counters;
 
 pub use counters::Counters;
 
+use crate::preflight::descriptors_per_table;
 use measure::Failure;
 use measure::units::{format_grouped, format_size};
 use serde::Deserialize;
@@ -26,9 +27,11 @@ pub struct Wall {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default)]
 pub struct Server {
-    /// Connections that it holds at the most.
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that it is to hold at the most.
     pub connections_max: u64,
-    /// Connections that it turned away for that.
+    /// Connections that it turned away because that or a table was full.
     pub refused_full: u64,
     /// Descriptors that one table may hold.
     pub descriptors_limit: u64,
@@ -36,8 +39,27 @@ pub struct Server {
     pub backlog: u64,
     /// Counters of its event loops, by name.
     pub counters: BTreeMap<String, u64>,
+    /// Its reactors.
+    pub reactors: Vec<ServerReactor>,
     /// What its kernel has counted.
     pub kernel: Option<Counters>,
+}
+
+/// A reactor of that server: that it is there is all that is asked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default)]
+pub struct ServerReactor {
+    /// Its number.
+    pub index: u64,
+}
+
+impl Server {
+    /// Whether it turned connections away for want of descriptors: it is to hold more than a table
+    /// has room for, and does not hold as many.
+    fn lacks_descriptors(&self) -> bool {
+        let room = descriptors_per_table(self.descriptors_limit, self.reactors.len() as u64);
+        self.connections_max > room && self.connections < self.connections_max
+    }
 }
 
 /// An end before and after what is asked about.
@@ -171,15 +193,21 @@ fn connections_were(count: u64) -> String {
 // ---- The server ---------------------------------------------------------------------------------
 
 fn server_descriptors(evidence: &Evidence<'_>) -> Option<Wall> {
-    let limit = evidence.server?.after.descriptors_limit;
+    let server = evidence.server?;
+    let failed = evidence.server_loop("accept_no_fds");
+    let refused = server.grown(|server| server.refused_full);
+    let refused = if server.after.lacks_descriptors() { refused } else { 0 };
     wall(
         "server_descriptors",
-        evidence.server_loop("accept_no_fds"),
-        |times| {
-            format!(
-                "the server is at its descriptor limit ({}): accepting failed {times}",
-                format_grouped(limit)
-            )
+        failed + refused,
+        |_| {
+            let limit = format_grouped(server.after.descriptors_limit);
+            let limit = format!("the server is at its descriptor limit ({limit})");
+            if failed > 0 {
+                format!("{limit}: accepting failed {}", times(failed))
+            } else {
+                format!("{limit}: a table was full, and {} turned away", connections_were(refused))
+            }
         },
         "raise it where the server is started (ulimit -n, or LimitNOFILE= of its unit), or give it \
          more reactors with a table each (--reactors)",
@@ -198,7 +226,7 @@ fn server_memory(evidence: &Evidence<'_>) -> Option<Wall> {
 }
 
 fn server_full(evidence: &Evidence<'_>) -> Option<Wall> {
-    let server = evidence.server?;
+    let server = evidence.server.filter(|server| !server.after.lacks_descriptors())?;
     let refused = server.grown(|server| server.refused_full);
     wall(
         "server_full",

@@ -60,6 +60,7 @@ impl Case {
     /// The server is on another machine and shows its counters.
     fn far() -> Self {
         let server = Server {
+            connections: 1_000_000,
             connections_max: 1_000_000,
             descriptors_limit: 20_000,
             backlog: 128,
@@ -160,6 +161,11 @@ fn the_server_at_its_limits() {
     case.server().refused_full = 90;
     let text = "the server turned 90 connections away: it holds 1,000,000 at the most";
     assert_eq!(case.only(), ("server_full", text.to_owned()));
+    // It does not hold so many: then a table was full.
+    case.server().connections = 19_000;
+    let text = "the server is at its descriptor limit (20,000): a table was full, and 90 connections \
+                were turned away";
+    assert_eq!(case.only(), ("server_descriptors", text.to_owned()));
 }
 
 #[test]
