@@ -13,6 +13,7 @@ use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
 use report::schema;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const SETTLE: Nanos = Nanos::from_millis(300);
 const ABORT_PATIENCE: Nanos = Nanos::from_secs(2);
 /// How long the peer has to answer.
 const PEER_PATIENCE: Duration = Duration::from_secs(2);
+/// Descriptors that are kept for readings and the result.
+const SPARE_DESCRIPTORS: usize = 4;
 /// Seconds whose histograms are kept open for reports that come late.
 const LATE_SECONDS: u64 = 2;
 
@@ -94,6 +97,9 @@ pub(crate) struct Coordinator<'a> {
     phase_length: Option<Nanos>,
     notes: Vec<String>,
     doctor: Doctor,
+    /// Descriptors kept free while connections take what there is, so that the readings after the
+    /// ramp and the result can still open their files.
+    spare: Vec<File>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -125,6 +131,7 @@ impl<'a> Coordinator<'a> {
             phase_length: None,
             notes: Vec::new(),
             doctor: Doctor::new(plan),
+            spare: (0..SPARE_DESCRIPTORS).flat_map(|_| File::open("/dev/null")).collect(),
         }
     }
 
@@ -160,6 +167,7 @@ impl<'a> Coordinator<'a> {
         self.enter("ramp", None);
         let started = self.clock.now();
         self.open_in_turns(started);
+        self.spare.clear();
         let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
         measured.ramp = ended - started;
         if self.timeline.total().opened == 0 && self.all_done(Step::Ramp) {

@@ -6,7 +6,8 @@
 #
 #   ./scripts/tests/walls.sh        (needs root, ip, prlimit, python3, nft, and the release programs)
 #
-# What needs nft or conntrack and cannot run says so. With CI=true that is a failure.
+# Without nft the walls that need it are left out, and with CI=true that is a failure. The conntrack
+# table is filled only where nobody else uses it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -36,10 +37,7 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-left_out() {
-    if [[ ${CI-} == true ]]; then fail "$1 is left out: $2"; fi
-    echo "walls: $1 is left out: $2"
-}
+left_out() { echo "walls: $1 is left out: $2"; }
 # Repeats a command until it succeeds, 20 s at most.
 until_true() {
     local _
@@ -58,6 +56,7 @@ serve() {
     local limits=()
     while [[ $1 != -- ]]; do limits+=("$1") && shift; done
     shift
+    : >"$work/server.log"
     ip netns exec "$there" "${limits[@]}" "$programs/c1000k-server" tcp://10.78.0.1:9000 \
         --metrics 10.78.0.1:9100 --reactors 1 --json "$@" >"$work/server.log" 2>&1 &
     server_pid=$!
@@ -182,6 +181,7 @@ url=tcp://10.78.0.1:9000
 
 if ! command -v nft >/dev/null || ! at_server nft add table inet walls 2>/dev/null; then
     left_out "a firewall, too many handshakes, a full conntrack table" "nft does not work here"
+    if [[ ${CI-} == true ]]; then exit 1; fi
     exit 0
 fi
 at_client nft add table inet walls
