@@ -40,57 +40,10 @@ from_start() { case $1 in /*) echo "$1" ;; *) echo "$started_in/$1" ;; esac; }
 # ---- Settings, and how they are put back ----------------------------------------------------------
 # Plain `return` in a function that a trap calls would give the status from before the trap.
 
-# The words of a setting with one space between them: the kernel prints tabs.
-setting() { { tr -s '[:space:]' ' ' <"/proc/sys/${1//.//}" | sed 's/ $//'; } 2>/dev/null; }
-write_setting() { { echo "$2" >"/proc/sys/${1//.//}"; } 2>/dev/null; }
-
-not_set=''
-# Sets NAME to VALUE and remembers in the undo file what it was, before it is changed.
-change_setting() {
-    local name=$1 value=$2 old
-    if ((EUID != 0)); then
-        # Both ends may ask for the same.
-        if [[ " $not_set " == *" $name=$value "* ]]; then return 0; fi
-        not_set+=" $name=$value"
-        say "not set, for want of privilege; as root: sysctl -w $name='$value'"
-        return 0
-    fi
-    old=$(setting "$name")
-    printf 'sysctl\t%s\t%s\t%s\n' "$name" "$old" "$value" >>"$undo"
-    if write_setting "$name" "$value"; then
-        say "$name: $old -> $value"
-    else
-        say "$name: $old, and this machine does not let it be changed to $value"
-    fi
-}
-
-# Puts back one setting, unless it is no longer what the run had set.
-restore_setting() {
-    local name=$1 old=$2 ours=$3 now
-    now=$(setting "$name") || return 0
-    if [[ $now == "$old" ]]; then return 0; fi
-    if [[ $now != "$ours" ]]; then
-        say "$name: somebody has set it to $now, so it is left at that (it was $old)"
-    elif write_setting "$name" "$old"; then
-        say "$name: $ours -> $old, as it was"
-    else
-        say "$name: cannot be put back; as root: sysctl -w $name='$old'"
-        return 1
-    fi
-}
-
-# Undoes what an undo file lists, and removes it when all is done.
-undo_file() {
-    local file=$1 kind a b c failed=0
-    while IFS=$'\t' read -r kind a b c; do
-        case $kind in
-            sysctl) restore_setting "$a" "$b" "$c" || failed=1 ;;
-            process) stop_leftover "$a" "$b" ;;
-        esac
-    done < <(tac "$file")
-    if ((failed == 0)); then rm -f "$file"; fi
-    return "$failed"
-}
+# shellcheck source=/dev/null
+source scripts/settings.sh
+# What an undo file lists beside settings: process NUMBER PROGRAM.
+undo_other() { if [[ $1 == process ]]; then stop_leftover "$2" "$3"; fi; }
 
 # Stops a process of a killed run, if the number still belongs to the same program.
 stop_leftover() {
@@ -244,8 +197,9 @@ check() { "$@" || (($? == 3)) || exit 2; }
 
 set_what_is_wanted() {
     local wanted name value
-    wanted=$("$1" --sysctl)
-    while read -r name value; do
+    # A check that goes wrong says why, and ends this.
+    wanted=$("$1" --sysctl | settings_in) || exit 2
+    while IFS=$'\t' read -r name value; do
         if [[ -n $name ]]; then change_setting "$name" "$value"; fi
     done <<<"$wanted"
 }

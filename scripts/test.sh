@@ -68,8 +68,8 @@ have() { command -v "$1" >/dev/null; }
 # Installs what --all needs and this machine lacks, where that can be done without asking anybody.
 install_missing() {
     local packages=() pair
-    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux \
-        node:nodejs npm:npm chromium:chromium python3:python3; do
+    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux nft:nftables \
+        sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
     # Debian's python3 comes without what makes a virtual environment.
@@ -111,6 +111,19 @@ lints() {
 # Whether network namespaces can be made here.
 namespaces() { ip netns add "c1000k-probe-$$" && ip netns delete "c1000k-probe-$$"; }
 
+# Runs a check that makes network namespaces, or skips it: in_namespaces NAME COMMAND...
+in_namespaces() {
+    if ((EUID != 0)); then
+        skip "$1" "only root may make network namespaces"
+    elif ! have ip || ! have ss; then
+        skip "$1" "ip and ss are missing: apt-get install iproute2"
+    elif ! namespaces 2>/dev/null; then
+        skip "$1" "this machine does not let root make namespaces (a container without CAP_SYS_ADMIN?)"
+    else
+        check "$@"
+    fi
+}
+
 programs() {
     if have prlimit; then
         check "million.sh where things go wrong" ./scripts/tests/million.sh
@@ -127,15 +140,13 @@ programs() {
     else
         skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
     fi
-    if ((EUID != 0)); then
-        skip "network namespaces" "only root may make them"
-    elif ! have ip || ! have ss; then
-        skip "network namespaces" "ip and ss are missing: apt-get install iproute2"
-    elif ! namespaces 2>/dev/null; then
-        skip "network namespaces" "this machine does not let root make them (a container without CAP_SYS_ADMIN?)"
+    in_namespaces "network namespaces" ./scripts/tests/netns.sh
+    if have prlimit && have python3; then
+        in_namespaces "walls that a run can meet" ./scripts/tests/walls.sh
     else
-        check "network namespaces" ./scripts/tests/netns.sh
+        skip "walls that a run can meet" "prlimit or python3 is missing: apt-get install util-linux python3"
     fi
+    in_namespaces "tune.sh and addresses.sh" ./scripts/tests/tune.sh
 }
 
 if $all; then

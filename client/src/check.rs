@@ -12,6 +12,9 @@ pub(crate) fn text(args: &CheckArgs, plan: &Plan, facts: &Facts) -> Result<Strin
     if args.sysctl {
         return Ok(preflight::settings(&plan.findings));
     }
+    if args.shell {
+        return Ok(preflight::shell(&plan.findings));
+    }
     let (fits, reason) = largest_that_fits(&args.run, facts);
     if args.fits {
         return Ok(format!("{fits}\t{reason}"));

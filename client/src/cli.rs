@@ -46,11 +46,14 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Print only how many connections fit, a tab, and why not more; for scripts
-    #[arg(long, conflicts_with_all = ["json", "sysctl"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["json", "sysctl", "shell"], help_heading = "Output")]
     pub fits: bool,
-    /// Print only the sysctls that would help, one 'name value' per line; for scripts
-    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    /// Print only the sysctls that would help, as a file for /etc/sysctl.d
+    #[arg(long, conflicts_with_all = ["json", "shell"], help_heading = "Output")]
     pub sysctl: bool,
+    /// Print only what would help as commands for a shell, each with its reason
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub shell: bool,
 }
 
 /// The options of a run.

@@ -1,16 +1,19 @@
 //! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
 //! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
+use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
 use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
+use host::doctor::Wall;
 use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
 use report::schema;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ const SETTLE: Nanos = Nanos::from_millis(300);
 const ABORT_PATIENCE: Nanos = Nanos::from_secs(2);
 /// How long the peer has to answer.
 const PEER_PATIENCE: Duration = Duration::from_secs(2);
+/// Descriptors that are kept for readings and the result.
+const SPARE_DESCRIPTORS: usize = 4;
 /// Seconds whose histograms are kept open for reports that come late.
 const LATE_SECONDS: u64 = 2;
 
@@ -69,6 +74,8 @@ pub(crate) struct Measured {
     pub(crate) finals: BTreeMap<usize, Box<Final>>,
     pub(crate) timeline: Vec<schema::Second>,
     pub(crate) notes: Vec<String>,
+    /// What stood in the way.
+    pub(crate) walls: Vec<Wall>,
 }
 
 pub(crate) struct Coordinator<'a> {
@@ -89,6 +96,10 @@ pub(crate) struct Coordinator<'a> {
     phase_started: Nanos,
     phase_length: Option<Nanos>,
     notes: Vec<String>,
+    doctor: Doctor,
+    /// Descriptors kept free while connections take what there is, so that the readings after the
+    /// ramp and the result can still open their files.
+    spare: Vec<File>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -119,6 +130,8 @@ impl<'a> Coordinator<'a> {
             phase_started: Nanos::ZERO,
             phase_length: None,
             notes: Vec::new(),
+            doctor: Doctor::new(plan),
+            spare: (0..SPARE_DESCRIPTORS).flat_map(|_| File::open("/dev/null")).collect(),
         }
     }
 
@@ -136,6 +149,7 @@ impl<'a> Coordinator<'a> {
         measured.totals = self.timeline.total();
         measured.open_at_end = measured.totals.open();
         measured.notes = std::mem::take(&mut self.notes);
+        measured.walls = self.doctor.found().to_vec();
         for last in self.finals.values() {
             measured.recorder.merge(&last.recorder);
         }
@@ -153,6 +167,7 @@ impl<'a> Coordinator<'a> {
         self.enter("ramp", None);
         let started = self.clock.now();
         self.open_in_turns(started);
+        self.spare.clear();
         let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
         measured.ramp = ended - started;
         if self.timeline.total().opened == 0 && self.all_done(Step::Ramp) {
@@ -250,9 +265,33 @@ impl<'a> Coordinator<'a> {
                 }
             }
             let totals = self.timeline.total();
+            self.look_into_stall(&totals);
             if totals.opened == totals.lost && totals.failed + totals.lost >= HOPELESS_ATTEMPTS {
                 self.halt(Halt::Hopeless);
             }
+        }
+    }
+
+    /// Names what stands in the way of a ramp that opens nothing more.
+    fn look_into_stall(&mut self, totals: &Totals) {
+        if !self.doctor.is_due(self.clock.now(), totals.opened) {
+            return;
+        }
+        let known = self.doctor.found().len();
+        let snapshot = self.ask_peer();
+        self.examine(snapshot.as_ref(), true);
+        if known == 0 && self.doctor.found().is_empty() {
+            self.progress
+                .message("warning: no new connection for a while, and no counter says why");
+        }
+    }
+
+    /// Compares both ends with how they were at the start, and says what is new.
+    fn examine(&mut self, snapshot: Option<&serde_json::Value>, stalled: bool) {
+        let totals = self.timeline.total();
+        for Wall { text, remedy, .. } in self.doctor.examine(Look::now(snapshot), &totals, stalled)
+        {
+            self.progress.message(&format!("warning: {text}\n         do: {remedy}"));
         }
     }
 
@@ -344,17 +383,8 @@ impl<'a> Coordinator<'a> {
 
     fn read(&mut self) -> Reading {
         let memory = host::memory::memory_info();
-        let peer = self.peer.and_then(|peer| {
-            let snapshot = control::peer::fetch_snapshot(peer, PEER_PATIENCE);
-            snapshot
-                .map_err(|error| {
-                    let note = format!("--peer {peer}: {error}");
-                    if !self.notes.contains(&note) {
-                        self.notes.push(note);
-                    }
-                })
-                .ok()
-        });
+        let peer = self.ask_peer();
+        self.examine(peer.as_ref(), false);
         Reading {
             rss_bytes: host::memory::process_rss_bytes(),
             memfree_bytes: memory.as_ref().map(|memory| memory.free_bytes),
@@ -362,6 +392,19 @@ impl<'a> Coordinator<'a> {
             cpu: host::usage::process_cpu_time(),
             peer,
         }
+    }
+
+    fn ask_peer(&mut self) -> Option<serde_json::Value> {
+        let peer = self.peer?;
+        let snapshot = control::peer::fetch_snapshot(peer, PEER_PATIENCE);
+        snapshot
+            .map_err(|error| {
+                let note = format!("--peer {peer}: {error}");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            })
+            .ok()
     }
 
     // ---- What is shown ------------------------------------------------------------------------

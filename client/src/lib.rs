@@ -14,6 +14,7 @@
 mod check;
 pub mod cli;
 mod coordinator;
+mod doctor;
 pub mod driver;
 pub mod load;
 pub mod outcome;

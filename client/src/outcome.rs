@@ -1,6 +1,7 @@
 //! How a run can end: the outcome, the exit code, and the doubts that a reader of its numbers should
 //! have.
 
+use host::doctor::Wall;
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
 use report::ResultFile;
@@ -61,7 +62,18 @@ pub fn exit_code(outcome: Outcome, thresholds_ok: bool) -> u8 {
     }
 }
 
-/// The doubts about a result, each with what to do about it.
+/// The walls that the doctor named, as the result carries them.
+#[must_use]
+pub fn walls(found: &[Wall]) -> Vec<Warning> {
+    let warning = |Wall { code, text, remedy }: &Wall| Warning {
+        code: (*code).to_owned(),
+        text: text.clone(),
+        remedy: remedy.clone(),
+    };
+    found.iter().map(warning).collect()
+}
+
+/// The doubts about a result, each with what to do about it. The walls that it met are the doctor's.
 #[must_use]
 pub fn warnings(result: &ResultFile) -> Vec<Warning> {
     let mut warnings = Vec::new();
@@ -70,28 +82,6 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
         warnings.push(Warning { code, text, remedy });
     };
     let (plan, connections) = (&result.plan, &result.connections);
-    let failures = &result.failures;
-    if connections.opened == 0 && failures.refused > 0 {
-        doubt(
-            "refused",
-            format!("nobody listens at {}: every connection was refused", plan.targets.join(" ")),
-            "start the server first, and compare its address with the one given here",
-        );
-    }
-    if failures.no_ports > 0 {
-        doubt(
-            "no_ports",
-            format!("{} connections found no free source port", format_grouped(failures.no_ports)),
-            "give more source addresses (--source-ip), a wider --source-ports, or more targets",
-        );
-    }
-    if failures.no_fds > 0 {
-        doubt(
-            "no_fds",
-            format!("{} connections found no free descriptor", format_grouped(failures.no_fds)),
-            "raise fs.file-max (sysctl), or the limit of this process (ulimit -n)",
-        );
-    }
     if connections.lost > 0 {
         doubt(
             "lost",
@@ -253,9 +243,7 @@ mod tests {
     #[test]
     fn each_doubt_has_its_cause() {
         type Spoil = fn(&mut ResultFile);
-        let cause: [(&str, Spoil); 9] = [
-            ("no_ports", |r| r.failures.no_ports = 1),
-            ("no_fds", |r| r.failures.no_fds = 1),
+        let cause: [(&str, Spoil); 7] = [
             ("lost", |r| r.connections.lost = 1),
             ("mismatched", |r| r.messages.mismatched = 1),
             ("rate_not_reached", |r| r.messages.seconds = 20.0),
@@ -276,8 +264,5 @@ mod tests {
             spoil(&mut result);
             assert_eq!(codes(&result), [code]);
         }
-        let mut refused = reached();
-        (refused.connections.opened, refused.failures.refused) = (0, 10);
-        assert_eq!(codes(&refused), ["refused"]);
     }
 }

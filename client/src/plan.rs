@@ -7,6 +7,7 @@ use crate::load::lanes::Lanes;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
+use host::card;
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
@@ -113,6 +114,7 @@ impl Plan {
             own_tables,
             sources: sources.len() as u64,
             targets: targets.len() as u64,
+            ports,
             four_tuples: load.tuples.count(),
             backlog: 0,
             user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
@@ -123,6 +125,8 @@ impl Plan {
                 }
             },
             message_bytes: args.size,
+            silent_seconds: (args.hold + args.duration).0.div_ceil(1_000_000_000),
+            interfaces: card::interfaces_of(&sources),
         };
         let findings = preflight::check(&demand, facts);
         let record = record(args, &load, &seats, &sources, ports, openers);

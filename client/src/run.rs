@@ -4,7 +4,7 @@ use crate::check;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
 use crate::coordinator::{Coordinator, Measured, Reading};
 use crate::driver::{Command, LoadDriver};
-use crate::outcome::{exit_code, outcome, warnings};
+use crate::outcome::{exit_code, outcome, walls, warnings};
 use crate::plan::Plan;
 use crate::tally::Report;
 use control::Error;
@@ -218,7 +218,8 @@ fn result_of(
     fill_stages(&mut result, &mut measured);
     result.fill_derived();
     result.run.outcome = outcome(&result, measured.halt_interrupted);
-    result.run.warnings = warnings(&result);
+    result.run.warnings = walls(&measured.walls);
+    result.run.warnings.extend(warnings(&result));
     for note in &measured.notes {
         result.run.warnings.push(Warning {
             code: "peer".to_owned(),

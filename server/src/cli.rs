@@ -40,11 +40,14 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub serve: ServeArgs,
     /// Print only how many connections fit, a tab, and why not more; for scripts
-    #[arg(long, conflicts_with_all = ["json", "sysctl"])]
+    #[arg(long, conflicts_with_all = ["json", "sysctl", "shell"])]
     pub fits: bool,
-    /// Print only the sysctls that would help, one 'name value' per line; for scripts
-    #[arg(long, conflicts_with = "json")]
+    /// Print only the sysctls that would help, as a file for /etc/sysctl.d
+    #[arg(long, conflicts_with_all = ["json", "shell"])]
     pub sysctl: bool,
+    /// Print only what would help as commands for a shell, each with its reason
+    #[arg(long, conflicts_with = "json")]
+    pub shell: bool,
 }
 
 /// How connections are spread over the reactors.
@@ -124,6 +127,9 @@ pub struct ServeArgs {
     /// Serve /metrics, /snapshot.json and /healthz here, e.g. 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
+    /// Serve although preflight objects
+    #[arg(long)]
+    pub force: bool,
     /// Print one JSON object per bound address, or the findings of check as JSON
     #[arg(long)]
     pub json: bool,

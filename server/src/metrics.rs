@@ -5,6 +5,7 @@ use crate::snapshot::add_by_key;
 use control::endpoint::Page;
 use control::prometheus::{Exposition, Kind};
 use crossbeam_channel::bounded;
+use host::doctor::Counters;
 use measure::{Clock, Nanos};
 use reactor::mailbox::Outside;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,8 @@ pub struct ServerSnapshot {
     pub somaxconn: u64,
     /// Reactors that did not answer in time.
     pub silent_reactors: u64,
+    /// What the kernel has counted that may explain failures: of the server's network namespace.
+    pub kernel: Counters,
     /// Counters over all reactors, by name.
     pub counters: BTreeMap<String, u64>,
     /// Each reactor.
@@ -126,6 +129,7 @@ impl Watcher {
             backlog: self.backlog,
             somaxconn: host::sysctl::number("net.core.somaxconn").unwrap_or(0),
             silent_reactors: (self.outsides.len() - reactors.len()) as u64,
+            kernel: Counters::read(),
             counters,
             reactors,
         }

@@ -6,12 +6,13 @@ use crate::limits::ANSWER_EXCESS_BYTES;
 use crate::websocket;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
+use host::card;
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use reactor::Limits;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use wire::ws::{DeflatePolicy, Policy};
 use wire::{Scheme, Url};
@@ -106,11 +107,14 @@ impl Plan {
             own_tables,
             sources: 1,
             targets: listen.len() as u64,
+            ports: facts.port_range,
             four_tuples: 0,
             backlog,
             user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
             messages_in_flight: 0,
             message_bytes: 0,
+            silent_seconds: 0,
+            interfaces: interfaces_of(&listen, facts),
         };
         let findings = preflight::check(&demand, facts);
         Ok(Self {
@@ -137,16 +141,10 @@ impl Plan {
         self.listen.iter().map(|(url, _)| url.scheme.into()).collect()
     }
 
-    /// The findings that speak against starting, as one sentence each.
+    /// Whether the machine lacks something without which this server cannot hold its connections.
     #[must_use]
-    pub fn refusals(&self) -> Vec<String> {
-        let refused = self.findings.iter().filter(|f| f.severity == Severity::Refusal);
-        refused
-            .map(|f| {
-                let remedy = f.remedy.as_deref().unwrap_or("ask for fewer connections");
-                format!("{}: {} where {} is needed; {}: {remedy}", f.name, f.have, f.need, f.why)
-            })
-            .collect()
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
     }
 }
 
@@ -201,6 +199,15 @@ fn choose_websocket(args: &ServeArgs, reactors: usize) -> Result<websocket::Conf
     let (origins, subprotocols) = (args.origins.clone(), args.subprotocols.clone());
     let policy = Policy { origins, subprotocols, deflate };
     Ok(websocket::Config::new(policy, websocket::limits_for(args.message_max), reactors))
+}
+
+/// The interfaces that connections come in by; every card where the server listens on all.
+fn interfaces_of(listen: &[(Url, SocketAddr)], facts: &Facts) -> Vec<String> {
+    let addresses: Vec<IpAddr> = listen.iter().map(|(_, address)| address.ip()).collect();
+    if addresses.iter().any(IpAddr::is_unspecified) {
+        return facts.cards.iter().map(|card| card.name.clone()).collect();
+    }
+    card::interfaces_of(&addresses)
 }
 
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
@@ -274,6 +281,10 @@ mod tests {
         Plan::new(&Cli::parse_from(line).serve, &facts(descriptors))
     }
 
+    fn lacks(plan: &Plan, name: &str) -> bool {
+        plan.findings.iter().any(|f| f.name == name && f.severity == Severity::Refusal)
+    }
+
     #[test]
     fn one_reactor_per_core_where_descriptors_allow_it() {
         let plan = plan(2_000_000, &["--connections-max", "1m"]).expect("fits");
@@ -287,15 +298,15 @@ mod tests {
         let mean = 1_000_000 / plan.seats.len();
         assert!(mean + 6 * (mean as f64).sqrt() as usize <= plan.limits.slots, "{mean}");
         assert!(plan.seats.len() < 60, "{}", plan.seats.len());
-        assert!(plan.refusals().iter().all(|r| !r.contains("descriptors")));
+        assert!(!lacks(&plan, "descriptors"));
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         let refused = plan(20_000, &["--connections-max", "1m", "--reactors", "2"]).expect("plan");
-        assert!(refused.refusals()[0].starts_with("descriptors"), "{:?}", refused.refusals());
+        assert!(refused.is_refused() && lacks(&refused, "descriptors"), "{refused:?}");
         let refused = plan(20_000, &["--connections-max", "1m", "--fd-table", "shared"]);
-        assert!(!refused.expect("plan").refusals().is_empty());
+        assert!(refused.expect("plan").is_refused());
         for args in [
             &["--connections-max", "0"][..],
             &["--cores", "7"],

@@ -49,9 +49,11 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
     host::table::raise_descriptor_limit()
         .map_err(|error| failed("raising the descriptor limit", error))?;
     let plan = Plan::new(&cli.serve, &Facts::read())?;
-    let refusals = plan.refusals();
-    if !refusals.is_empty() {
-        return Err(Error::Refused(refusals.join("\nc1000k-server: ")));
+    if plan.is_refused() && !cli.serve.force {
+        return Err(Error::Refused(format!(
+            "this machine cannot hold what is asked for (--force tries all the same)\n{}",
+            preflight::table(&plan.findings).trim_end()
+        )));
     }
     let signals = Signals::install().map_err(|error| failed("catching signals", error))?;
     for note in &plan.notes {
@@ -117,13 +119,15 @@ fn check(args: &CheckArgs) -> Result<u8, Error> {
         format!("{fits}\t{reason}")
     } else if args.sysctl {
         preflight::settings(&plan.findings)
+    } else if args.shell {
+        preflight::shell(&plan.findings)
     } else if args.serve.json {
         serde_json::to_string_pretty(&plan.findings).unwrap_or_default()
     } else {
         preflight::table(&plan.findings)
     };
     say(text.trim_end());
-    Ok(if plan.refusals().is_empty() { 0 } else { 3 })
+    Ok(if plan.is_refused() { 3 } else { 0 })
 }
 
 /// How many of the connections that are asked for fit. Fewer may be planned with fewer reactors, so

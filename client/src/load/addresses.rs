@@ -42,6 +42,12 @@ impl Tuples {
         Self { targets, v4: of_family(true), v6: of_family(false), first_port: first, ports }
     }
 
+    /// The targets, in the order given.
+    #[must_use]
+    pub fn targets(&self) -> &[SocketAddr] {
+        &self.targets
+    }
+
     /// The sources that reach a target.
     #[must_use]
     pub fn sources_for(&self, target: &SocketAddr) -> &[IpAddr] {

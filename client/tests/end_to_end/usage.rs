@@ -102,6 +102,12 @@ fn too_few_descriptors_are_refused_and_force_takes_those_there_are() {
     assert!((20..64).contains(&opened), "{opened}");
     assert_eq!(opened + no_fds, 200);
     assert!(result.run.warnings.iter().any(|warning| warning.code == "no_fds"));
+    // The connections have not taken the descriptor that the result needs.
+    let file = std::env::temp_dir().join(format!("c1000k-few-{}.json", std::process::id()));
+    let args = [&args[..], &["-o", file.to_str().expect("text")]].concat();
+    let ran = Running::start(client_with_descriptors(64, &args)).finish();
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    std::fs::remove_file(&file).expect("it was written");
 }
 
 #[test]

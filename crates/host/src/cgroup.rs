@@ -34,32 +34,76 @@ const UNLIMITED: u64 = 1 << 60;
 
 /// The tightest value of a limit for this process; `None` where there is none.
 pub(crate) fn tightest(limit: Limit) -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    tightest_of(limit, &own, |path| fs::read_to_string(path).ok())
+    tightest_of(limit, &own()?, read_file)
 }
 
-/// The same on recorded text: `own` is `/proc/self/cgroup`, `read` opens a file. The hierarchies are
-/// looked for where every distribution mounts them.
+/// The least CPU time that this process may have, in thousandths of a CPU; `None` where it may have
+/// all there is.
+pub(crate) fn cpu_millis() -> Option<u64> {
+    cpu_millis_of(&own()?, read_file)
+}
+
+fn own() -> Option<String> {
+    fs::read_to_string("/proc/self/cgroup").ok()
+}
+
+fn read_file(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// The same on recorded text: `own` is `/proc/self/cgroup`, `read` opens a file.
 fn tightest_of(limit: Limit, own: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
-    let mut least = None;
+    let values = folders(limit.controller, limit.mount, own).into_iter().filter_map(|folder| {
+        let file = if folder.version_2 { limit.v2 } else { limit.v1 };
+        read(&format!("{}/{file}", folder.path))?.trim().parse().ok()
+    });
+    values.filter(|value| *value < UNLIMITED).min()
+}
+
+/// Version 2 has quota and period in one file (`max` for no quota), version 1 in two (-1 for none).
+fn cpu_millis_of(own: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let values = folders("cpu", "/sys/fs/cgroup/cpu", own).into_iter().filter_map(|folder| {
+        let file = |name: &str| read(&format!("{}/{name}", folder.path));
+        let text = if folder.version_2 {
+            file("cpu.max")?
+        } else {
+            format!("{} {}", file("cpu.cfs_quota_us")?.trim(), file("cpu.cfs_period_us")?.trim())
+        };
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        let (quota, period) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        quota.saturating_mul(1_000).checked_div(period)
+    });
+    values.min()
+}
+
+/// A folder whose limits hold for this process.
+struct Folder {
+    path: String,
+    version_2: bool,
+}
+
+/// The folders of a controller from the own group up to the root. The hierarchies are looked for
+/// where every distribution mounts them.
+fn folders(controller: &str, mount: &str, own: &str) -> Vec<Folder> {
+    let mut folders = Vec::new();
     for line in own.lines() {
         // Each line is number:controllers:path; version 2 has the number 0 and no controller.
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(group)) = (fields.next(), fields.next()) else { continue };
-        let (mounts, file) = if controllers.is_empty() {
-            (&["/sys/fs/cgroup", "/sys/fs/cgroup/unified"][..], limit.v2)
-        } else if controllers.split(',').any(|name| name == limit.controller) {
-            (&[limit.mount][..], limit.v1)
+        let version_2 = controllers.is_empty();
+        let mounts = if version_2 {
+            &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"][..]
+        } else if controllers.split(',').any(|name| name == controller) {
+            &[mount][..]
         } else {
             continue;
         };
         for mount in mounts {
-            let values = upwards(group).filter_map(|group| read(&format!("{mount}{group}/{file}")));
-            let values = values.filter_map(|text| text.trim().parse().ok());
-            least = least.into_iter().chain(values.filter(|value| *value < UNLIMITED)).min();
+            let groups = upwards(group).map(|group| format!("{mount}{group}"));
+            folders.extend(groups.map(|path| Folder { path, version_2 }));
         }
     }
-    least
+    folders
 }
 
 /// A group and all above it: `/a/b`, `/a`, and the root as an empty text. In a container the path
@@ -116,6 +160,30 @@ mod tests {
         let tighter =
             [files[0], files[1], ("/sys/fs/cgroup/memory/one/two/memory.limit_in_bytes", "5")];
         assert_eq!(tightest_in(MEMORY, own, &tighter), Some(5));
+    }
+
+    #[test]
+    fn cpu_time_is_quota_over_period_in_both_versions() {
+        let millis = |own: &str, files: &[(&str, &str)]| {
+            cpu_millis_of(own, |path| {
+                files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
+            })
+        };
+        let files = [
+            ("/sys/fs/cgroup/pod/cpu.max", "200000 100000\n"),
+            ("/sys/fs/cgroup/pod/app/cpu.max", "max 100000\n"),
+        ];
+        assert_eq!(millis("0::/pod/app\n", &files), Some(2_000));
+        assert_eq!(millis("0::/elsewhere\n", &files), None);
+        let v1 = |quota| {
+            let folder = "/sys/fs/cgroup/cpu/docker/abc";
+            let (quota_file, period_file) =
+                (format!("{folder}/cpu.cfs_quota_us"), format!("{folder}/cpu.cfs_period_us"));
+            let files = [(quota_file.as_str(), quota), (period_file.as_str(), "100000\n")];
+            millis("3:cpu,cpuacct:/docker/abc\n", &files)
+        };
+        assert_eq!(v1("150000\n"), Some(1_500));
+        assert_eq!(v1("-1\n"), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a run needs to know about its machine, as one value: the preflight judges it, and every
 //! result carries it.
 
-use crate::memory::MemoryInfo;
-use crate::{address, cgroup, cpu, kernel, memory, sysctl, table};
+use crate::memory::{MemoryInfo, SocketStat};
+use crate::{address, card, cgroup, cpu, kernel, memory, sysctl, table};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -23,6 +23,10 @@ pub struct Facts {
     pub cpus_allowed: Vec<usize>,
     /// The clock that the kernel keeps time with; anything but `tsc` makes each stamp dearer.
     pub clock_source: Option<String>,
+    /// How the kernel chooses the clock rate of the first CPU that this process may use.
+    pub cpu_governor: Option<String>,
+    /// The least CPU time that the control groups allow, in thousandths of a CPU.
+    pub cgroup_cpu_millis: Option<u64>,
     /// A page of memory, in bytes.
     pub page_bytes: u64,
     /// The machine's memory.
@@ -51,6 +55,10 @@ pub struct Facts {
     pub somaxconn: Option<u64>,
     /// `net.ipv4.tcp_max_syn_backlog`: handshakes under way that are remembered.
     pub tcp_max_syn_backlog: Option<u64>,
+    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the queue of handshakes is full, 2 always.
+    pub tcp_syncookies: Option<u64>,
+    /// `net.core.netdev_max_backlog`: packets that may wait for one CPU to take them in.
+    pub netdev_max_backlog: Option<u64>,
     /// `net.ipv4.tcp_mem`: queued data of all sockets, in pages: low, pressure, high.
     pub tcp_mem_pages: Option<[u64; 3]>,
     /// `net.ipv4.tcp_rmem`: receive buffer in bytes: least, default, most.
@@ -63,10 +71,19 @@ pub struct Facts {
     pub tcp_max_tw_buckets: Option<u64>,
     /// `net.ipv4.tcp_tw_reuse`: 0 never, 1 everywhere, 2 over loopback.
     pub tcp_tw_reuse: Option<u64>,
+    /// Sockets that there are now.
+    pub sockets: SocketStat,
+    /// Network cards with hardware behind them.
+    pub cards: Vec<card::Card>,
     /// `net.netfilter.nf_conntrack_max`: connections that are tracked; absent without the module.
     pub conntrack_max: Option<u64>,
     /// Connections that are tracked now.
     pub conntrack_used: Option<u64>,
+    /// `net.netfilter.nf_conntrack_buckets`: the size of the hash table of those.
+    pub conntrack_buckets: Option<u64>,
+    /// `net.netfilter.nf_conntrack_tcp_timeout_established`: seconds of silence after which a
+    /// connection is forgotten.
+    pub conntrack_timeout_seconds: Option<u64>,
 
     /// `kernel.threads-max`: threads of the whole machine.
     pub threads_max: Option<u64>,
@@ -83,15 +100,18 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads all of it: some thirty small files. Call it on the main thread before any pin.
+    /// Reads all of it: some forty small files. Call it on the main thread before any pin.
     #[must_use]
     pub fn read() -> Self {
         let limit = table::descriptor_limit();
+        let cpus_allowed = cpu::allowed_cpus();
         Self {
             kernel_release: kernel::release(),
             cpu_model: cpu::model_name(),
             cpus_online_list: line("/sys/devices/system/cpu/online"),
-            cpus_allowed: cpu::allowed_cpus(),
+            cpu_governor: cpus_allowed.first().and_then(|cpu| governor(*cpu)),
+            cpus_allowed,
+            cgroup_cpu_millis: cgroup::cpu_millis(),
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             page_bytes: rustix::param::page_size() as u64,
             memory: memory::memory_info(),
@@ -107,14 +127,22 @@ impl Facts {
             reserved_ports: address::reserved_ports(),
             somaxconn: sysctl::number("net.core.somaxconn"),
             tcp_max_syn_backlog: sysctl::number("net.ipv4.tcp_max_syn_backlog"),
+            tcp_syncookies: sysctl::number("net.ipv4.tcp_syncookies"),
+            netdev_max_backlog: sysctl::number("net.core.netdev_max_backlog"),
             tcp_mem_pages: sysctl::numbers("net.ipv4.tcp_mem"),
             tcp_rmem_bytes: sysctl::numbers("net.ipv4.tcp_rmem"),
             tcp_wmem_bytes: sysctl::numbers("net.ipv4.tcp_wmem"),
             tcp_max_orphans: sysctl::number("net.ipv4.tcp_max_orphans"),
             tcp_max_tw_buckets: sysctl::number("net.ipv4.tcp_max_tw_buckets"),
             tcp_tw_reuse: sysctl::number("net.ipv4.tcp_tw_reuse"),
+            sockets: memory::sockets(),
+            cards: card::cards(),
             conntrack_max: sysctl::number("net.netfilter.nf_conntrack_max"),
             conntrack_used: sysctl::number("net.netfilter.nf_conntrack_count"),
+            conntrack_buckets: sysctl::number("net.netfilter.nf_conntrack_buckets"),
+            conntrack_timeout_seconds: sysctl::number(
+                "net.netfilter.nf_conntrack_tcp_timeout_established",
+            ),
             threads_max: sysctl::number("kernel.threads-max"),
             pid_max: sysctl::number("kernel.pid_max"),
             cgroup_tasks_max: cgroup::tightest(cgroup::TASKS),
@@ -129,6 +157,12 @@ impl Facts {
 fn line(path: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?.trim().to_owned();
     (!text.is_empty()).then_some(text)
+}
+
+/// The frequency governor of a CPU; `None` where the kernel does not set the clock rate, as in most
+/// virtual machines.
+fn governor(cpu: usize) -> Option<String> {
+    line(&format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor"))
 }
 
 /// All threads of the machine, from `0.00 0.01 0.05 1/89 1234` (proc_loadavg(5)).

@@ -7,8 +7,10 @@
 //! workspace is in `sockopt.rs`.
 
 pub mod address;
+pub mod card;
 mod cgroup;
 pub mod cpu;
+pub mod doctor;
 pub mod facts;
 pub mod kernel;
 pub mod memory;

@@ -65,6 +65,7 @@ pub fn cgroup_limit_bytes() -> Option<u64> {
 
 /// The kernel's TCP sockets in this network namespace, IPv4 and IPv6 together.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
 pub struct SocketStat {
     /// Sockets with a local port, listeners included, TIME_WAIT not.
     pub tcp_in_use: u64,
