@@ -9,7 +9,7 @@ use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use reactor::Limits;
 use std::net::{SocketAddr, ToSocketAddrs};
-use wire::Url;
+use wire::{Scheme, Url};
 
 /// Slots that one reactor has room for at the most where descriptors set no lower bound.
 const SLOTS_MAX: u64 = 4_000_000;
@@ -147,6 +147,9 @@ impl Plan {
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
     let mut listen: Vec<(Url, SocketAddr)> = Vec::new();
     for url in urls {
+        if url.scheme == Scheme::Http {
+            return Err(Error::Usage(format!("{url}: http:// is not served yet: use tcp://")));
+        }
         let found = (url.host.as_str(), url.port).to_socket_addrs();
         let found = found.map_err(|_| {
             Error::Usage(format!("{url}: the host '{}' is not known: check its name", url.host))
@@ -236,6 +239,9 @@ mod tests {
         ] {
             assert_eq!(plan(20_000, args).expect_err("refused").code(), 2, "{args:?}");
         }
+        let http = ["c1000k-server", "http://127.0.0.1:0"];
+        let http = Plan::new(&Cli::parse_from(http).serve, &facts(20_000));
+        assert_eq!(http.map(|_| ()).map_err(|e| e.code()), Err(2));
         let twice = ["c1000k-server", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"];
         let twice = Plan::new(&Cli::parse_from(twice).serve, &facts(20_000));
         assert_eq!(twice.map(|_| ()).map_err(|e| e.code()), Err(2));
