@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod driver;
+pub mod files;
 pub mod metrics;
 pub mod plan;
 mod run;

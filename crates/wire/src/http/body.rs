@@ -205,7 +205,11 @@ mod tests {
     use proptest::prelude::*;
 
     /// The body's bytes and how many of the stream it took; or that more must come; or an error.
-    fn read(max: u64, stream: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, Option<usize>), BodyError> {
+    fn read(
+        max: u64,
+        stream: &[u8],
+        sizes: &[usize],
+    ) -> Result<(Vec<u8>, Option<usize>), BodyError> {
         let (mut body, mut bytes, mut at) = (Body::new(Framing::Chunked, max)?, Vec::new(), 0);
         for size in sizes.iter().copied().chain([stream.len()]) {
             let end = (at + size).min(stream.len());

@@ -145,8 +145,7 @@ fn read_range(range: &[u8], length: u64) -> Answer {
 
 /// The number that digits make; one that is too large is as good as the largest.
 fn number(digits: &[u8]) -> Option<u64> {
-    let digit = |number: u64, digit: &u8| {
-        number.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    };
+    let digit =
+        |number: u64, digit: &u8| number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     (!digits.is_empty()).then(|| digits.iter().fold(0, digit))
 }

@@ -47,5 +47,5 @@ pub use requests::{RequestEvent, RequestPool, Requests};
 pub use responses::{Response, ResponseError, ResponseEvent, ResponsePool, Responses};
 pub use status::{ALLOWED, Method, Status};
 pub use writer::{
-    CONTINUE, Persistence, Prepared, write_file_head, write_status, write_text,
+    CONTINUE, Persistence, Prepared, write_file_head, write_redirect, write_status, write_text,
 };

@@ -2,6 +2,7 @@
 
 use super::date::DateText;
 use super::file::{Answer, File};
+use super::request::Request;
 use super::status::{Method, Status};
 use std::io::Write as _;
 
@@ -110,6 +111,19 @@ pub fn write_status(
     let fields = if status == Status::METHOD_NOT_ALLOWED { &allow[..] } else { &[] };
     let text = format!("{} {}\n", status.0, status.reason());
     write_text(status, fields, &text, method, persistence, date, out);
+}
+
+/// Writes the answer that leads from a folder's path to the same with a slash, behind `out`.
+pub fn write_redirect(request: &Request<'_>, date: &DateText, out: &mut Vec<u8>) {
+    // Both are visible ASCII, or the request would have been refused.
+    let (path, query) = (request.path(), request.query());
+    let (path, query) = (String::from_utf8_lossy(path), String::from_utf8_lossy(query));
+    let mark = if query.is_empty() { "" } else { "?" };
+    let location = format!("{path}/{mark}{query}");
+    let text = format!("see {location}\n");
+    let (method, persistence) = (request.method(), request.persistence());
+    let fields = [("Location", location.as_str())];
+    write_text(Status::MOVED_PERMANENTLY, &fields, &text, method, persistence, date, out);
 }
 
 /// Writes the head of an answer about a file behind `out`. Which bytes of the file follow, if any, is

@@ -2,10 +2,10 @@
 
 use super::extension::{Agreed, DeflatePolicy, answer};
 use super::handshake::{accept_value, is_key};
+use crate::http::HeadError;
 use crate::http::fields::{
     elements, has_element, has_strict_lines, is_authority, is_token_text, lines, one,
 };
-use crate::http::HeadError;
 use crate::limits::HTTP_HEADERS_MAX;
 use std::mem::MaybeUninit;
 
