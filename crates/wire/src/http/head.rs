@@ -27,6 +27,10 @@ pub struct Head {
 
 const NONE: u32 = u32::MAX;
 
+/// A whole head, where it lies in what was read or out of the pool, and how many bytes of what was
+/// read it took.
+type Complete<'a> = (Cow<'a, [u8]>, usize);
+
 impl Default for Head {
     fn default() -> Self {
         Self { partial: NONE }
@@ -56,7 +60,7 @@ impl Head {
         &mut self,
         pool: &mut HeadPool,
         bytes: &'a [u8],
-    ) -> Result<Option<(Cow<'a, [u8]>, usize)>, HeadError> {
+    ) -> Result<Option<Complete<'a>>, HeadError> {
         if self.partial != NONE {
             return self.go_on(pool, bytes);
         }
@@ -79,7 +83,7 @@ impl Head {
         &mut self,
         pool: &mut HeadPool,
         bytes: &'a [u8],
-    ) -> Result<Option<(Cow<'a, [u8]>, usize)>, HeadError> {
+    ) -> Result<Option<Complete<'a>>, HeadError> {
         let head = pool.0.get_mut(self.partial);
         let seen = head.len();
         let fits = bytes.len().min(HTTP_HEAD_BYTES_MAX - seen);

@@ -251,7 +251,8 @@ impl Facts {
                 }
                 17 if is("If-Modified-Since") => self.flags |= CONDITIONAL,
                 17 if is("Transfer-Encoding") => {
-                    if transfer.replace(value).is_some() {
+                    let before = transfer.replace(value);
+                    if before.is_some() {
                         return Err(R::Transfer);
                     }
                 }
