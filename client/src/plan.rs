@@ -17,7 +17,7 @@ use report::schema;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use wire::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+use wire::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, Scheme};
 
 /// Connections that one client is made for: a hundred times what any has held.
 const CONNECTIONS_MAX: u64 = 100_000_000;
@@ -267,6 +267,9 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
 fn resolve(args: &RunArgs) -> Result<Vec<SocketAddr>, Error> {
     let mut targets: Vec<SocketAddr> = Vec::new();
     for url in &args.urls {
+        if url.scheme == Scheme::Http {
+            return Err(usage(format!("{url}: http:// is not spoken yet: use tcp://")));
+        }
         if url.port == 0 {
             return Err(usage(format!("{url}: port 0 is for servers: name the server's port")));
         }

@@ -164,7 +164,7 @@ fn parse_origin(text: &str) -> Result<String, String> {
 }
 
 fn parse_subprotocol(text: &str) -> Result<String, String> {
-    if wire::ws::is_token_text(text.as_bytes()) {
+    if wire::http::is_token_text(text.as_bytes()) {
         return Ok(text.to_owned());
     }
     Err("a subprotocol's name is made of letters, digits and !#$%&'*+-.^_`|~".to_owned())

@@ -14,6 +14,7 @@
 mod admission;
 pub mod cli;
 pub mod driver;
+pub mod files;
 mod limits;
 pub mod metrics;
 pub mod plan;

@@ -138,7 +138,7 @@ impl Plan {
     /// What each listener serves.
     #[must_use]
     pub fn services(&self) -> Vec<Service> {
-        self.listen.iter().map(|(url, _)| url.scheme.into()).collect()
+        self.listen.iter().filter_map(|(url, _)| Service::of(url.scheme)).collect()
     }
 
     /// Whether the machine lacks something without which this server cannot hold its connections.
@@ -213,6 +213,11 @@ fn interfaces_of(listen: &[(Url, SocketAddr)], facts: &Facts) -> Vec<String> {
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
     let mut listen: Vec<(Url, SocketAddr)> = Vec::new();
     for url in urls {
+        if Service::of(url.scheme).is_none() {
+            return Err(Error::Usage(format!(
+                "{url}: http:// is not served yet: use tcp:// or ws://"
+            )));
+        }
         if url.target.len() > 1 {
             return Err(Error::Usage(format!(
                 "{url}: the server answers on every path: leave out '{}'",
@@ -314,6 +319,9 @@ mod tests {
         ] {
             assert_eq!(plan(20_000, args).expect_err("refused").code(), 2, "{args:?}");
         }
+        let http = ["c1000k-server", "http://127.0.0.1:0"];
+        let http = Plan::new(&Cli::parse_from(http).serve, &facts(20_000));
+        assert_eq!(http.map(|_| ()).map_err(|e| e.code()), Err(2));
         let twice = ["c1000k-server", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"];
         let twice = Plan::new(&Cli::parse_from(twice).serve, &facts(20_000));
         assert_eq!(twice.map(|_| ()).map_err(|e| e.code()), Err(2));

@@ -33,16 +33,16 @@ pub enum Service {
     Ws,
 }
 
-impl From<Scheme> for Service {
-    fn from(scheme: Scheme) -> Self {
+impl Service {
+    /// The service that a URL of this scheme asks for, if there is one.
+    pub(crate) fn of(scheme: Scheme) -> Option<Self> {
         match scheme {
-            Scheme::Tcp => Self::Tcp,
-            Scheme::Ws => Self::Ws,
+            Scheme::Tcp => Some(Self::Tcp),
+            Scheme::Ws => Some(Self::Ws),
+            Scheme::Http => None,
         }
     }
-}
 
-impl Service {
     /// The state of a connection that has just come.
     pub(crate) fn greet(self) -> State {
         match self {

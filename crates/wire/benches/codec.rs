@@ -1,4 +1,5 @@
-//! What the codecs cost: frames, masking, handshakes, compression. Prints a table.
+//! What the codecs cost: frames, masking, handshakes, compression; HTTP requests, answers, responses.
+//! Prints a table.
 //!
 //! `cargo bench -p c1000k-wire` times every case and, where valgrind is installed, counts its
 //! instructions: the difference of two runs with different numbers of rounds, which no neighbour on
@@ -7,11 +8,16 @@
 //! Counts are the figures to compare versions by. They are of the processor that valgrind plays,
 //! which has AVX2 but no SHA instructions: a handshake takes fewer on one that has them.
 
+use c1000k_wire::http::{
+    self, Composer, DateCache, File, Prepared, RequestEvent, RequestPool, Requests, ResponseEvent,
+    ResponsePool, Responses,
+};
 use c1000k_wire::ws::{
     Agreed, DeflatePolicy, Event, Kind, Limits, Policy, Pools, Request, RequestSpec, Role, Utf8,
     Window, Writer, Ws, echo, mask, read_whole,
 };
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -223,6 +229,110 @@ fn ping_case() -> Case {
     })
 }
 
+/// A request as a load generator sends it, and as a browser does.
+const SHORT: &str = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n";
+const LONG: &str = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nUser-Agent: Mozilla/5.0 (X11; \
+    Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\nAccept: text/html,application/xhtml+xml,\
+    application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, \
+    deflate, br, zstd\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n\r\n";
+
+/// A small file's answer, ready.
+fn prepared(size: usize) -> Prepared {
+    let file = File {
+        length: size as u64,
+        modified: 784_111_777,
+        etag: "\"400-671f3b2c.1a2b3c4d-5e6f\"",
+        content_type: "text/html",
+    };
+    Prepared::new(&file, &vec![b'x'; size])
+}
+
+/// A server reads requests that come in one read. If they differ, every head is parsed.
+fn requests_case(name: &'static str, request: &str, differ: bool, count: usize) -> Case {
+    let one = |number: usize| match differ {
+        true => request.replacen("index", ["index", "other"][number % 2], 1),
+        false => request.to_owned(),
+    };
+    let stream: String = (0..count).map(one).collect();
+    let (mut state, mut pool) = (Requests::default(), RequestPool::default());
+    Case::new(name, count, "requests", move || {
+        let mut seen = 0;
+        let read = state.read(0, &mut pool, black_box(stream.as_bytes()), |event| {
+            seen += usize::from(matches!(black_box(event), RequestEvent::Request(_)));
+            ControlFlow::Continue(())
+        });
+        assert_eq!((read, seen), (Ok(stream.len()), count));
+    })
+}
+
+/// A server reads requests and answers each with a file of 1 KiB.
+fn answers_case(name: &'static str, count: usize) -> Case {
+    let stream = SHORT.repeat(count);
+    let (mut state, mut pool, mut out) = (Requests::default(), RequestPool::default(), Vec::new());
+    let (prepared, mut dates) = (prepared(1024), DateCache::default());
+    Case::new(name, count, "requests", move || {
+        out.clear();
+        let date = dates.at(784_111_777);
+        let read = state.read(0, &mut pool, black_box(stream.as_bytes()), |event| {
+            if let RequestEvent::Request(request) = event {
+                prepared.write(request.method(), request.persistence(), date, &mut out);
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(read, Ok(stream.len()));
+        black_box(&out);
+    })
+}
+
+/// A client reads responses that come in one read. If they differ, every head is parsed.
+fn responses_case(name: &'static str, size: usize, differ: bool, count: usize) -> Case {
+    let (mut stream, prepared) = (Vec::new(), prepared(size));
+    for number in 0..count as u64 {
+        let date = http::date_text(if differ { number % 2 } else { 0 });
+        prepared.write(http::Method::Get, http::Persistence::Keep, &date, &mut stream);
+    }
+    let (mut state, mut pool) = (Responses::default(), ResponsePool::default());
+    Case::new(name, count, "responses", move || {
+        let (mut ends, mut bytes) = (0, 0);
+        let method = http::Method::Get;
+        let read = state.read(method, &mut pool, black_box(&stream), |event| match event {
+            ResponseEvent::Chunk(chunk) => bytes += chunk.len(),
+            ResponseEvent::End(response) => ends += usize::from(black_box(response).keeps),
+            ResponseEvent::Start { .. } => {}
+        });
+        assert_eq!((read, ends, bytes), (Ok(()), count, count * size));
+    })
+}
+
+fn compose_case(name: &'static str, count: usize) -> Case {
+    let spec = http::RequestSpec {
+        host: "127.0.0.1".to_owned(),
+        port: 9000,
+        targets: vec!["/index.html".to_owned()],
+        ..http::RequestSpec::default()
+    };
+    let (composer, mut out) = (Composer::new(&spec).expect("a good spec"), Vec::new());
+    Case::new(name, count, "requests", move || {
+        out.clear();
+        composer.write_many(black_box(7), count, &mut out);
+        black_box(&out);
+    })
+}
+
+fn http_cases() -> [Case; 9] {
+    [
+        requests_case("http requests, short, 1 a read", SHORT, false, 1),
+        requests_case("http requests, short, 16 a read", SHORT, false, 16),
+        requests_case("http requests, short, parsed", SHORT, true, 16),
+        requests_case("http requests, browser's", LONG, false, 16),
+        requests_case("http requests, browser's, parsed", LONG, true, 16),
+        answers_case("http answers, 1 KiB, 16 a read", 16),
+        responses_case("http responses, 1 KiB", 1024, false, 16),
+        responses_case("http responses, 1 KiB, parsed", 1024, true, 16),
+        compose_case("http client writes, 16 at once", 16),
+    ]
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = vec![
         echo_case("echo, 32 B binary, 1 a read", Kind::Binary, 32, 1),
@@ -244,6 +354,7 @@ fn cases() -> Vec<Case> {
         inflate_case("inflate, 64 KiB", 64 * 1024),
     ];
     cases.extend(handshake_cases());
+    cases.extend(http_cases());
     cases
 }
 

@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod echo;
+pub mod http;
 mod limits;
+mod pool;
 mod stamp;
 mod url;
 pub mod ws;

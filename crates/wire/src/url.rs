@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub enum Scheme {
     /// Raw echo over TCP.
     Tcp,
+    /// HTTP/1.1 (RFC 9112).
+    Http,
     /// WebSocket (RFC 6455).
     Ws,
 }
@@ -18,6 +20,7 @@ impl Scheme {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Http => "http",
             Self::Ws => "ws",
         }
     }
@@ -27,7 +30,7 @@ impl Scheme {
     pub const fn default_port(self) -> Option<u16> {
         match self {
             Self::Tcp => None,
-            Self::Ws => Some(80),
+            Self::Http | Self::Ws => Some(80),
         }
     }
 }
@@ -90,7 +93,8 @@ impl FromStr for Url {
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "tcp" => Scheme::Tcp,
             "ws" => Scheme::Ws,
-            other @ ("http" | "wss" | "https" | "tls") => {
+            "http" => Scheme::Http,
+            other @ ("wss" | "https" | "tls") => {
                 return Err(UrlError::UnsupportedScheme(other.to_owned()));
             }
             other => return Err(UrlError::UnknownScheme(other.to_owned())),
@@ -100,7 +104,7 @@ impl FromStr for Url {
         let target = match scheme {
             Scheme::Tcp if matches!(target, "" | "/") => String::new(),
             Scheme::Tcp => return Err(UrlError::UselessPath(whole())),
-            Scheme::Ws => request_target(target, text)?,
+            Scheme::Http | Scheme::Ws => request_target(target, text)?,
         };
         let (host, port) = match authority.strip_prefix('[') {
             Some(bracketed) => {
@@ -189,6 +193,8 @@ mod tests {
             ("ws://host:", 80, "/"),
             ("WS://host:81/", 81, "/"),
             ("ws://[::1]/a/b", 80, "/a/b"),
+            ("http://host/a%20b?c", 80, "/a%20b?c"),
+            ("HTTP://host:8080", 8080, "/"),
             ("ws://host?q=/", 80, "/?q=/"),
         ] {
             let url: Url = text.parse().expect(text);
@@ -226,6 +232,7 @@ mod tests {
             ("ws://host/a b", E::BadTarget),
             ("ws://host/\u{e4}", E::BadTarget),
             ("ws://host/path#part", E::Fragment),
+            ("http://host/path#part", E::Fragment),
         ];
         for (text, kind) in table {
             assert_eq!(text.parse::<Url>(), Err(kind((*text).to_owned())), "{text}");
@@ -236,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_parsed_or_refused(text in "((tcp|ws)://)?\\PC{0,30}") {
+        fn any_text_is_parsed_or_refused(text in "((tcp|ws|http)://)?\\PC{0,30}") {
             if let Ok(url) = text.parse::<Url>() {
                 prop_assert_eq!(url.to_string().parse::<Url>(), Ok(url));
             }

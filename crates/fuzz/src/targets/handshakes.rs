@@ -5,9 +5,9 @@ use crate::support::chunks;
 use crate::{Verdict, oracle};
 use std::fmt::Debug;
 use std::mem::discriminant;
+use wire::http::HTTP_HEAD_BYTES_MAX;
 use wire::ws::{
-    Agreed, DeflatePolicy, Head, HeadPool, Policy, Request, RequestSpec, WS_HEAD_BYTES_MAX, Window,
-    accept_value,
+    Agreed, DeflatePolicy, Head, HeadPool, Policy, Request, RequestSpec, Window, accept_value,
 };
 
 pub(super) const WORDS: &[&str] = &[
@@ -63,7 +63,7 @@ fn head<R: Debug + PartialEq>(
         assert_eq!(other, whole, "it depends on where reads fall");
     }
     let done = whole?.ok()?;
-    assert!(done.1 <= WS_HEAD_BYTES_MAX);
+    assert!(done.1 <= HTTP_HEAD_BYTES_MAX);
     Some(done)
 }
 

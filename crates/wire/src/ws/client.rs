@@ -1,12 +1,13 @@
 //! The client's side of the opening handshake (RFC 6455 4.1).
 
 use super::extension::{DeflatePolicy, Refused, check, offer};
-use super::handshake::{
-    KEY_BYTES, accept_value, elements, has_element, is_token_text, key_value, lines,
+use super::handshake::{KEY_BYTES, accept_value, key_value};
+use super::server::Accepted;
+use crate::http::HeadError;
+use crate::http::fields::{
+    elements, has_element, has_strict_lines, is_token_text, is_value_text, lines, one,
 };
-use super::head::HeadError;
-use super::server::{Accepted, check_lines, one};
-use crate::limits::{WS_HEAD_BYTES_MAX, WS_HEADERS_MAX};
+use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use std::mem::MaybeUninit;
 
 /// What a request says.
@@ -47,7 +48,7 @@ pub enum RequestError {
     Target(String),
     /// More than a server of ours would take.
     #[error(
-        "the request would be larger than {WS_HEAD_BYTES_MAX} bytes or {WS_HEADERS_MAX} headers"
+        "the request would be larger than {HTTP_HEAD_BYTES_MAX} bytes or {HTTP_HEADERS_MAX} headers"
     )]
     TooLarge,
 }
@@ -97,7 +98,7 @@ impl Request {
         text.push_str(&"=".repeat(KEY_BYTES));
         text.push_str("\r\n\r\n");
         let lines = text.matches('\n').count() - 2;
-        if text.len() > WS_HEAD_BYTES_MAX || lines > WS_HEADERS_MAX {
+        if text.len() > HTTP_HEAD_BYTES_MAX || lines > HTTP_HEADERS_MAX {
             return Err(RequestError::TooLarge);
         }
         Ok(Self {
@@ -122,9 +123,11 @@ impl Request {
     /// What was wrong with it: the connection is to be given up.
     pub fn check(&self, nonce: [u8; 16], head: &[u8]) -> Result<Accepted, HandshakeFailure> {
         use HandshakeFailure as F;
-        let mut room = [const { MaybeUninit::uninit() }; WS_HEADERS_MAX];
+        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
         let mut reply = httparse::Response::new(&mut []);
-        check_lines(head).map_err(|_| F::Syntax)?;
+        if !has_strict_lines(head) {
+            return Err(F::Syntax);
+        }
         let config = httparse::ParserConfig::default();
         match config.parse_response_with_uninit_headers(&mut reply, head, &mut room) {
             Ok(httparse::Status::Complete(_)) => {}
@@ -191,10 +194,6 @@ fn check_spec(spec: &RequestSpec) -> Result<(), RequestError> {
             return Err(RequestError::Subprotocol(name.clone()));
         }
     }
-    let is_value = |value: &str| {
-        value.trim_matches([' ', '\t']) == value
-            && value.bytes().all(|byte| byte.is_ascii_graphic() || b" \t".contains(&byte))
-    };
     let host = spec.authority();
     for value in spec.origin.iter().chain([&host]) {
         if value.is_empty() || !visible(value) {
@@ -202,7 +201,7 @@ fn check_spec(spec: &RequestSpec) -> Result<(), RequestError> {
         }
     }
     for (name, value) in &spec.headers {
-        if !is_token_text(name.as_bytes()) || !is_value(value) {
+        if !is_token_text(name.as_bytes()) || !is_value_text(value) {
             return Err(RequestError::Header(format!("{name}: {value}")));
         }
         let lower = name.to_ascii_lowercase();
@@ -253,7 +252,7 @@ impl From<HeadError> for HandshakeFailure {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::NotHttp => Self::Syntax,
-            HeadError::TooLarge => Self::TooLarge,
+            HeadError::LineTooLarge | HeadError::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The negotiation of permessage-deflate (RFC 7692 7.1), as data, over the grammar of extension
 //! lists (RFC 6455 9.1).
 
+use crate::http::fields::is_token;
 use std::fmt::Write as _;
 
 const NAME: &str = "permessage-deflate";
@@ -240,11 +241,6 @@ impl Value<'_> {
         };
         Some(bits)
     }
-}
-
-/// Whether the byte may be in a token (RFC 9110 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Calls `each` for every extension of a header line.

@@ -1,6 +1,5 @@
-//! What both ends of the opening handshake share: the accept value, and lists in headers.
+//! What both ends of the opening handshake share: the keys and their answers.
 
-use super::extension::is_token;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
@@ -36,38 +35,6 @@ pub(super) fn is_key(value: &[u8]) -> bool {
     value.len() == KEY_BYTES && STANDARD.decode_slice(value, &mut nonce) == Ok(16)
 }
 
-/// The header lines of one name, in any case.
-pub(super) fn lines<'a>(
-    headers: &'a [httparse::Header<'a>],
-    name: &'static str,
-) -> impl Iterator<Item = &'a [u8]> + Clone {
-    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
-}
-
-/// The elements of comma-separated lists over several lines. Empty ones are left out.
-pub(super) fn elements<'a>(
-    lines: impl Iterator<Item = &'a [u8]> + Clone,
-) -> impl Iterator<Item = &'a [u8]> + Clone {
-    lines
-        .flat_map(|line| line.split(|byte| *byte == b','))
-        .map(|element| element.trim_ascii())
-        .filter(|element| !element.is_empty())
-}
-
-/// Whether a list has this element, in any case.
-pub(super) fn has_element<'a>(
-    lines: impl Iterator<Item = &'a [u8]> + Clone,
-    element: &str,
-) -> bool {
-    elements(lines).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
-}
-
-/// Whether this is a token (RFC 9110 5.6.2), as names of subprotocols are.
-#[must_use]
-pub fn is_token_text(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| is_token(*byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,14 +58,5 @@ mod tests {
         ] {
             assert!(!is_key(wrong), "{}", wrong.escape_ascii());
         }
-    }
-
-    #[test]
-    fn lists_go_over_lines() {
-        let lines: [&[u8]; 3] = [b"keep-alive ,  UPGRADE", b"", b",x,"];
-        let found: Vec<_> = elements(lines.into_iter()).collect();
-        assert_eq!(found, [&b"keep-alive"[..], b"UPGRADE", b"x"]);
-        assert!(has_element(lines.into_iter(), "upgrade"));
-        assert!(!has_element(lines.into_iter(), "up"));
     }
 }

@@ -27,7 +27,6 @@ mod error;
 mod extension;
 mod frame;
 mod handshake;
-mod head;
 mod mask;
 mod reader;
 mod server;
@@ -35,9 +34,10 @@ mod utf8;
 mod whole;
 mod writer;
 
+pub use crate::http::{Head, HeadError, HeadPool};
 pub use crate::limits::{
-    WS_CONTROL_BYTES_MAX, WS_DEFLATERS_DEFAULT, WS_FRAGMENTS_DEFAULT, WS_HEAD_BYTES_MAX,
-    WS_HEADERS_MAX, WS_INFLATED_CHUNK_BYTES, WS_INFLATERS_DEFAULT, WS_MESSAGE_BYTES_DEFAULT,
+    WS_CONTROL_BYTES_MAX, WS_DEFLATERS_DEFAULT, WS_FRAGMENTS_DEFAULT, WS_INFLATED_CHUNK_BYTES,
+    WS_INFLATERS_DEFAULT, WS_MESSAGE_BYTES_DEFAULT,
 };
 pub use client::{HandshakeFailure, Request, RequestError, RequestSpec};
 pub use close::{Close, CloseCode};
@@ -45,8 +45,7 @@ pub use echo::{Echoed, End, echo};
 pub use error::WsError;
 pub use extension::{Agreed, DeflatePolicy, Window};
 pub use frame::{HEADER_BYTES_MAX, Header, Opcode, Role};
-pub use handshake::{accept_value, is_token_text};
-pub use head::{Head, HeadError, HeadPool};
+pub use handshake::accept_value;
 pub use mask::{advance, mask};
 pub use reader::{Event, Kind, Limits, ReadPool, Reader};
 pub use server::{Accepted, HandshakeError, Policy};

@@ -1,9 +1,12 @@
 //! The server's side of the opening handshake (RFC 6455 4.2).
 
 use super::extension::{Agreed, DeflatePolicy, answer};
-use super::handshake::{accept_value, elements, has_element, is_key, is_token_text, lines};
-use super::head::HeadError;
-use crate::limits::WS_HEADERS_MAX;
+use super::handshake::{accept_value, is_key};
+use crate::http::HeadError;
+use crate::http::fields::{
+    elements, has_element, has_strict_lines, is_authority, is_token_text, lines, one,
+};
+use crate::limits::HTTP_HEADERS_MAX;
 use std::mem::MaybeUninit;
 
 /// What a server takes and gives.
@@ -92,7 +95,7 @@ impl From<HeadError> for HandshakeError {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::NotHttp => Self::Syntax,
-            HeadError::TooLarge => Self::TooLarge,
+            HeadError::LineTooLarge | HeadError::TooLarge => Self::TooLarge,
         }
     }
 }
@@ -167,9 +170,11 @@ impl Policy {
 
     fn try_answer(&self, head: &[u8], out: &mut Vec<u8>) -> Result<Accepted, HandshakeError> {
         use HandshakeError as E;
-        let mut room = [const { MaybeUninit::uninit() }; WS_HEADERS_MAX];
+        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
-        check_lines(head)?;
+        if !has_strict_lines(head) {
+            return Err(E::Syntax);
+        }
         match request.parse_with_uninit_headers(head, &mut room) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err(E::Syntax),
@@ -239,19 +244,6 @@ impl Policy {
     }
 }
 
-/// Every line ends with CR LF, and neither is anywhere else. (The parser would let bare line feeds
-/// pass; who lets them pass disagrees with others about where a message ends.)
-pub(super) fn check_lines(head: &[u8]) -> Result<(), HandshakeError> {
-    let mut previous = 0;
-    for &byte in head {
-        if (byte == b'\n') != (previous == b'\r') {
-            return Err(HandshakeError::Syntax);
-        }
-        previous = byte;
-    }
-    Ok(())
-}
-
 fn check_request_line(request: &httparse::Request<'_, '_>) -> Result<(), HandshakeError> {
     if request.version == Some(0) {
         return Err(HandshakeError::Http10);
@@ -269,8 +261,7 @@ fn check_request_line(request: &httparse::Request<'_, '_>) -> Result<(), Handsha
 
 /// The headers that say where a request ends and whom it is for.
 fn check_framing(headers: &[httparse::Header<'_>]) -> Result<(), HandshakeError> {
-    let odd = |byte: &u8| !byte.is_ascii_graphic() || b",/@?#\\\"<>".contains(byte);
-    if !one(headers, "Host").is_some_and(|host| !host.is_empty() && !host.iter().any(odd)) {
+    if !one(headers, "Host").is_some_and(is_authority) {
         return Err(HandshakeError::Host);
     }
     let has_body = lines(headers, "Transfer-Encoding").next().is_some()
@@ -292,10 +283,4 @@ fn check_upgrade(headers: &[httparse::Header<'_>]) -> Result<(), HandshakeError>
         (Some(_), Some(_)) => Err(HandshakeError::VersionRepeated),
         _ => Err(HandshakeError::Version),
     }
-}
-
-/// The value of a header that is there exactly once.
-pub(super) fn one<'a>(headers: &'a [httparse::Header<'a>], name: &'static str) -> Option<&'a [u8]> {
-    let mut lines = lines(headers, name);
-    lines.next().filter(|_| lines.next().is_none())
 }

@@ -1,6 +1,8 @@
 //! The head of an HTTP message as it arrives: everything up to the empty line, bounded.
 
-use crate::limits::WS_HEAD_BYTES_MAX;
+use crate::limits::HTTP_HEAD_BYTES_MAX;
+use crate::pool::Pool;
+use std::borrow::Cow;
 
 /// Why a head will never be complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -8,8 +10,11 @@ pub enum HeadError {
     /// It does not begin as HTTP does: another protocol speaks here.
     #[error("what came is not HTTP")]
     NotHttp,
-    /// It is larger than [`WS_HEAD_BYTES_MAX`].
-    #[error("the head is larger than {WS_HEAD_BYTES_MAX} bytes")]
+    /// Its first line alone is larger than [`HTTP_HEAD_BYTES_MAX`].
+    #[error("the first line is larger than {HTTP_HEAD_BYTES_MAX} bytes")]
+    LineTooLarge,
+    /// It is larger than [`HTTP_HEAD_BYTES_MAX`].
+    #[error("the head is larger than {HTTP_HEAD_BYTES_MAX} bytes")]
     TooLarge,
 }
 
@@ -21,6 +26,10 @@ pub struct Head {
 }
 
 const NONE: u32 = u32::MAX;
+
+/// A whole head, where it lies in what was read or out of the pool, and how many bytes of what was
+/// read it took.
+type Complete<'a> = (Cow<'a, [u8]>, usize);
 
 impl Default for Head {
     fn default() -> Self {
@@ -41,32 +50,52 @@ impl Head {
         bytes: &[u8],
         then: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<(R, usize)>, HeadError> {
-        if self.partial == NONE {
-            if bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
-                return Err(HeadError::NotHttp);
-            }
-            if let Some(end) = end_of_head(bytes, 0) {
-                return Ok(Some((then(&bytes[..end]), end)));
-            }
-            if bytes.len() >= WS_HEAD_BYTES_MAX {
-                return Err(HeadError::TooLarge);
-            }
-            if !bytes.is_empty() {
-                self.partial = pool.take(bytes);
-            }
-            return Ok(None);
+        let complete = self.complete(pool, bytes)?;
+        Ok(complete.map(|(head, used)| (then(&head), used)))
+    }
+
+    /// The same, but the head itself comes back: where it lies in `bytes`, or taken from the pool.
+    #[inline]
+    pub(crate) fn complete<'a>(
+        &mut self,
+        pool: &mut HeadPool,
+        bytes: &'a [u8],
+    ) -> Result<Option<Complete<'a>>, HeadError> {
+        if self.partial != NONE {
+            return self.go_on(pool, bytes);
         }
-        let head = &mut pool.entries[self.partial as usize];
+        if bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            return Err(HeadError::NotHttp);
+        }
+        if let Some(end) = end_of_head(bytes, 0) {
+            return Ok(Some((Cow::Borrowed(&bytes[..end]), end)));
+        }
+        if bytes.len() >= HTTP_HEAD_BYTES_MAX {
+            return Err(too_large(bytes));
+        }
+        if !bytes.is_empty() {
+            self.partial = pool.0.put(bytes.to_vec());
+        }
+        Ok(None)
+    }
+
+    fn go_on<'a>(
+        &mut self,
+        pool: &mut HeadPool,
+        bytes: &'a [u8],
+    ) -> Result<Option<Complete<'a>>, HeadError> {
+        let head = pool.0.get_mut(self.partial);
         let seen = head.len();
-        let fits = bytes.len().min(WS_HEAD_BYTES_MAX - seen);
+        let fits = bytes.len().min(HTTP_HEAD_BYTES_MAX - seen);
         head.extend_from_slice(&bytes[..fits]);
         if let Some(end) = end_of_head(head, seen) {
-            let result = then(&head[..end]);
-            self.forget(pool);
-            return Ok(Some((result, end - seen)));
+            let mut head = pool.0.take(self.partial);
+            self.partial = NONE;
+            head.truncate(end);
+            return Ok(Some((Cow::Owned(head), end - seen)));
         }
-        if head.len() >= WS_HEAD_BYTES_MAX {
-            return Err(HeadError::TooLarge);
+        if head.len() >= HTTP_HEAD_BYTES_MAX {
+            return Err(too_large(head));
         }
         Ok(None)
     }
@@ -74,7 +103,7 @@ impl Head {
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut HeadPool) {
         if self.partial != NONE {
-            pool.give_back(self.partial);
+            pool.0.take(self.partial);
             self.partial = NONE;
         }
     }
@@ -82,48 +111,38 @@ impl Head {
 
 /// Where the head ends, if that is not before the last few bytes that were seen already. A line may
 /// end with a bare line feed here, so that nobody waits for more; the parser refuses it.
+#[inline]
 fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
-    let bytes = &bytes[..bytes.len().min(WS_HEAD_BYTES_MAX)];
+    let bytes = &bytes[..bytes.len().min(HTTP_HEAD_BYTES_MAX)];
     // A head ends with "\n\r\n" or "\n\n": its first byte may have been among the last two.
-    let mut at = seen.saturating_sub(2);
-    while let Some(feed) = bytes[at..].iter().position(|byte| *byte == b'\n') {
-        at += feed + 1;
-        match &bytes[at..] {
-            [b'\n', ..] => return Some(at + 1),
-            [b'\r', b'\n', ..] => return Some(at + 2),
-            _ => {}
+    let from = seen.saturating_sub(2);
+    memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|feed| {
+        let next = from + feed + 1;
+        match &bytes[next..] {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
         }
+    })
+}
+
+/// What to say of a head that has no end where it should have one by now.
+fn too_large(bytes: &[u8]) -> HeadError {
+    match memchr::memchr(b'\n', &bytes[..HTTP_HEAD_BYTES_MAX]) {
+        Some(_) => HeadError::TooLarge,
+        None => HeadError::LineTooLarge,
     }
-    None
 }
 
 /// Where heads wait that were cut by a read: shared by all connections of a reactor.
 #[derive(Debug, Default)]
-pub struct HeadPool {
-    entries: Vec<Vec<u8>>,
-    free: Vec<u32>,
-}
+pub struct HeadPool(Pool<Vec<u8>>);
 
 impl HeadPool {
     /// Heads that are only partly here.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
-    fn take(&mut self, bytes: &[u8]) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = bytes.to_vec();
-            return index;
-        }
-        self.entries.push(bytes.to_vec());
-        // One entry per connection at the most, and connections are counted in 32 bits.
-        (self.entries.len() - 1) as u32
-    }
-
-    fn give_back(&mut self, index: u32) {
-        self.entries[index as usize] = Vec::new();
-        self.free.push(index);
+        self.0.in_use()
     }
 }
 
@@ -167,15 +186,18 @@ mod tests {
 
     #[test]
     fn a_head_is_bounded() {
-        let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; WS_HEAD_BYTES_MAX]].concat();
+        let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; HTTP_HEAD_BYTES_MAX]].concat();
         assert_eq!(feed(&endless, &[]), Err(HeadError::TooLarge));
         assert_eq!(feed(&endless, &[1; 17_000]), Err(HeadError::TooLarge));
-        assert_eq!(feed(&endless[..WS_HEAD_BYTES_MAX - 1], &[9]), Ok(None));
-        let mut largest = endless[..WS_HEAD_BYTES_MAX - 4].to_vec();
+        assert_eq!(feed(&endless[..HTTP_HEAD_BYTES_MAX - 1], &[9]), Ok(None));
+        let mut largest = endless[..HTTP_HEAD_BYTES_MAX - 4].to_vec();
         largest.extend_from_slice(b"\r\n\r\n");
-        assert_eq!(feed(&largest, &[7]).map(|h| h.map(|h| h.1)), Ok(Some(WS_HEAD_BYTES_MAX)));
+        assert_eq!(feed(&largest, &[7]).map(|h| h.map(|h| h.1)), Ok(Some(HTTP_HEAD_BYTES_MAX)));
         largest.insert(20, b'a');
         assert_eq!(feed(&largest, &[7]), Err(HeadError::TooLarge));
+        let line = [b'A'; HTTP_HEAD_BYTES_MAX];
+        assert_eq!(feed(&line, &[]), Err(HeadError::LineTooLarge));
+        assert_eq!(feed(&line, &[1; 17_000]), Err(HeadError::LineTooLarge));
         assert_eq!(feed(b"\x16\x03\x01", &[]), Err(HeadError::NotHttp));
         assert_eq!(feed(b"", &[]), Ok(None));
     }

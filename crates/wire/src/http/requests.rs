@@ -1,0 +1,233 @@
+//! The server's side of a connection: requests out of a stream of bytes, in order, bodies dropped.
+
+use super::body::Body;
+use super::head::{Head, HeadPool};
+use super::memo::Memo;
+use super::request::{Facts, Refusal, Request};
+use crate::pool::Pool;
+use std::ops::ControlFlow;
+
+/// What comes out of a stream of requests.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestEvent<'a> {
+    /// The client waits to be invited before it sends its body, which is not too large:
+    /// [`CONTINUE`](super::CONTINUE) is to be sent at once.
+    Continue,
+    /// A request is complete: to be answered now, after those before it.
+    Request(Request<'a>),
+}
+
+/// What the requests of a reactor's connections share.
+#[derive(Debug, Default)]
+pub struct RequestPool {
+    heads: HeadPool,
+    bodies: Pool<Pending>,
+    memo: Memo<Facts>,
+}
+
+impl RequestPool {
+    /// Requests that are only partly here.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.heads.in_use() + self.bodies.in_use()
+    }
+}
+
+/// A request whose body is on its way.
+#[derive(Debug, Default)]
+struct Pending {
+    head: Box<[u8]>,
+    facts: Facts,
+    body: Body,
+}
+
+/// One connection's requests: eight bytes. What is only partly here lies in the [`RequestPool`].
+#[derive(Debug, Default)]
+pub struct Requests {
+    phase: Phase,
+}
+
+const _: () = assert!(size_of::<Requests>() == 8);
+
+#[derive(Debug, Default)]
+enum Phase {
+    /// Between two requests.
+    #[default]
+    Idle,
+    /// The first half of an empty line that stands before a request.
+    EmptyLine,
+    /// An empty line was passed over; another one may not follow.
+    Begin,
+    /// A head is only partly here.
+    Head(Head),
+    /// A body is on its way: its place in the pool.
+    Body(u32),
+    /// The last request was read, or what came was refused.
+    Over,
+}
+
+impl Requests {
+    /// Takes the next bytes of the stream and hands on what they complete. Requests whose bodies
+    /// would be longer than `body_bytes_max` are refused.
+    ///
+    /// `sink` can stop the reading with [`ControlFlow::Break`] behind a request, because another
+    /// protocol begins there, or because its answer has to leave first. How many bytes were taken is
+    /// returned; it is less than all of them only then. After a request that ends the connection, and
+    /// after an error, all further bytes are taken and mean nothing.
+    ///
+    /// # Errors
+    /// Why what came is no request: to be answered behind the answers to those before it, then the
+    /// connection is to be closed.
+    #[inline]
+    pub fn read(
+        &mut self,
+        body_bytes_max: u64,
+        pool: &mut RequestPool,
+        bytes: &[u8],
+        mut sink: impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Refusal> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let step = self.step(body_bytes_max, pool, rest, &mut sink);
+            let (used, flow) = step.inspect_err(|_| {
+                self.forget(pool);
+                self.phase = Phase::Over;
+            })?;
+            at += used;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Whether nothing of a request is here: silence is no fault.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+    }
+
+    /// Whether no further request will be read: the connection is to be closed when all answers have
+    /// left.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Gives back what the pool holds for this connection. To be called when it ends.
+    pub fn forget(&mut self, pool: &mut RequestPool) {
+        match &mut self.phase {
+            Phase::Head(head) => head.forget(&mut pool.heads),
+            Phase::Body(index) => drop(pool.bodies.take(*index)),
+            Phase::Idle | Phase::EmptyLine | Phase::Begin | Phase::Over => return,
+        }
+        self.phase = Phase::Idle;
+    }
+
+    /// Reads up to the end of a request at the most.
+    #[inline]
+    fn step(
+        &mut self,
+        max: u64,
+        pool: &mut RequestPool,
+        bytes: &[u8],
+        sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(usize, ControlFlow<()>), Refusal> {
+        match &mut self.phase {
+            Phase::Idle | Phase::Begin => {
+                if let Some((facts, length)) = pool.memo.recall(bytes) {
+                    let (head, rest) = bytes.split_at(length);
+                    let (used, flow) = self.begin(max, pool, head, facts, rest, sink)?;
+                    return Ok((length + used, flow));
+                }
+                if bytes[0] == b'\r' && matches!(self.phase, Phase::Idle) {
+                    self.phase = Phase::EmptyLine;
+                    return Ok((1, ControlFlow::Continue(())));
+                }
+                self.head(Head::default(), max, pool, bytes, sink)
+            }
+            // RFC 9112 2.2 asks for patience with one such line.
+            Phase::EmptyLine => {
+                if bytes[0] != b'\n' {
+                    return Err(Refusal::Syntax);
+                }
+                self.phase = Phase::Begin;
+                Ok((1, ControlFlow::Continue(())))
+            }
+            Phase::Head(head) => {
+                let head = std::mem::take(head);
+                self.head(head, max, pool, bytes, sink)
+            }
+            Phase::Body(index) => {
+                let pending = pool.bodies.get_mut(*index);
+                let used = pending.body.read(max, bytes, |_| ())?;
+                if !pending.body.is_done() {
+                    return Ok((used, ControlFlow::Continue(())));
+                }
+                let Pending { head, facts, body } = pool.bodies.take(*index);
+                Ok((used, self.finish(&head, &facts, &body, sink)))
+            }
+            Phase::Over => Ok((bytes.len(), ControlFlow::Continue(()))),
+        }
+    }
+
+    /// Reads a head, and what follows it.
+    fn head(
+        &mut self,
+        mut state: Head,
+        max: u64,
+        pool: &mut RequestPool,
+        bytes: &[u8],
+        sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(usize, ControlFlow<()>), Refusal> {
+        let complete = state.complete(&mut pool.heads, bytes);
+        self.phase = Phase::Head(state);
+        let Some((head, length)) = complete? else {
+            return Ok((bytes.len(), ControlFlow::Continue(())));
+        };
+        let facts = Facts::parse(&head)?;
+        pool.memo.keep(&head, facts);
+        let (used, flow) = self.begin(max, pool, &head, facts, &bytes[length..], sink)?;
+        Ok((length + used, flow))
+    }
+
+    /// Begins a request whose head is complete; `rest` follows it.
+    #[inline]
+    fn begin(
+        &mut self,
+        max: u64,
+        pool: &mut RequestPool,
+        head: &[u8],
+        facts: Facts,
+        rest: &[u8],
+        sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(usize, ControlFlow<()>), Refusal> {
+        let Some(framing) = facts.framing else {
+            return Ok((0, self.finish(head, &facts, &Body::default(), sink)));
+        };
+        let mut body = Body::new(framing, max)?;
+        if facts.expects_continue() {
+            let _ = sink(RequestEvent::Continue);
+        }
+        let used = body.read(max, rest, |_| ())?;
+        if body.is_done() {
+            return Ok((used, self.finish(head, &facts, &body, sink)));
+        }
+        self.phase = Phase::Body(pool.bodies.put(Pending { head: head.into(), facts, body }));
+        Ok((used, ControlFlow::Continue(())))
+    }
+
+    /// Hands a complete request on.
+    #[inline]
+    fn finish(
+        &mut self,
+        head: &[u8],
+        facts: &Facts,
+        body: &Body,
+        sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.phase = if facts.persistence().keeps() { Phase::Idle } else { Phase::Over };
+        sink(RequestEvent::Request(Request { head, facts, body_bytes: body.received() }))
+    }
+}

@@ -1,0 +1,405 @@
+//! The client's side of a connection: responses out of a stream of bytes, in order.
+
+use super::body::{Body, BodyError, Framing};
+use super::fields::{elements, has_strict_lines};
+use super::head::{Head, HeadError, HeadPool};
+use super::memo::Memo;
+use super::request::read_length;
+use super::status::Method;
+use crate::limits::{HTTP_HEADERS_MAX, HTTP_INFORMATIONAL_MAX};
+use crate::pool::Pool;
+use std::mem::MaybeUninit;
+
+/// What is wrong with what a server sent. The connection cannot go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ResponseError {
+    /// Bytes behind the response that was the last one.
+    #[error("bytes came behind the response that was to be the last")]
+    AfterLast,
+    /// Its body: see [`BodyError`].
+    #[error("{0}")]
+    Body(#[from] BodyError),
+    /// The connection ended within a body.
+    #[error("the connection ended before the body was complete (RFC 9112 8)")]
+    CutBody,
+    /// The connection ended within a head.
+    #[error("the connection ended within the head of a response (RFC 9112 8)")]
+    CutHead,
+    /// The head is too large, or has too many headers.
+    #[error("the response's head is too large")]
+    HeadTooLarge,
+    /// Interim replies without an end.
+    #[error("more than {HTTP_INFORMATIONAL_MAX} informational replies came before a final one")]
+    Informational,
+    /// A `Content-Length` that is no number, or is there twice.
+    #[error("the response's Content-Length must be there once and be a number (RFC 9112 6.3)")]
+    Length,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    #[error("a response has Content-Length or Transfer-Encoding, not both (RFC 9112 6.3)")]
+    LengthTwice,
+    /// It is no HTTP response.
+    #[error("the response is malformed (RFC 9112)")]
+    Syntax,
+    /// 101, which nobody asked for.
+    #[error("the server switched to another protocol, which was not asked for (RFC 9110 15.2.2)")]
+    Switched,
+    /// A transfer coding other than `chunked` alone.
+    #[error("the response has a transfer coding that was not asked for (RFC 9112 7.4)")]
+    Transfer,
+    /// `Transfer-Encoding` in a message of HTTP/1.0.
+    #[error("HTTP/1.0 has no Transfer-Encoding (RFC 9112 6.1)")]
+    TransferOld,
+    /// Another version of HTTP.
+    #[error("the response is not of HTTP/1.1 or HTTP/1.0")]
+    Version,
+}
+
+impl From<HeadError> for ResponseError {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::LineTooLarge | HeadError::TooLarge => Self::HeadTooLarge,
+            HeadError::NotHttp => Self::Syntax,
+        }
+    }
+}
+
+/// What comes out of a stream of responses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResponseEvent<'a> {
+    /// A final response begins.
+    Start {
+        /// Its status: 200 to 999.
+        status: u16,
+        /// Its `Content-Length`, if it has one. To HEAD and with 304 that of a body which does not
+        /// come.
+        length: Option<u64>,
+    },
+    /// Bytes of its body; never none.
+    Chunk(&'a [u8]),
+    /// It is complete.
+    End(Response),
+}
+
+/// A response that was complete.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Response {
+    /// Its status: 200 to 999.
+    pub status: u16,
+    /// Whether the connection goes on.
+    pub keeps: bool,
+    /// Bytes of its body, without what frames it. It is as long as it said.
+    pub body_bytes: u64,
+}
+
+/// What a head says.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    status: u16,
+    keeps: bool,
+    chunked: bool,
+    length: Option<u64>,
+}
+
+impl Facts {
+    fn parse(head: &[u8]) -> Result<Self, ResponseError> {
+        use ResponseError as E;
+        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        if !has_strict_lines(head) {
+            return Err(E::Syntax);
+        }
+        let config = httparse::ParserConfig::default();
+        match config.parse_response_with_uninit_headers(&mut response, head, &mut room) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            Ok(_) => return Err(E::Syntax),
+            Err(httparse::Error::TooManyHeaders) => return Err(E::HeadTooLarge),
+            Err(httparse::Error::Version) if head.starts_with(b"HTTP/") => return Err(E::Version),
+            Err(_) => return Err(E::Syntax),
+        }
+        let old = response.version == Some(0);
+        let status = response.code.filter(|code| *code >= 100).ok_or(E::Syntax)?;
+        let mut facts = Self { status, ..Self::default() };
+        facts.read_headers(response.headers, old)?;
+        Ok(facts)
+    }
+
+    fn read_headers(
+        &mut self,
+        headers: &[httparse::Header<'_>],
+        old: bool,
+    ) -> Result<(), ResponseError> {
+        use ResponseError as E;
+        let (mut close, mut keep) = (false, false);
+        for header in headers {
+            let (name, value) = (header.name, header.value);
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                10 if is("Connection") => {
+                    for option in elements([value].into_iter()) {
+                        close |= option.eq_ignore_ascii_case(b"close");
+                        keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                14 if is("Content-Length") => {
+                    let number = read_length(value).ok_or(E::Length)?;
+                    if self.length.replace(number).is_some() {
+                        return Err(E::Length);
+                    }
+                }
+                17 if is("Transfer-Encoding") => {
+                    if old {
+                        return Err(E::TransferOld);
+                    }
+                    if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(E::Transfer);
+                    }
+                    self.chunked = true;
+                }
+                _ => {}
+            }
+        }
+        if self.chunked && self.length.is_some() {
+            return Err(E::LengthTwice);
+        }
+        self.keeps = !close && (keep || !old);
+        Ok(())
+    }
+
+    /// How the body's end is found (RFC 9112 6.3).
+    #[inline]
+    fn framing(&self, method: Method) -> Framing {
+        if method == Method::Head || matches!(self.status, 204 | 304) {
+            return Framing::Sized(0);
+        }
+        match self.length {
+            _ if self.chunked => Framing::Chunked,
+            Some(length) => Framing::Sized(length),
+            None => Framing::ToClose,
+        }
+    }
+}
+
+/// What the responses of a reactor's connections share.
+#[derive(Debug, Default)]
+pub struct ResponsePool {
+    heads: HeadPool,
+    bodies: Pool<Pending>,
+    memo: Memo<Facts>,
+}
+
+impl ResponsePool {
+    /// Responses that are only partly here.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.heads.in_use() + self.bodies.in_use()
+    }
+}
+
+/// A response whose body is on its way.
+#[derive(Debug, Default)]
+struct Pending {
+    facts: Facts,
+    body: Body,
+}
+
+impl Pending {
+    fn response(&self) -> Response {
+        let keeps = self.facts.keeps && !self.body.ends_with_connection();
+        Response { status: self.facts.status, keeps, body_bytes: self.body.received() }
+    }
+}
+
+/// One connection's responses: twelve bytes. What is only partly here lies in the [`ResponsePool`].
+#[derive(Debug, Default)]
+pub struct Responses {
+    phase: Phase,
+    /// Interim replies since the last final one.
+    informational: u8,
+}
+
+const _: () = assert!(size_of::<Responses>() == 12);
+
+#[derive(Debug, Default)]
+enum Phase {
+    /// Between two responses.
+    #[default]
+    Idle,
+    /// A head is only partly here.
+    Head(Head),
+    /// A body is on its way: its place in the pool.
+    Body(u32),
+    /// The last response was read, or what came was refused.
+    Over,
+}
+
+impl Responses {
+    /// Takes the next bytes of the stream and hands on what they complete. `method` is that of all
+    /// requests that were sent. Interim replies are passed over.
+    ///
+    /// Whether a response was due is for the caller to say, who knows what was asked.
+    ///
+    /// # Errors
+    /// What is wrong with what came: the connection is to be given up.
+    #[inline]
+    pub fn read(
+        &mut self,
+        method: Method,
+        pool: &mut ResponsePool,
+        bytes: &[u8],
+        mut sink: impl FnMut(ResponseEvent<'_>),
+    ) -> Result<(), ResponseError> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let step = self.step(method, pool, &bytes[at..], &mut sink);
+            at += step.inspect_err(|_| {
+                self.forget(pool);
+                self.phase = Phase::Over;
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The connection has ended: hands on the response whose end that is, if there is one.
+    ///
+    /// # Errors
+    /// If it ended within a response.
+    pub fn end(
+        &mut self,
+        pool: &mut ResponsePool,
+        mut sink: impl FnMut(ResponseEvent<'_>),
+    ) -> Result<(), ResponseError> {
+        let verdict = match &self.phase {
+            Phase::Idle | Phase::Over if self.informational == 0 => Ok(()),
+            Phase::Body(index) => {
+                let pending = pool.bodies.get_mut(*index);
+                if pending.body.ends_with_connection() {
+                    sink(ResponseEvent::End(pending.response()));
+                    Ok(())
+                } else {
+                    Err(ResponseError::CutBody)
+                }
+            }
+            Phase::Head(_) | Phase::Idle | Phase::Over => Err(ResponseError::CutHead),
+        };
+        self.forget(pool);
+        self.phase = Phase::Over;
+        verdict
+    }
+
+    /// Whether nothing of a response is here.
+    #[must_use]
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.informational == 0
+    }
+
+    /// Whether no further response will come on this connection.
+    #[must_use]
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Gives back what the pool holds for this connection. To be called when it ends.
+    pub fn forget(&mut self, pool: &mut ResponsePool) {
+        match &mut self.phase {
+            Phase::Head(head) => head.forget(&mut pool.heads),
+            Phase::Body(index) => drop(pool.bodies.take(*index)),
+            Phase::Idle | Phase::Over => {}
+        }
+        *self = Self::default();
+    }
+
+    /// Reads up to the end of a response at the most.
+    #[inline]
+    fn step(
+        &mut self,
+        method: Method,
+        pool: &mut ResponsePool,
+        bytes: &[u8],
+        sink: &mut impl FnMut(ResponseEvent<'_>),
+    ) -> Result<usize, ResponseError> {
+        match &mut self.phase {
+            Phase::Idle => {
+                if let Some((facts, length)) = pool.memo.recall(bytes) {
+                    return Ok(length + self.begin(method, pool, facts, &bytes[length..], sink)?);
+                }
+                self.head(Head::default(), method, pool, bytes, sink)
+            }
+            Phase::Head(head) => {
+                let head = std::mem::take(head);
+                self.head(head, method, pool, bytes, sink)
+            }
+            Phase::Body(index) => {
+                let pending = pool.bodies.get_mut(*index);
+                let chunk = |chunk: &[u8]| sink(ResponseEvent::Chunk(chunk));
+                let used = pending.body.read(u64::MAX, bytes, chunk)?;
+                if pending.body.is_done() {
+                    let pending = pool.bodies.take(*index);
+                    self.finish(&pending, sink);
+                }
+                Ok(used)
+            }
+            Phase::Over => Err(ResponseError::AfterLast),
+        }
+    }
+
+    /// Reads a head, and what follows it.
+    fn head(
+        &mut self,
+        mut state: Head,
+        method: Method,
+        pool: &mut ResponsePool,
+        bytes: &[u8],
+        sink: &mut impl FnMut(ResponseEvent<'_>),
+    ) -> Result<usize, ResponseError> {
+        let complete = state.complete(&mut pool.heads, bytes);
+        self.phase = Phase::Head(state);
+        let Some((head, length)) = complete? else { return Ok(bytes.len()) };
+        let facts = Facts::parse(&head)?;
+        if facts.status < 200 {
+            self.phase = Phase::Idle;
+            self.informational += 1;
+            return match facts.status {
+                101 => Err(ResponseError::Switched),
+                _ if self.informational > HTTP_INFORMATIONAL_MAX => {
+                    Err(ResponseError::Informational)
+                }
+                _ => Ok(length),
+            };
+        }
+        pool.memo.keep(&head, facts);
+        Ok(length + self.begin(method, pool, facts, &bytes[length..], sink)?)
+    }
+
+    /// Begins a response whose head is complete; `rest` follows it.
+    #[inline]
+    fn begin(
+        &mut self,
+        method: Method,
+        pool: &mut ResponsePool,
+        facts: Facts,
+        rest: &[u8],
+        sink: &mut impl FnMut(ResponseEvent<'_>),
+    ) -> Result<usize, ResponseError> {
+        let body = Body::new(facts.framing(method), u64::MAX)?;
+        let mut pending = Pending { facts, body };
+        sink(ResponseEvent::Start { status: facts.status, length: facts.length });
+        let chunk = |chunk: &[u8]| sink(ResponseEvent::Chunk(chunk));
+        let used = pending.body.read(u64::MAX, rest, chunk)?;
+        if pending.body.is_done() {
+            self.finish(&pending, sink);
+        } else {
+            self.phase = Phase::Body(pool.bodies.put(pending));
+        }
+        Ok(used)
+    }
+
+    #[inline]
+    fn finish(&mut self, pending: &Pending, sink: &mut impl FnMut(ResponseEvent<'_>)) {
+        let response = pending.response();
+        self.phase = if response.keeps { Phase::Idle } else { Phase::Over };
+        self.informational = 0;
+        sink(ResponseEvent::End(response));
+    }
+}

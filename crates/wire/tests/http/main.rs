@@ -1,0 +1,8 @@
+//! The HTTP codec from outside: through its public interface only, both roles.
+
+mod answers;
+mod fuzz;
+mod paths;
+mod requests;
+mod responses;
+mod support;

@@ -1,0 +1,562 @@
+//! The files below a root, as one reactor serves them: found without leaving the root, the small ones
+//! kept with their answers laid out, the large ones kept open for `sendfile(2)`.
+//!
+//! A file may change, shrink or vanish at any time. What is kept is compared with the file again when
+//! it is older than [`FRESH`]; a small file's length is that of the bytes that were read; and a large
+//! one that ends before its answer does is an error, never a short answer.
+
+use measure::Nanos;
+use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use wire::http::{
+    DateText, File, PathError, Prepared, Request, SafePath, Status, choose, write_file_head,
+    write_redirect, write_status,
+};
+
+/// For how long nobody looks whether a file has changed.
+pub const FRESH: Nanos = Nanos::from_secs(1);
+
+/// Files up to this length are kept in memory, in bytes.
+pub const SMALL_BYTES_MAX: u64 = 64 * 1024;
+
+/// What one reactor keeps of small files, in bytes.
+pub const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Files that one reactor keeps, small and large.
+pub const KEPT_FILES_MAX: usize = 4096;
+
+/// Large files that one reactor keeps open. Transfers under way hold theirs, too.
+pub const KEPT_DESCRIPTORS_MAX: usize = 256;
+
+/// How often a file that changes while it is read is read anew.
+const READS_MAX: usize = 3;
+
+/// How often a lookup is made anew that a rename got in the way of (`openat2(2)`, EAGAIN).
+const LOOKUPS_MAX: usize = 8;
+
+/// What a folder is served as.
+const INDEX: &str = "index.html";
+
+/// A file changed so shortly before it was read may change again without a new time: the kernel's
+/// clock for files ticks every 1 to 10 milliseconds, those of some file systems every second or two.
+const RACY: Nanos = Nanos::from_secs(2);
+
+// A single file always finds room.
+const _: () = assert!((SMALL_BYTES_MAX as usize) < KEPT_BYTES_MAX / 2);
+
+/// Why nothing can be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The path itself is not acceptable.
+    #[error("{0}")]
+    Path(#[from] PathError),
+    /// There is no such file below the root, or none that may be read: 404.
+    #[error("there is no such file")]
+    Missing,
+    /// A folder was asked for without the slash at its end: to be asked for with it.
+    #[error("this is a folder: its address ends with '/'")]
+    Folder,
+    /// A small file that was changed again and again while it was read: 503.
+    #[error("the file changes faster than it can be read")]
+    Restless,
+    /// The machine lacks something, such as descriptors: 503.
+    #[error("the file cannot be opened now: {0}")]
+    Unavailable(#[source] io::Error),
+}
+
+impl FileError {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Path(error) => error.status(),
+            Self::Folder => Status::MOVED_PERMANENTLY,
+            Self::Missing => Status::NOT_FOUND,
+            Self::Restless | Self::Unavailable(_) => Status::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<Errno> for FileError {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO | Errno::AGAIN => {
+                Self::Unavailable(error.into())
+            }
+            // Not there, not ours to read, or (XDEV, LOOP) a link that leads out of the root.
+            _ => Self::Missing,
+        }
+    }
+}
+
+/// The folder whose files are served.
+#[derive(Debug)]
+pub struct Root {
+    folder: OwnedFd,
+    /// Whether the kernel itself keeps lookups below a folder (`openat2(2)`, since Linux 5.6).
+    beneath: bool,
+}
+
+impl Root {
+    /// Opens a folder to serve.
+    ///
+    /// # Errors
+    /// If it is no folder, or may not be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = fs::open(path, flags, Mode::empty())?;
+        let beneath = fs::openat2(&folder, ".", flags, Mode::empty(), Self::RESOLVE).is_ok();
+        Ok(Self { folder, beneath })
+    }
+
+    /// Links may be followed as long as they stay below the root; those into `/proc` may not.
+    const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+    /// Opens what lies at a path and describes it; for a folder, its index.
+    fn find(&self, path: SafePath<'_>) -> Result<(OwnedFd, Stat), FileError> {
+        let (fd, stat) = self.look_up(path.as_bytes())?;
+        match (FileType::from_raw_mode(stat.st_mode), path.is_folder()) {
+            (FileType::RegularFile, false) => Ok((fd, stat)),
+            (FileType::Directory, false) => Err(FileError::Folder),
+            (FileType::Directory, true) => {
+                let slash = if path.as_bytes().is_empty() { "" } else { "/" };
+                let index = [path.as_bytes(), slash.as_bytes(), INDEX.as_bytes()].concat();
+                let (fd, stat) = self.look_up(&index)?;
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => Ok((fd, stat)),
+                    _ => Err(FileError::Missing),
+                }
+            }
+            // Pipes, devices and sockets; and files asked for as if they were folders.
+            _ => Err(FileError::Missing),
+        }
+    }
+
+    fn look_up(&self, path: &[u8]) -> Result<(OwnedFd, Stat), FileError> {
+        // A pipe without a writer must not hold the reactor up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let path = if path.is_empty() { b"." } else { path };
+        let fd = if self.beneath {
+            self.open_beneath(path, flags)
+        } else {
+            self.open_by_steps(path, flags)
+        }?;
+        let stat = fs::fstat(&fd)?;
+        Ok((fd, stat))
+    }
+
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let open = || fs::openat2(&self.folder, path, flags, Mode::empty(), Self::RESOLVE);
+        let mut opened = open();
+        for _ in 1..LOOKUPS_MAX {
+            if !matches!(opened, Err(Errno::AGAIN | Errno::INTR)) {
+                break;
+            }
+            opened = open();
+        }
+        opened
+    }
+
+    /// For older kernels: folder by folder, and no link is followed at all.
+    fn open_by_steps(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let steps = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut segments = path.split(|byte| *byte == b'/').peekable();
+        let mut folder: Option<OwnedFd> = None;
+        loop {
+            let at = folder.as_ref().unwrap_or(&self.folder);
+            let segment = segments.next().ok_or(Errno::NOENT)?;
+            if segments.peek().is_none() {
+                return fs::openat(at, segment, flags | OFlags::NOFOLLOW, Mode::empty());
+            }
+            folder = Some(fs::openat(at, segment, steps, Mode::empty())?);
+        }
+    }
+}
+
+/// By what a file is known again. A change that leaves all of it as it was did not happen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl From<&Stat> for Identity {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            length: stat.st_size.max(0).unsigned_abs(),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl Identity {
+    /// The entity tag: length, time of modification and inode.
+    fn etag(&self) -> String {
+        let (seconds, nanos) = self.modified;
+        let mut tag = String::with_capacity(48);
+        // Writing to a string does not fail.
+        let _ = write!(tag, "\"{:x}-{seconds:x}.{nanos:x}-{:x}\"", self.length, self.inode);
+        tag
+    }
+
+    /// When it was changed last, in seconds since 1970.
+    fn modified_seconds(&self) -> u64 {
+        self.modified.0.max(0).unsigned_abs()
+    }
+
+    /// Whether it changed so shortly before `now` that a further change could go unseen.
+    fn is_racy(&self, now: Nanos) -> bool {
+        let newest = self.modified.max(self.changed);
+        let newest = (newest.0.max(0).unsigned_abs()).saturating_mul(1_000_000_000) + newest.1;
+        Nanos(newest.saturating_add(RACY.0)) > now
+    }
+}
+
+/// A file, ready to be answered with.
+#[derive(Debug)]
+pub struct Kept {
+    identity: Identity,
+    etag: String,
+    content_type: &'static str,
+    contents: Contents,
+}
+
+/// What is kept of a file.
+#[derive(Debug)]
+pub enum Contents {
+    /// Its whole answer.
+    Small(Prepared),
+    /// Its descriptor, which whoever sends it holds, too.
+    Large(Arc<OwnedFd>),
+}
+
+impl Kept {
+    /// What headers say of it.
+    #[must_use]
+    #[inline]
+    pub fn describe(&self) -> File<'_> {
+        File {
+            length: self.identity.length,
+            modified: self.identity.modified_seconds(),
+            etag: &self.etag,
+            content_type: self.content_type,
+        }
+    }
+
+    /// What is in it.
+    #[must_use]
+    #[inline]
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Writes the answer to a request for this file, as [`Files::answer`] does.
+    #[inline]
+    fn answer(
+        &self,
+        request: &Request<'_>,
+        now: Nanos,
+        date: &DateText,
+        out: &mut Vec<u8>,
+    ) -> Option<Transfer> {
+        let (method, persistence) = (request.method(), request.persistence());
+        if let (Contents::Small(prepared), false) = (&self.contents, request.is_conditional()) {
+            prepared.write(method, persistence, date, out);
+            return None;
+        }
+        let file = self.describe();
+        let answer = choose(request, &file, now.0 / 1_000_000_000);
+        write_file_head(answer, &file, persistence, date, out);
+        let (first, end) = answer.body(method, &file);
+        match &self.contents {
+            Contents::Small(prepared) => {
+                out.extend_from_slice(&prepared.body()[first as usize..end as usize]);
+                None
+            }
+            Contents::Large(fd) => (first < end).then(|| Transfer::new(Arc::clone(fd), first, end)),
+        }
+    }
+
+    /// Descriptors that it holds.
+    fn descriptors(&self) -> usize {
+        usize::from(matches!(self.contents, Contents::Large(_)))
+    }
+
+    /// What it takes of the memory that files may take.
+    fn size(&self) -> usize {
+        match &self.contents {
+            Contents::Small(prepared) => prepared.size(),
+            Contents::Large(_) => 0,
+        }
+    }
+}
+
+/// The files of one reactor.
+#[derive(Debug)]
+pub struct Files {
+    root: Arc<Root>,
+    kept: HashMap<Box<[u8]>, Entry>,
+    /// The paths in the order in which they are looked at when room is needed.
+    order: VecDeque<Box<[u8]>>,
+    bytes: usize,
+    descriptors: usize,
+    /// Where paths are decoded.
+    room: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    kept: Kept,
+    /// When it was last compared with the file, in Unix time.
+    checked: Nanos,
+    /// Whether what was read may have changed since without a trace.
+    racy: bool,
+    /// Whether it was asked for since room was last looked for.
+    used: bool,
+}
+
+impl Files {
+    /// Nothing kept yet.
+    #[must_use]
+    pub fn new(root: Arc<Root>) -> Self {
+        let (kept, order) = (HashMap::new(), VecDeque::new());
+        Self { root, kept, order, bytes: 0, descriptors: 0, room: Vec::new() }
+    }
+
+    /// Answers a request: writes head and body behind `out`, or the head alone where what follows it
+    /// is a [`Transfer`], to be sent when `out` has left. `now` is the time since 1970, and `date` its
+    /// text.
+    #[inline]
+    pub fn answer(
+        &mut self,
+        request: &Request<'_>,
+        now: Nanos,
+        date: &DateText,
+        out: &mut Vec<u8>,
+    ) -> Option<Transfer> {
+        let method = request.method();
+        let found = match method.refusal() {
+            Some(refusal) => Err(refusal),
+            None => self.find(request.path(), now).map_err(|error| error.status()),
+        };
+        match found {
+            Ok(kept) => return kept.answer(request, now, date, out),
+            Err(Status::MOVED_PERMANENTLY) => write_redirect(request, date, out),
+            Err(status) => write_status(status, method, request.persistence(), date, out),
+        }
+        None
+    }
+
+    /// What a request for `path`, as it was sent, is answered with. `now` is the time since 1970.
+    ///
+    /// # Errors
+    /// Why there is nothing to answer with.
+    #[inline]
+    pub fn find(&mut self, path: &[u8], now: Nanos) -> Result<&Kept, FileError> {
+        let fresh = self.kept.get_mut(path).is_some_and(|entry| {
+            entry.used = true;
+            entry.checked.0.abs_diff(now.0) < FRESH.0
+        });
+        if !fresh {
+            self.check(path, now)?;
+        }
+        self.kept.get(path).map(|entry| &entry.kept).ok_or(FileError::Missing)
+    }
+
+    /// Files that are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Memory of the small files that are kept, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Looks at the file itself, and keeps what it is now.
+    #[cold]
+    fn check(&mut self, path: &[u8], now: Nanos) -> Result<(), FileError> {
+        let safe = SafePath::decode(path, &mut self.room)?;
+        let content_type = content_type(safe);
+        let found = self.root.find(safe);
+        let (fd, stat) = found.inspect_err(|_| self.forget(path))?;
+        let identity = Identity::from(&stat);
+        if let Some(entry) = self.kept.get_mut(path) {
+            if entry.kept.identity == identity && !entry.racy {
+                entry.checked = now;
+                return Ok(());
+            }
+            self.forget(path);
+        }
+        let kept = load(fd, identity, content_type)?;
+        let racy = kept.descriptors() == 0 && kept.identity.is_racy(now);
+        self.keep(path, Entry { kept, checked: now, racy, used: false });
+        Ok(())
+    }
+
+    fn keep(&mut self, path: &[u8], entry: Entry) {
+        let (size, descriptors) = (entry.kept.size(), entry.kept.descriptors());
+        while self.kept.len() >= KEPT_FILES_MAX
+            || self.bytes + size > KEPT_BYTES_MAX
+            || self.descriptors + descriptors > KEPT_DESCRIPTORS_MAX
+        {
+            self.make_room();
+        }
+        self.bytes += size;
+        self.descriptors += descriptors;
+        self.order.push_back(path.into());
+        self.kept.insert(path.into(), entry);
+    }
+
+    /// Forgets the first file in the order that was not asked for since its last turn.
+    fn make_room(&mut self) {
+        while let Some(path) = self.order.pop_front() {
+            match self.kept.get_mut(&path) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.order.push_back(path);
+                }
+                _ => return self.take_out(&path),
+            }
+        }
+    }
+
+    fn forget(&mut self, path: &[u8]) {
+        if self.kept.contains_key(path) {
+            self.order.retain(|other| **other != *path);
+            self.take_out(path);
+        }
+    }
+
+    fn take_out(&mut self, path: &[u8]) {
+        if let Some(entry) = self.kept.remove(path) {
+            self.bytes -= entry.kept.size();
+            self.descriptors -= entry.kept.descriptors();
+        }
+    }
+}
+
+/// The media type of a file by its name.
+fn content_type(path: SafePath<'_>) -> &'static str {
+    let name = if path.is_folder() { INDEX.as_bytes() } else { path.as_bytes() };
+    let guess = mime_guess::from_path(Path::new(OsStr::from_bytes(name)));
+    guess.first_raw().unwrap_or("application/octet-stream")
+}
+
+/// Loads a file: a small one with its contents, which are those of one moment.
+fn load(
+    fd: OwnedFd,
+    mut identity: Identity,
+    content_type: &'static str,
+) -> Result<Kept, FileError> {
+    let mut body = Vec::new();
+    for _ in 0..READS_MAX {
+        let etag = identity.etag();
+        if identity.length > SMALL_BYTES_MAX {
+            let contents = Contents::Large(Arc::new(fd));
+            return Ok(Kept { identity, etag, content_type, contents });
+        }
+        read_whole(&fd, &mut body)?;
+        let after = Identity::from(&fs::fstat(&fd)?);
+        if after == identity && body.len() as u64 == identity.length {
+            let file = File {
+                length: identity.length,
+                modified: identity.modified_seconds(),
+                etag: &etag,
+                content_type,
+            };
+            let contents = Contents::Small(Prepared::new(&file, &body));
+            return Ok(Kept { identity, etag, content_type, contents });
+        }
+        identity = after;
+    }
+    Err(FileError::Restless)
+}
+
+/// Reads a small file from its beginning; of one that has grown, no more than is small.
+fn read_whole(fd: &OwnedFd, body: &mut Vec<u8>) -> Result<(), FileError> {
+    body.clear();
+    body.resize(SMALL_BYTES_MAX as usize + 1, 0);
+    let mut length = 0;
+    while length < body.len() {
+        match rustix::io::pread(fd, &mut body[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    body.truncate(length);
+    Ok(())
+}
+
+/// A part of a large file on its way to a socket.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    file: Arc<OwnedFd>,
+    /// What is to be sent next, and where it ends.
+    at: u64,
+    end: u64,
+}
+
+/// One call of `sendfile(2)` is asked for no more than this, in bytes, so that one connection does not
+/// hold up the others.
+const SEND_BYTES_MAX: u64 = 1024 * 1024;
+
+impl Transfer {
+    /// The bytes from `first` up to, not including, `end`.
+    #[must_use]
+    pub fn new(file: Arc<OwnedFd>, first: u64, end: u64) -> Self {
+        Self { file, at: first, end: end.max(first) }
+    }
+
+    /// Bytes that are left to send.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// Sends what the socket has room for, at most 1 MiB: how many bytes those were.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room. `UnexpectedEof` if the file has become shorter than was
+    /// announced: the connection is to be reset, or the peer would take what follows for the rest.
+    /// Anything else if the connection is broken.
+    pub fn send(&mut self, socket: impl AsFd) -> io::Result<u64> {
+        let count = self.left().min(SEND_BYTES_MAX);
+        if count == 0 {
+            return Ok(0);
+        }
+        let sent = fs::sendfile(socket, &self.file, Some(&mut self.at), count as usize)?;
+        if sent == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(sent as u64)
+    }
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;
