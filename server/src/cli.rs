@@ -114,8 +114,8 @@ pub struct ServeArgs {
         default_missing_value = "shared"
     )]
     pub deflate: Option<Deflate>,
-    /// Accept WebSocket requests only from pages of this origin, e.g. https://example.com, or from
-    /// no page (repeat for more) [default: all]
+    /// Accept WebSocket requests only from pages of this origin, e.g. `https://example.com`, or
+    /// from no page (repeat for more) [default: all]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = parse_origin)]
     pub origins: Vec<String>,
     /// Speak this WebSocket subprotocol (repeat for more, the best first)

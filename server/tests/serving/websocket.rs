@@ -63,7 +63,9 @@ fn sixteen_mebibytes_pass_in_any_form() {
             }
             let answer = peer.next().expect("an answer");
             assert!(answer.first == first && answer.payload == *expected, "{first:#x} {aside}");
-            saying.map(|saying| saying.join().expect("sent"));
+            if let Some(saying) = saying {
+                saying.join().expect("sent");
+            }
             peer.leave();
         }
     }
