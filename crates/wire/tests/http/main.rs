@@ -2,6 +2,7 @@
 
 mod answers;
 mod fuzz;
+mod oracle;
 mod paths;
 mod requests;
 mod responses;

@@ -210,13 +210,23 @@ fn what_cannot_be_sent_is_said() {
 
 /// Streams of responses, good ones and others.
 fn streams() -> impl Strategy<Value = String> {
-    let response = (
-        "HTTP/1.[01] (200|204|100|404|101) (OK)?\r\n",
-        "((Content-Length: (0|3|\\+1)|Transfer-Encoding: chunked|Connection: (close|keep-alive)|[a-c: ]{0,5})\r\n){0,2}",
+    let good = prop_oneof![
+        "[a-c\r\n]{0,20}".prop_map(|body| {
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }),
+        "[a-c\r\n]{1,20}".prop_map(|data| {
+            let chunk = format!("{:x};x\r\n{data}\r\n", data.len());
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n")
+        }),
+    ];
+    let odd = (
+        "HTTP/1[.][01] (200|204|100|404|101) (OK)?\r\n",
+        "((Content-Length: (0|3|[+]1)|Transfer-Encoding: chunked|Connection: (close|keep-alive)|[a-c: ]{0,5})\r\n){0,2}",
         "\r\n(abc|3\r\nabc\r\n0\r\n\r\n|[0-2a\r\n]{0,6})?",
     );
-    let response = response.prop_map(|(line, headers, body)| line + &headers + &body);
-    prop::collection::vec(response, 1..5).prop_map(|responses| responses.concat())
+    let odd = odd.prop_map(|(line, headers, body)| line + &headers + &body);
+    let one = prop_oneof![4 => good, 1 => odd];
+    prop::collection::vec(one, 1..6).prop_map(|responses| responses.concat())
 }
 
 proptest! {
