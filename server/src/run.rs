@@ -117,12 +117,19 @@ fn check(args: &CheckArgs) -> Result<u8, Error> {
     let text = if args.fits {
         let (fits, reason) = largest_that_fits(&args.serve, &plan, &facts);
         format!("{fits}\t{reason}")
+    } else if args.serve.json {
+        let (fits, reason) = largest_that_fits(&args.serve, &plan, &facts);
+        let value = serde_json::json!({
+            "connections": plan.connections_max,
+            "fits": fits,
+            "reason": reason,
+            "findings": plan.findings,
+        });
+        serde_json::to_string_pretty(&value).map_err(|e| Error::Failed(e.to_string()))?
     } else if args.sysctl {
         preflight::settings(&plan.findings)
     } else if args.shell {
         preflight::shell(&plan.findings)
-    } else if args.serve.json {
-        serde_json::to_string_pretty(&plan.findings).unwrap_or_default()
     } else {
         preflight::table(&plan.findings)
     };

@@ -122,6 +122,33 @@ fn check_says_what_fits_without_doing_it() {
 }
 
 #[test]
+fn check_answers_in_the_form_it_is_asked_for() {
+    let few =
+        ["check", URL, "--source-ip", "127.0.0.9", "--source-ports", "5000-5009", "-c", "100"];
+    let ask = |form: &str| {
+        let ran = run(&[&few[..], &[form]].concat());
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(3), ""), "{ran:?}");
+        ran.stdout
+    };
+    let shell = ask("--shell");
+    assert!(shell.contains("# ports is 10, needs 100: a connection is a pair"), "{shell}");
+    assert!(shell.contains("# name at least 10 source addresses"), "{shell}");
+    // No setting makes ports, so whatever is there is well-formed and of another name.
+    for line in ask("--sysctl").lines().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line.split_once(" = ").unwrap_or((line, ""));
+        assert!(line.starts_with("# ") || (name.contains('.') && !value.is_empty()), "{line}");
+    }
+    assert!(ask("--fits").starts_with("10\t"));
+    let value: serde_json::Value = serde_json::from_str(&ask("--json")).expect("JSON");
+    let ports = value["findings"].as_array().expect("findings");
+    let ports = ports.iter().find(|finding| finding["name"] == "ports").expect("ports");
+    assert_eq!((&ports["severity"], &ports["have"]), (&"refusal".into(), &"10".into()));
+    for two in [["--json", "--shell"], ["--sysctl", "--shell"], ["--fits", "--shell"]] {
+        assert_eq!(run(&[&few[..], &two[..]].concat()).code, Some(2), "{two:?}");
+    }
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for args in [&["--help"][..], &["--version"], &["run", "--help"]] {
         let ran = run(args);

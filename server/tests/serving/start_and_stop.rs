@@ -90,10 +90,16 @@ fn what_the_machine_cannot_hold_is_refused_before_it_starts() {
     let more = ["--connections-max", "100m", "--reactors", "1"];
     let (code, out, err) = refused(&[&["tcp://127.0.0.1:0"], &more[..]].concat());
     assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
-    assert!(err.contains("descriptors"), "{err}");
+    assert!(err.contains("LACKS  descriptors") && err.contains("--force"), "{err}");
     let (code, out, _) = refused(&[&["check", "tcp://127.0.0.1:0"], &more[..]].concat());
     assert_eq!(code, Some(3));
-    assert!(out.contains("descriptors"), "{out}");
+    assert!(out.contains("LACKS  descriptors"), "{out}");
+    let (_, out, _) = refused(&[&["check", "tcp://127.0.0.1:0", "--shell"], &more[..]].concat());
+    assert!(out.contains("\nsudo prlimit --pid $$ --nofile="), "{out}");
+    let (_, out, _) = refused(&[&["check", "tcp://127.0.0.1:0", "--json"], &more[..]].concat());
+    let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(value["connections"].as_u64(), Some(100_000_000));
+    assert!(value["fits"].as_u64() < Some(100_000_000) && value["findings"][0]["have"].is_string());
     let (code, _, _) = refused(&["check", "tcp://127.0.0.1:0", "--connections-max", "10"]);
     assert_eq!(code, Some(0));
 }

@@ -575,7 +575,7 @@ fn unanswered(evidence: &Evidence<'_>) -> Option<Wall> {
         )
     } else {
         (
-            "a firewall drops them, or a queue of the server is full",
+            "a firewall drops them, or a queue or table of the server is full",
             "see the firewall rules on the way; --peer with the server's --metrics address shows its \
              queues",
         )

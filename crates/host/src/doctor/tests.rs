@@ -282,6 +282,6 @@ fn packets_that_nobody_answers() {
     let mut case = Case { stalled: true, server: None, same_host: false, ..Case::here() };
     case.after.handshake_retransmits += 3;
     let text = "connections under way get no answer from 10.0.0.1:9000 (first packets were sent again \
-                3 times): a firewall drops them, or a queue of the server is full";
+                3 times): a firewall drops them, or a queue or table of the server is full";
     assert_eq!(case.only(), ("unanswered", text.to_owned()));
 }
