@@ -239,7 +239,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<ResultFile, StoreError> {
         Some(major) if major > MAJOR => Err(StoreError::Newer { path: path.to_owned(), major }),
         Some(_) => serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged {
             path: path.to_owned(),
-            reason: error.to_string(),
+            // It quotes what it found, line ends included.
+            reason: error.to_string().replace(char::is_control, " "),
         }),
     }
 }

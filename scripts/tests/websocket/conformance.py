@@ -77,23 +77,24 @@ class Reader:
     """Reads what comes, holds it against the rules, and gives messages."""
 
     def __init__(self, sock, takeover=False, compressed=False):
-        self.sock, self.bytes = sock, b""
+        self.sock, self.bytes, self.at = sock, b"", 0
         self.takeover, self.compressed = takeover, compressed
         self.inflater = zlib.decompressobj(-15)
         self.keys = []
         sock.settimeout(PATIENCE)
 
     def take(self, count):
-        parts, have = [self.bytes], len(self.bytes)
-        while have < count:
-            more = self.sock.recv(1 << 20)
-            if not more:
-                raise EOFError
-            parts.append(more)
-            have += len(more)
-        whole = b"".join(parts)
-        self.bytes = whole[count:]
-        return whole[:count]
+        if len(self.bytes) - self.at < count:
+            parts, have = [self.bytes[self.at :]], len(self.bytes) - self.at
+            while have < count:
+                more = self.sock.recv(1 << 20)
+                if not more:
+                    raise EOFError
+                parts.append(more)
+                have += len(more)
+            self.bytes, self.at = b"".join(parts), 0
+        self.at += count
+        return self.bytes[self.at - count : self.at]
 
     def head(self):
         """An HTTP head."""

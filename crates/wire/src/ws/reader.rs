@@ -66,13 +66,24 @@ pub struct Limits {
     pub fragments_max: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// Lets messages of so many bytes through. A frame may be larger by a bit for each byte: what
+    /// does not deflate grows by that where a quick compressor takes the fixed codes for everything
+    /// (RFC 1951 3.2.6).
+    #[must_use]
+    pub const fn for_messages(message_bytes_max: u64) -> Self {
+        let growth = message_bytes_max / 8 + 1024;
         Self {
-            frame_bytes_max: WS_MESSAGE_BYTES_DEFAULT,
-            message_bytes_max: WS_MESSAGE_BYTES_DEFAULT,
+            frame_bytes_max: message_bytes_max.saturating_add(growth),
+            message_bytes_max,
             fragments_max: WS_FRAGMENTS_DEFAULT,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::for_messages(WS_MESSAGE_BYTES_DEFAULT)
     }
 }
 

@@ -217,6 +217,23 @@ fn sixteen_mebibytes_in_65536_fragments_pass() {
 }
 
 #[test]
+fn a_message_of_the_largest_size_passes_though_it_does_not_deflate() {
+    let window = Window { bits: 15, takeover: false };
+    let agreed = Some(Agreed { server: window, client: window });
+    let (mut word, mut noise) = (1u64, Vec::new());
+    while noise.len() < 16 << 20 {
+        word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ 0xa5a5;
+        noise.extend(word.to_le_bytes());
+    }
+    let (mut writer, mut pool, mut out) =
+        (Writer::new(Some(window)), WritePool::new(1), Vec::new());
+    writer.message(&mut pool, Kind::Binary, &noise, Some(KEY), &mut out);
+    assert!(out.len() > noise.len(), "it has grown to {} bytes", out.len());
+    let seen = read(Role::Server, agreed, &limits(), &out, &[]);
+    assert!(seen == [Seen::whole(Kind::Binary, &noise)]);
+}
+
+#[test]
 fn bombs_hit_the_limit() {
     let window = Window { bits: 15, takeover: false };
     let agreed = Some(Agreed { server: window, client: window });
@@ -288,8 +305,12 @@ fn naive(role: Role, mut rest: &[u8]) -> Vec<Seen> {
             (Opcode::Text | Opcode::Binary, Some(_)) => break Some(WsError::MessageInterrupted),
             _ => {}
         }
-        if header.length > limits().message_bytes_max {
+        if header.length > limits().frame_bytes_max {
             break Some(WsError::FrameTooBig(header.length));
+        }
+        let before = open.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        if !header.opcode.is_control() && before + header.length > limits().message_bytes_max {
+            break Some(WsError::MessageTooBig);
         }
         let end = rest.len().min(size + header.length as usize);
         let is_whole = (end - size) as u64 == header.length;
