@@ -89,7 +89,8 @@ impl FromStr for Url {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| UrlError::NoScheme(whole()))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "tcp" => Scheme::Tcp,
-            other @ ("ws" | "http" | "wss" | "https" | "tls") => {
+            "ws" => Scheme::Ws,
+            other @ ("http" | "wss" | "https" | "tls") => {
                 return Err(UrlError::UnsupportedScheme(other.to_owned()));
             }
             other => return Err(UrlError::UnknownScheme(other.to_owned())),
