@@ -2,6 +2,9 @@
 //! the kernel's event queue and all, on one thread that is counted.
 
 use super::*;
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
@@ -9,7 +12,7 @@ use measure::Clock;
 use reactor::mailbox;
 use reactor::{Limits, Reactor, System};
 
-type Client = Reactor<System, LoadDriver>;
+type Client = Reactor<System, LoadDriver<Raw>>;
 type Server = Reactor<System, EchoDriver>;
 
 const CONNECTIONS: usize = 32;
@@ -53,12 +56,14 @@ impl Pair {
             size,
             reply_timeout: Nanos::from_secs(60),
             drain_timeout: Nanos::from_secs(5),
+            ping: None,
             seed: 1,
         };
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
         let net = System::new(&mut inbox, clock, limits.events_per_wait, Vec::new());
-        let driver = LoadDriver::new(0, Arc::new(load), send, clock.now());
+        let raw = Raw::new(&load);
+        let driver = LoadDriver::new(0, Arc::new(load), raw, send, clock.now());
         let client = Reactor::new(net.expect("network"), driver, inbox, limits, 0);
         Self { client, server, reports, outside, clock }
     }

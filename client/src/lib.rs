@@ -15,9 +15,11 @@ mod check;
 pub mod cli;
 mod coordinator;
 pub mod driver;
+mod echo;
 pub mod load;
 pub mod outcome;
 pub mod plan;
+pub mod protocol;
 mod run;
 mod tally;
 
