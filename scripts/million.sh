@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Opens a million TCP connections over loopback, has each of them send and get back at least one
+# Opens a million connections (TCP, or WebSocket over it) over loopback, has each of them send and get back at least one
 # verified message, sends traffic over them, and writes down how it went.
 #
 #   ./scripts/million.sh [OPTIONS] [-- OPTIONS OF c1000k-client run]
 #
 #   --connections N   how many (default 1m)
-#   --protocol NAME   tcp (default); ws and http come later
+#   --protocol NAME   tcp (default) or ws; http comes later
 #   --rate R          messages per second, all connections together (default 20k; 0: no traffic)
 #   --duration D      how long to send them (default 10s)
 #   --output DIR      where the files go (default results/<UTC time>-<protocol>-<connections>)
@@ -92,9 +92,9 @@ while (($#)); do
     shift
 done
 case $protocol in
-    tcp) ;;
-    ws | http) die 2 "--protocol $protocol comes later: the programs speak tcp so far" ;;
-    *) die 2 "--protocol $protocol is not known: give tcp" ;;
+    tcp | ws) ;;
+    http) die 2 "--protocol $protocol comes later: the programs speak tcp and ws so far" ;;
+    *) die 2 "--protocol $protocol is not known: give tcp or ws" ;;
 esac
 
 # One run at a time: two would take each other's memory, and undo each other's settings.
@@ -190,8 +190,8 @@ plan_run "$@"
 
 # Ports make no difference to the checks; the server will take a free one. It may be one of the
 # kernel's ephemeral range: the connections come from other addresses than the server's.
-check_client() { check "$client" check tcp://127.0.0.1:9 "${client_options[@]}" "$@"; }
-check_server() { check "$server" check tcp://127.0.0.1:0 --connections-max "$connections" "$@"; }
+check_client() { check "$client" check "$protocol://127.0.0.1:9" "${client_options[@]}" "$@"; }
+check_server() { check "$server" check "$protocol://127.0.0.1:0" --connections-max "$connections" "$@"; }
 # 3 says that something is lacking: what, is in the answer.
 check() { "$@" || (($? == 3)) || exit 2; }
 
@@ -226,7 +226,7 @@ fi
 # ---- The run --------------------------------------------------------------------------------------
 
 log=$output/server.log
-setsid "$server" "${server_options[@]}" tcp://127.0.0.1:0 >"$log" 2>&1 9<&- &
+setsid "$server" "${server_options[@]}" "$protocol://127.0.0.1:0" >"$log" 2>&1 9<&- &
 server_pid=$!
 printf 'process\t%s\t%s\n' "$server_pid" "$(realpath "$server")" >>"$undo"
 field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$log" | head -n 1; }

@@ -1,13 +1,13 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
 use report::verdict::Threshold;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use wire::Url;
+use wire::{MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN, Url};
 
 /// Opens, holds and exercises up to millions of connections, and measures them.
 #[derive(Clone, Debug, Parser)]
@@ -32,6 +32,115 @@ pub enum Command {
     /// Say what this machine lacks for the run that these options ask for, and how to mend it
     #[command(after_help = UNITS)]
     Check(Box<CheckArgs>),
+    /// Join a WebSocket server and send every message back until it closes; exits with 0 if each
+    /// connection ended by a closing handshake
+    Echo(EchoArgs),
+}
+
+/// The options of `echo`.
+#[derive(Args, Clone, Debug)]
+pub struct EchoArgs {
+    /// The servers to join, e.g. ws://127.0.0.1:9001/path; connections are spread over all of them
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<Url>,
+    /// How many connections to join with
+    #[arg(short, long, value_name = "N", default_value = "1", value_parser = parse_count)]
+    pub connections: u64,
+    /// How long one connection may take to be upgraded
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub connect_timeout: Nanos,
+    /// What the handshake says.
+    #[command(flatten)]
+    pub handshake: HandshakeArgs,
+    /// Seed of all randomness [default: a fresh one]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// What the opening handshake of a WebSocket says.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HandshakeArgs {
+    /// A further header of the handshake (repeat)
+    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "WebSocket (ws:// only)")]
+    pub header: Vec<(String, String)>,
+    /// The origin that the handshake names
+    #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket (ws:// only)")]
+    pub origin: Option<String>,
+    /// A subprotocol to ask for, the best first (repeat)
+    #[arg(long, value_name = "NAME", help_heading = "WebSocket (ws:// only)")]
+    pub subprotocol: Vec<String>,
+    /// Offer permessage-deflate, and compress messages if the server accepts it
+    #[arg(long, help_heading = "WebSocket (ws:// only)")]
+    pub deflate: bool,
+}
+
+/// How messages go over a WebSocket.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FrameArgs {
+    /// Send text messages (the stamp in hexadecimal digits) instead of binary ones
+    #[arg(long, help_heading = "WebSocket (ws:// only)")]
+    pub text: bool,
+    /// Cut messages into frames of at most so many bytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "WebSocket (ws:// only)")]
+    pub fragment: Option<u64>,
+    /// Ping every connection this often, evenly spread
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "WebSocket (ws:// only)")]
+    pub ping: Option<Nanos>,
+    /// How replies are matched with messages [default: content]
+    #[arg(long = "match", value_name = "HOW", value_enum, help_heading = "WebSocket (ws:// only)")]
+    pub matching: Option<Matching>,
+}
+
+/// How replies are matched with messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Matching {
+    /// A reply has to be the message, byte for byte.
+    Content,
+    /// Any reply belongs to the oldest message that has none, for servers that answer something else.
+    Order,
+}
+
+impl HandshakeArgs {
+    /// The first option that was given, if any was.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let Self { header, origin, subprotocol, deflate } = self;
+        let given = [
+            ("--header", !header.is_empty()),
+            ("--origin", origin.is_some()),
+            ("--subprotocol", !subprotocol.is_empty()),
+            ("--deflate", *deflate),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+impl FrameArgs {
+    /// The first option that was given, if any was.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let Self { text, fragment, ping, matching } = self;
+        let given = [
+            ("--text", *text),
+            ("--fragment", fragment.is_some()),
+            ("--ping", ping.is_some()),
+            ("--match", matching.is_some()),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+impl RunArgs {
+    /// Size of a message in bytes: as given, or the smallest there is.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size.unwrap_or(self.size_min())
+    }
+
+    /// The smallest message: its stamp, which takes twice the room as text.
+    #[must_use]
+    pub fn size_min(&self) -> u64 {
+        let least = if self.frames.text { TEXT_MESSAGE_BYTES_MIN } else { MESSAGE_BYTES_MIN };
+        least as u64
+    }
 }
 
 const UNITS: &str = "Counts and rates take k and m and fractions (2.6k, 1m), sizes k and m (64k = 65,536), \
@@ -59,7 +168,8 @@ pub struct CheckArgs {
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The targets, e.g. tcp://127.0.0.1:9000; connections are spread over all of them
+    /// The targets, e.g. tcp://127.0.0.1:9000 or ws://127.0.0.1:9001/path; connections are spread over all
+    /// of them, which have to speak the same protocol
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
 
@@ -101,12 +211,19 @@ pub struct RunArgs {
     /// How long to hold the connections without traffic afterwards
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, help_heading = "Traffic")]
     pub hold: Nanos,
-    /// Size of a message in bytes, at least 32 (its stamp)
-    #[arg(short, long, value_name = "SIZE", default_value = "32", value_parser = parse_size, help_heading = "Traffic")]
-    pub size: u64,
+    /// Size of a message in bytes [default: its stamp alone: 32, or 64 with --text]
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size, help_heading = "Traffic")]
+    pub size: Option<u64>,
     /// How long a connection may wait for its next reply before it is given up
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
     pub timeout: Nanos,
+
+    /// What a WebSocket's opening handshake says.
+    #[command(flatten)]
+    pub handshake: HandshakeArgs,
+    /// How messages go over a WebSocket.
+    #[command(flatten)]
+    pub frames: FrameArgs,
 
     /// Reactor threads, or 'auto': one per core, and more where descriptor limits ask for it
     #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_reactors, help_heading = "Machine")]
@@ -161,6 +278,11 @@ fn parse_openers(text: &str) -> Result<Openers, String> {
     count.map(Openers::PerCore).ok_or_else(|| "give a number from 1 to 1024, or all".to_owned())
 }
 
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like 'Name: value'")?;
+    Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+}
+
 fn parse_ports(text: &str) -> Result<(u16, u16), String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
@@ -185,6 +307,7 @@ mod tests {
         Cli::try_parse_from(line).map(|cli| match cli.command {
             Command::Run(args) => *args,
             Command::Check(args) => args.run,
+            Command::Echo(args) => panic!("{args:?}"),
         })
     }
 
@@ -220,9 +343,23 @@ mod tests {
             (args.connections, args.connect_rate, args.rate),
             (1_000_000, Some(30e3), Some(50e3))
         );
-        assert_eq!((args.size, args.source_ports), (1024, Some((2000, 60000))));
+        assert_eq!((args.size_bytes(), args.source_ports), (1024, Some((2000, 60000))));
         assert_eq!((args.source_ip.len(), args.openers_per_core), (2, Openers::All));
         assert_eq!(args.fail_if[0].expression(), "response.p99>50ms");
+    }
+
+    #[test]
+    fn options_of_websockets_are_read() {
+        let url = "ws://127.0.0.1:9001/chat?room=1";
+        let header = ["--header", "X-One:1", "--header", "Cookie: a=b; c:d "];
+        let more = ["--text", "--fragment", "1k", "--ping", "30s", "--match", "order", "--deflate"];
+        let args = run(&[&[url][..], &header, &more].concat()).expect("fine");
+        let headers = [("X-One", "1"), ("Cookie", "a=b; c:d")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(args.handshake.header, headers);
+        let FrameArgs { text, fragment, ping, matching } = args.frames;
+        assert_eq!((text, fragment, ping), (true, Some(1024), Some(Nanos::from_secs(30))));
+        assert_eq!((args.size_bytes(), matching), (64, Some(Matching::Order)));
     }
 
     #[test]
@@ -245,6 +382,10 @@ mod tests {
             &[url, "--fail-if", "speed>1"],
             &[url, "--seed", "x"],
             &[url, "--peer", "here"],
+            &[url, "--header", "no colon"],
+            &[url, "--fragment", "some"],
+            &[url, "--ping", "often"],
+            &[url, "--match", "luck"],
         ] {
             assert_eq!(run(bad).expect_err("refused").exit_code(), 2, "{bad:?}");
         }

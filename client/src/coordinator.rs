@@ -4,7 +4,7 @@
 use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
-use crate::tally::{Final, Recorder, Report, Second, Step, Totals};
+use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
@@ -70,6 +70,7 @@ pub(crate) struct Measured {
     pub(crate) first_echo_planned: u64,
     pub(crate) open_at_end: u64,
     pub(crate) totals: Totals,
+    pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
     pub(crate) finals: BTreeMap<usize, Box<Final>>,
     pub(crate) timeline: Vec<schema::Second>,
@@ -152,6 +153,7 @@ impl<'a> Coordinator<'a> {
         measured.walls = self.doctor.found().to_vec();
         for last in self.finals.values() {
             measured.recorder.merge(&last.recorder);
+            measured.causes.merge(&last.causes);
         }
         measured.finals = std::mem::take(&mut self.finals);
         measured.timeline = self.timeline.finish();

@@ -1,32 +1,46 @@
 //! The invariant that an echo allocates nothing, kept by counting: both drivers over real sockets,
 //! the kernel's event queue and all, on one thread that is counted.
 
+use super::ws_tests::WsPeer;
 use super::*;
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::protocol::{Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
 use measure::Clock;
 use reactor::mailbox;
 use reactor::{Limits, Reactor, System};
-
-type Client = Reactor<System, LoadDriver>;
-type Server = Reactor<System, EchoDriver>;
+use std::net::SocketAddr;
+use wire::ws::Kind;
 
 const CONNECTIONS: usize = 32;
 /// Turns of both ends that are counted at a stretch.
 const TURNS: usize = 200;
 
 /// Both ends, turned by hand.
-struct Pair {
-    client: Client,
-    server: Server,
+struct Pair<P: Protocol, S: Driver<System>> {
+    client: Reactor<System, LoadDriver<P>>,
+    server: Reactor<System, S>,
     reports: Receiver<Report>,
     outside: mailbox::Outside<Command>,
     clock: Clock,
 }
 
-impl Pair {
-    fn new(model: Model, size: usize) -> Self {
+/// The raw echo server, with a time limit for silence, so that its bookkeeping is counted too.
+fn raw_server(clock: Clock) -> EchoDriver {
+    let admission = Arc::new(Admission::new(CONNECTIONS as u64));
+    EchoDriver::new(0, 0, admission, Some(Nanos::from_secs(60)), clock.now())
+}
+
+impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
+    fn new(
+        model: Model,
+        size: usize,
+        server: impl FnOnce(Clock) -> S,
+        protocol: impl FnOnce(&Load, SocketAddr) -> P,
+    ) -> Self {
         let clock = Clock::start();
         let options = ListenOptions { backlog: 128, reuse_port: false };
         let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
@@ -34,11 +48,7 @@ impl Pair {
         let limits = Limits::for_slots(CONNECTIONS);
         let (_, mut inbox) = mailbox::open().expect("mailbox");
         let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
-        // With a time limit for silence, so that its bookkeeping is counted too.
-        let admission = Arc::new(Admission::new(CONNECTIONS as u64));
-        let idle = Some(Nanos::from_secs(60));
-        let driver = EchoDriver::new(0, 0, admission, idle, clock.now());
-        let server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+        let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
 
         let load = Load {
             connections: CONNECTIONS as u64,
@@ -53,12 +63,14 @@ impl Pair {
             size,
             reply_timeout: Nanos::from_secs(60),
             drain_timeout: Nanos::from_secs(5),
+            ping: None,
             seed: 1,
         };
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
         let net = System::new(&mut inbox, clock, limits.events_per_wait, Vec::new());
-        let driver = LoadDriver::new(0, Arc::new(load), send, clock.now());
+        let protocol = protocol(&load, target);
+        let driver = LoadDriver::new(0, Arc::new(load), protocol, send, clock.now());
         let client = Reactor::new(net.expect("network"), driver, inbox, limits, 0);
         Self { client, server, reports, outside, clock }
     }
@@ -88,7 +100,11 @@ impl Pair {
 }
 
 fn allocations_of_an_echo(model: Model, size: usize) {
-    let mut pair = Pair::new(model, size);
+    let raw = |load: &Load, _| Raw::new(load);
+    no_allocations(Pair::new(model, size, raw_server, raw), &format!("{model:?}"));
+}
+
+fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<P, S>, what: &str) {
     let now = pair.clock.now();
     pair.step(Command::Ramp(now), Step::Ramp);
     pair.step(Command::FirstEcho, Step::FirstEcho);
@@ -104,7 +120,7 @@ fn allocations_of_an_echo(model: Model, size: usize) {
         let echoes = pair.received() - before;
         if !pair.told() {
             assert!(echoes >= TURNS as u64, "only {echoes} echoes");
-            assert_eq!(counted.count_total, 0, "{echoes} echoes, {model:?}: {counted:?}");
+            assert_eq!(counted.count_total, 0, "{echoes} echoes, {what}: {counted:?}");
             return;
         }
         assert!(pair.clock.now() < give_up, "no {TURNS} turns fit between two reports");
@@ -121,6 +137,27 @@ fn an_echo_allocates_nothing_in_the_closed_model() {
 fn an_echo_allocates_nothing_in_the_open_model() {
     // More than one thread can do: something is due in each turn.
     allocations_of_an_echo(Model::Open(5e6), 32);
+}
+
+#[test]
+fn an_echo_over_a_websocket_allocates_nothing() {
+    // Two connections in three in the closed model have several messages in one read; the open model
+    // pings as well.
+    for (model, kind, fragment, in_order) in [
+        (Model::Closed(1), Kind::Binary, None, false),
+        (Model::Closed(4), Kind::Text, None, false),
+        (Model::Closed(2), Kind::Binary, Some(100), false),
+        (Model::Closed(2), Kind::Binary, None, true),
+        (Model::Open(5e6), Kind::Binary, None, false),
+    ] {
+        let protocol = |load: &Load, target| {
+            let setup = ws_tests::setup(load, target);
+            WebSocket::new(Arc::new(Setup { kind, fragment, in_order, ..setup }), 0)
+        };
+        let pair =
+            Pair::new(model, 300, |_| WsPeer { restless: true, ..WsPeer::default() }, protocol);
+        no_allocations(pair, &format!("{model:?}, {kind:?}, {fragment:?}, in order {in_order}"));
+    }
 }
 
 #[test]

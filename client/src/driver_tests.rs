@@ -2,15 +2,19 @@
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
 use super::*;
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
+use measure::Failure;
 use proptest::prelude::*;
 use reactor::mailbox::{self, Outside};
 use reactor::sim::{Faults, Sim, SimStream, World};
 use reactor::{Limits, Reactor, Stream};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use wire::{STAMP_BYTES, Stamp};
+use wire::{Echo, STAMP_BYTES, Stamp, Template};
 
 const MILLI: Nanos = Nanos::from_millis(1);
 /// Turns within one moment after which a loop that never rests is a bug.
@@ -36,6 +40,7 @@ fn load(connections: u64, reactors: u64, model: Model) -> Load {
         size: 32,
         reply_timeout: Nanos::from_secs(10),
         drain_timeout: Nanos::from_secs(5),
+        ping: None,
         seed: 42,
     }
 }
@@ -58,7 +63,7 @@ struct Rig {
     servers: Vec<Reactor<Sim, EchoDriver>>,
     /// Whether the servers are turned.
     serving: bool,
-    clients: Vec<Reactor<Sim, LoadDriver>>,
+    clients: Vec<Reactor<Sim, LoadDriver<Raw>>>,
     outsides: Vec<Outside<Command>>,
     reports: Receiver<Report>,
     done: Vec<Step>,
@@ -85,7 +90,13 @@ impl Rig {
         let (mut clients, mut outsides) = (Vec::new(), Vec::new());
         for index in 0..count {
             let (outside, inbox) = mailbox::open_unwatched();
-            let driver = LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
+            let driver = LoadDriver::new(
+                index,
+                Arc::clone(&load),
+                Raw::new(&load),
+                reports.clone(),
+                Nanos::ZERO,
+            );
             clients.push(Reactor::new(world.network(&[]), driver, inbox, limits, 0));
             outsides.push(outside);
         }
@@ -273,7 +284,7 @@ impl Rig {
     }
 }
 
-impl LoadDriver {
+impl<P: Protocol> LoadDriver<P> {
     fn is_finished_now(&self) -> bool {
         Driver::<Sim>::is_finished(self)
     }
@@ -377,7 +388,7 @@ proptest! {
         let (reports, _) = bounded(1);
         let (mut shares, mut planned) = (0, 0);
         for index in 0..reactors as usize {
-            let driver = LoadDriver::new(index, Arc::clone(&load), reports.clone(), Nanos::ZERO);
+            let driver = LoadDriver::new(index, Arc::clone(&load), Raw::new(&load), reports.clone(), Nanos::ZERO);
             shares += driver.share;
             planned += driver.planned;
         }

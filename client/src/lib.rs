@@ -16,9 +16,11 @@ pub mod cli;
 mod coordinator;
 mod doctor;
 pub mod driver;
+mod echo;
 pub mod load;
 pub mod outcome;
 pub mod plan;
+pub mod protocol;
 mod run;
 mod tally;
 

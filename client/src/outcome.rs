@@ -111,6 +111,30 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
             "make sure that the target is an echo server for this protocol",
         );
     }
+    if !result.http_statuses.is_empty() {
+        doubt("http_status", statuses(result), status_remedy(result));
+    }
+    if !result.violations.is_empty() {
+        doubt(
+            "violations",
+            violations(result),
+            "the server, or something on the way to it, does not keep to the protocol; where it answers \
+             something else than it gets, --match order takes that",
+        );
+    }
+    if let (true, Some(left)) = (connections.open_at_end > 0, left(result)) {
+        let missing = connections.open_at_end.saturating_sub(left);
+        if missing > 0 && result.run.outcome != Outcome::Interrupted {
+            doubt(
+                "not_closed",
+                format!(
+                    "{} connections had no answer to their close frame",
+                    format_grouped(missing)
+                ),
+                "the server does not finish the closing handshake (RFC 6455 5.5.1), or not in time",
+            );
+        }
+    }
     if plan.model != Model::None && connections.opened > 0 {
         traffic_doubts(result, &mut doubt);
     }
@@ -132,6 +156,51 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
         );
     }
     warnings
+}
+
+/// Connections that ended by a closing handshake; `None` where the protocol has none.
+fn left(result: &ResultFile) -> Option<u64> {
+    result.plan.websocket.as_ref()?;
+    Some(result.stages.get(Stage::Close).map_or(0, |close| close.count))
+}
+
+/// How handshakes were answered, by status.
+fn statuses(result: &ResultFile) -> String {
+    let each = result.http_statuses.iter();
+    let each: Vec<_> = each
+        .map(|(status, count)| format!("{} with status {status}", format_grouped(*count)))
+        .collect();
+    format!("handshakes were answered by something else than an upgrade: {}", each.join(", "))
+}
+
+fn status_remedy(result: &ResultFile) -> &'static str {
+    let any = |range: std::ops::Range<&str>| {
+        result.http_statuses.keys().any(|status| range.contains(&status.as_str()))
+    };
+    if any("300".."400") {
+        "redirects are not followed: give the URL that the server names"
+    } else if any("401".."402") || any("403".."404") {
+        "give what the server wants to see: --header, --origin, --subprotocol"
+    } else {
+        "make sure that the path of the URL is one at which the server takes WebSockets"
+    }
+}
+
+/// Rules that a warning shows.
+const RULES_SHOWN: usize = 3;
+
+/// The rules that were broken most, with their counts.
+fn violations(result: &ResultFile) -> String {
+    let mut rules: Vec<_> = result.violations.iter().collect();
+    rules.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown = rules.iter().take(RULES_SHOWN);
+    let shown: Vec<_> =
+        shown.map(|(rule, count)| format!("{} times: {rule}", format_grouped(**count))).collect();
+    let more = match rules.len().saturating_sub(RULES_SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more in the result file"),
+    };
+    format!("{}{more}", shown.join("; "))
 }
 
 fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str)) {

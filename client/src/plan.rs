@@ -1,9 +1,11 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
-use crate::cli::{Openers, RunArgs};
-use crate::driver::{CONNECTING_MAX, Load, Model, UNSENT_BYTES, first_echo_window};
+use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs};
+use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::{Load, Model};
+use crate::protocol::Setup;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
@@ -17,7 +19,8 @@ use report::schema;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use wire::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, Scheme};
+use wire::ws::{DeflatePolicy, Kind, Request, RequestSpec};
+use wire::{MESSAGE_BYTES_MAX, Scheme, Url};
 
 /// Connections that one client is made for: a hundred times what any has held.
 const CONNECTIONS_MAX: u64 = 100_000_000;
@@ -28,16 +31,33 @@ const PORTS_PER_LOOPBACK_SOURCE: u64 = 50_000;
 const ALL_PORTS: (u16, u16) = (1024, 65_535);
 /// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
 const USER_BYTES_PER_CONNECTION: u64 = 80;
+/// The same for an upgraded one.
+const USER_BYTES_PER_WEBSOCKET: u64 = 112;
+/// What a WebSocket may have waiting besides its messages, in bytes: pongs, for the most part.
+const CONTROL_BYTES: usize = 256 * 1024;
+/// Frames that a message may be cut into: what peers should let through.
+const FRAGMENTS_MAX: u64 = 65_536;
 /// How long is waited for replies when the traffic is over.
 const DRAIN_TIMEOUT: Nanos = Nanos::from_secs(5);
 /// Messages per second that no single machine reaches: a typing error.
 const RATE_MAX: f64 = 1e9;
+
+/// What is spoken on the connections of a run.
+#[derive(Clone, Debug)]
+pub enum Spoken {
+    /// Nothing but the messages themselves.
+    Raw,
+    /// WebSocket.
+    WebSocket(Arc<Setup>),
+}
 
 /// A run, worked out.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What the reactors have in common.
     pub load: Arc<Load>,
+    /// What is spoken.
+    pub spoken: Spoken,
     /// The CPU of each reactor.
     pub seats: Vec<usize>,
     /// Bounds of each reactor.
@@ -63,7 +83,9 @@ impl Plan {
     /// If they contradict each other, name what does not exist, or make no sense.
     pub fn new(args: &RunArgs, facts: &Facts) -> Result<Self, Error> {
         check_numbers(args)?;
-        let targets = resolve(args)?;
+        let scheme = one_scheme(args)?;
+        check_websocket(args, scheme)?;
+        let targets = resolve(&args.urls)?;
         let loopback = targets.iter().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
@@ -91,18 +113,35 @@ impl Plan {
             first_echo: !args.no_first_echo,
             model,
             duration: args.duration,
-            size: args.size as usize,
+            size: args.size_bytes() as usize,
             reply_timeout: args.timeout,
             drain_timeout: DRAIN_TIMEOUT.min(args.timeout),
+            ping: args.frames.ping,
             seed,
+        };
+        let spoken = match scheme {
+            Scheme::Tcp => Spoken::Raw,
+            Scheme::Ws => Spoken::WebSocket(Arc::new(setup(args, &load, &targets)?)),
+            Scheme::Http => {
+                return Err(usage(format!(
+                    "{}: http:// is not spoken yet: use tcp:// or ws://",
+                    args.urls[0]
+                )));
+            }
+        };
+        let (message_bytes, more_bytes, user_bytes) = match &spoken {
+            Spoken::Raw => (load.size, 0, USER_BYTES_PER_CONNECTION),
+            Spoken::WebSocket(setup) => {
+                (setup.message_bytes(), CONTROL_BYTES, USER_BYTES_PER_WEBSOCKET)
+            }
         };
         let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
         // The closed model may have everything waiting at once: that is part of what is asked for, and
         // of the memory that preflight counts. Elsewhere sending waits for room.
-        let one_connection = args.size.saturating_mul(args.in_flight) as usize;
+        let one_connection = message_bytes.saturating_mul(args.in_flight as usize);
         let planned = if args.closed { one_connection.saturating_mul(slots) } else { 0 };
         let limits = Limits {
-            unsent_bytes_per_connection: one_connection,
+            unsent_bytes_per_connection: one_connection + more_bytes,
             unsent_bytes: planned.max(UNSENT_BYTES),
             ..Limits::for_slots(slots)
         };
@@ -117,22 +156,25 @@ impl Plan {
             ports,
             four_tuples: load.tuples.count(),
             backlog: 0,
-            user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
+            user_bytes_per_connection: user_bytes,
             messages_in_flight: match model {
                 Model::Closed(in_flight) => args.connections.saturating_mul(in_flight.into()),
-                Model::Idle | Model::Open(_) => {
-                    first_echo_window(args.size as usize) * reactors as u64
-                }
+                Model::Idle | Model::Open(_) => first_echo_window(message_bytes) * reactors as u64,
             },
-            message_bytes: args.size,
+            message_bytes: message_bytes as u64,
             silent_seconds: (args.hold + args.duration).0.div_ceil(1_000_000_000),
             interfaces: card::interfaces_of(&sources),
         };
         let findings = preflight::check(&demand, facts);
-        let record = record(args, &load, &seats, &sources, ports, openers);
+        let record = schema::Plan {
+            first_echo_window: first_echo_window(message_bytes),
+            websocket: (scheme == Scheme::Ws).then(|| websocket_record(args)),
+            ..record(args, &load, &seats, &sources, ports, openers)
+        };
         let load = Arc::new(load);
         Ok(Self {
             load,
+            spoken,
             seats,
             limits,
             own_tables,
@@ -175,15 +217,17 @@ impl Plan {
         };
         let ports = self.record.source_ports.unwrap_or_default();
         let ends = if self.loopback { 2 } else { 1 };
-        let bytes =
-            (preflight::KERNEL_BYTES_PER_END * ends + USER_BYTES_PER_CONNECTION) * connections;
+        let bytes = (preflight::KERNEL_BYTES_PER_END * ends
+            + self.demand.user_bytes_per_connection)
+            * connections;
         let per_table = if self.own_tables { self.limits.slots as u64 } else { connections };
         [
             format!(
-                "{} connections{ramp} to {}, {traffic}, {} messages",
+                "{} connections{ramp} to {}, {traffic}, {} messages{}",
                 format_count(connections),
                 self.record.targets.join(" "),
                 format_size(self.load.size as u64),
+                self.record.websocket.as_ref().map_or_else(String::new, manner),
             ),
             format!(
                 "takes {reactors} reactor{} with {} descriptors each, {} of memory{}",
@@ -203,13 +247,31 @@ impl Plan {
     }
 }
 
+/// How messages go over a WebSocket, as far as that is out of the ordinary.
+fn manner(websocket: &schema::WebSocket) -> String {
+    let mut manner = String::new();
+    if websocket.text {
+        manner.push_str(" of text");
+    }
+    if let Some(bytes) = websocket.fragment_bytes {
+        manner.push_str(&format!(" in frames of {}", format_size(bytes)));
+    }
+    if websocket.deflate {
+        manner.push_str(", deflate offered");
+    }
+    if let Some(interval) = websocket.ping_interval_ns {
+        manner.push_str(&format!(", a ping every {}", format_duration(Nanos(interval))));
+    }
+    manner
+}
+
 fn usage(text: String) -> Error {
     Error::Usage(text)
 }
 
 /// Numbers that are well-formed and make no sense.
 fn check_numbers(args: &RunArgs) -> Result<(), Error> {
-    let size = args.size as usize;
+    let size = args.size_bytes();
     if args.connections == 0 {
         return Err(usage("--connections 0 leaves nothing to do: give at least 1".into()));
     }
@@ -220,13 +282,14 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
             format_grouped(CONNECTIONS_MAX)
         )));
     }
-    if size < MESSAGE_BYTES_MIN {
+    let least = args.size_min();
+    if size < least {
         return Err(usage(format!(
-            "--size {size} has no room for the {MESSAGE_BYTES_MIN} bytes that prove a reply to be \
-             the right one: give at least {MESSAGE_BYTES_MIN}"
+            "--size {size} has no room for the {least} bytes that prove a reply to be the right one: \
+             give at least {least}"
         )));
     }
-    if size > MESSAGE_BYTES_MAX {
+    if size > MESSAGE_BYTES_MAX as u64 {
         let most = format_size(MESSAGE_BYTES_MAX as u64);
         return Err(usage(format!("--size {size} is too large: give at most 16m ({most})")));
     }
@@ -241,7 +304,7 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     if !(1..=1_000_000).contains(&args.in_flight) {
         return Err(usage("--in-flight takes a number from 1 to 1,000,000".into()));
     }
-    if args.closed && args.size.saturating_mul(args.in_flight) > 1 << 30 {
+    if args.closed && size.saturating_mul(args.in_flight) > 1 << 30 {
         return Err(usage(
             "--size times --in-flight is more than 1 GiB for each connection: lower one".into(),
         ));
@@ -264,12 +327,84 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
-fn resolve(args: &RunArgs) -> Result<Vec<SocketAddr>, Error> {
+/// The protocol of all URLs: a run measures one.
+fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
+    let first = args.urls.first().map_or(Scheme::Tcp, |url| url.scheme);
+    match args.urls.iter().find(|url| url.scheme != first) {
+        None => Ok(first),
+        Some(other) => Err(usage(format!(
+            "{other} speaks another protocol than {}: give each a run of its own",
+            args.urls[0]
+        ))),
+    }
+}
+
+/// The options that only `ws://` has.
+fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
+    if scheme != Scheme::Ws
+        && let Some(option) = args.handshake.given().or(args.frames.given())
+    {
+        let name = scheme.name();
+        return Err(usage(format!(
+            "{option} is for ws:// and means nothing to {name}://: leave it out"
+        )));
+    }
+    if args.frames.ping == Some(Nanos::ZERO) {
+        return Err(usage("--ping 0 leaves no time between pings: give more, such as 30s".into()));
+    }
+    match args.frames.fragment {
+        Some(0) => Err(usage("--fragment 0 leaves nothing in a frame: give at least 1".into())),
+        Some(bytes) if args.size_bytes().div_ceil(bytes) > FRAGMENTS_MAX => Err(usage(format!(
+            "--fragment {bytes} cuts a message of {} bytes into more than {} frames: give more",
+            args.size_bytes(),
+            format_grouped(FRAGMENTS_MAX)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What all WebSockets of the run have in common.
+fn setup(args: &RunArgs, load: &Load, targets: &[SocketAddr]) -> Result<Setup, Error> {
+    let requests = args.urls.iter().zip(targets);
+    let requests = requests.map(|(url, target)| Ok((*target, request(url, &args.handshake)?)));
+    Ok(Setup {
+        requests: requests.collect::<Result<_, Error>>()?,
+        kind: if args.frames.text { Kind::Text } else { Kind::Binary },
+        fragment: args.frames.fragment.map(|bytes| bytes as usize),
+        deflate: args.handshake.deflate,
+        in_order: args.frames.matching == Some(Matching::Order),
+        size: load.size,
+        in_flight: load.in_flight(),
+        reactors: load.reactors,
+        seed: load.seed,
+    })
+}
+
+/// The request for a URL.
+///
+/// # Errors
+/// If something in it cannot be sent.
+pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error> {
+    let spec = RequestSpec {
+        host: url.host.clone(),
+        port: url.port,
+        default_port: url.scheme.default_port().unwrap_or_default(),
+        target: url.target.clone(),
+        origin: args.origin.clone(),
+        subprotocols: args.subprotocol.clone(),
+        headers: args.header.clone(),
+        deflate: args.deflate.then(DeflatePolicy::default),
+    };
+    Request::new(&spec).map_err(|error| usage(format!("{url}: {error}")))
+}
+
+/// The addresses of URLs, in their order.
+///
+/// # Errors
+/// If a host is not known, or an address makes no target.
+pub(crate) fn resolve(urls: &[Url]) -> Result<Vec<SocketAddr>, Error> {
     let mut targets: Vec<SocketAddr> = Vec::new();
-    for url in &args.urls {
-        if url.scheme == Scheme::Http {
-            return Err(usage(format!("{url}: http:// is not spoken yet: use tcp://")));
-        }
+    for url in urls {
         if url.port == 0 {
             return Err(usage(format!("{url}: port 0 is for servers: name the server's port")));
         }
@@ -287,7 +422,7 @@ fn resolve(args: &RunArgs) -> Result<Vec<SocketAddr>, Error> {
             )));
         }
         if targets.contains(&target) {
-            return Err(usage(format!("{url} is given twice: leave one out")));
+            return Err(usage(format!("{target} is given twice, last by {url}: leave one out")));
         }
         targets.push(target);
     }
@@ -391,7 +526,7 @@ fn automatic(args: &RunArgs, targets: &[SocketAddr]) -> Result<Vec<IpAddr>, Erro
 }
 
 /// A seed that differs from run to run: the clock's low digits and the process number, spread.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_nanos() as u64);
     (now ^ u64::from(std::process::id()) << 40) % 1_000_000_000_000
 }
@@ -441,7 +576,24 @@ fn record(
         },
         seed: load.seed,
         first_echo: load.first_echo,
-        first_echo_window: first_echo_window(load.size),
         thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),
+        ..schema::Plan::default()
+    }
+}
+
+fn websocket_record(args: &RunArgs) -> schema::WebSocket {
+    let HandshakeArgs { header, origin, subprotocol, deflate } = args.handshake.clone();
+    schema::WebSocket {
+        text: args.frames.text,
+        fragment_bytes: args.frames.fragment,
+        deflate,
+        ping_interval_ns: args.frames.ping.map(|interval| interval.0),
+        matching: match args.frames.matching {
+            Some(Matching::Order) => schema::Matching::Order,
+            Some(Matching::Content) | None => schema::Matching::Content,
+        },
+        origin,
+        subprotocols: subprotocol,
+        headers: header.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
     }
 }

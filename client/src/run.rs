@@ -4,8 +4,10 @@ use crate::check;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
 use crate::coordinator::{Coordinator, Measured, Reading};
 use crate::driver::{Command, LoadDriver};
+use crate::echo;
 use crate::outcome::{exit_code, outcome, walls, warnings};
-use crate::plan::Plan;
+use crate::plan::{Plan, Spoken};
+use crate::protocol::{Protocol, Raw, WebSocket};
 use crate::tally::Report;
 use control::Error;
 use control::console::say;
@@ -27,7 +29,7 @@ use std::time::SystemTime;
 /// Reports of one reactor that may wait for the coordinator.
 const REPORTS_PER_REACTOR: usize = 16;
 
-type Reactor = Running<LoadDriver, Command, ()>;
+type Reactor<P> = Running<LoadDriver<P>, Command, ()>;
 
 /// Does what the command line says, and returns the exit code.
 ///
@@ -43,11 +45,29 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
             say(check::text(args, &plan, &facts)?.trim_end());
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
-        CliCommand::Run(args) => run_planned(args, &Plan::new(args, &facts)?, &facts),
+        CliCommand::Run(args) => {
+            let plan = Plan::new(args, &facts)?;
+            let load = Arc::clone(&plan.load);
+            match &plan.spoken {
+                Spoken::Raw => run_planned(args, &plan, &facts, move |_| Raw::new(&load)),
+                Spoken::WebSocket(setup) => {
+                    let setup = Arc::clone(setup);
+                    let protocol = move |index| WebSocket::new(Arc::clone(&setup), index);
+                    run_planned(args, &plan, &facts, protocol)
+                }
+            }
+        }
+        CliCommand::Echo(args) => echo::run(args, &facts),
     }
 }
 
-fn run_planned(args: &RunArgs, plan: &Plan, facts: &Facts) -> Result<u8, Error> {
+/// Runs it; `protocol` makes what the reactor of that number speaks.
+fn run_planned<P: Protocol>(
+    args: &RunArgs,
+    plan: &Plan,
+    facts: &Facts,
+    protocol: impl Fn(usize) -> P + Clone + Send + 'static,
+) -> Result<u8, Error> {
     if plan.is_refused() && !args.force {
         let table = preflight::table(&plan.findings);
         return Err(Error::Refused(format!(
@@ -67,7 +87,7 @@ fn run_planned(args: &RunArgs, plan: &Plan, facts: &Facts) -> Result<u8, Error> 
     let started = SystemTime::now();
     let clock = Clock::start();
     let (reports, taken) = bounded(plan.seats.len() * REPORTS_PER_REACTOR);
-    let reactors = start_reactors(plan, clock, &reports)?;
+    let reactors = start_reactors(plan, clock, &reports, &protocol)?;
     drop(reports);
     let outsides = reactors.iter().map(|reactor| reactor.outside.clone()).collect();
     let cpus: Vec<usize> = reactors.iter().map(|reactor| reactor.cpu).collect();
@@ -90,17 +110,18 @@ fn run_planned(args: &RunArgs, plan: &Plan, facts: &Facts) -> Result<u8, Error> 
     written.map(|_| result.verdict.exit_code)
 }
 
-fn start_reactors(
+fn start_reactors<P: Protocol>(
     plan: &Plan,
     clock: Clock,
     reports: &Sender<Report>,
-) -> Result<Vec<Reactor>, Error> {
-    let mut reactors: Vec<Reactor> = Vec::with_capacity(plan.seats.len());
+    protocol: &(impl Fn(usize) -> P + Clone + Send + 'static),
+) -> Result<Vec<Reactor<P>>, Error> {
+    let mut reactors: Vec<Reactor<P>> = Vec::with_capacity(plan.seats.len());
     for (index, &cpu) in plan.seats.iter().enumerate() {
         let seat = Seat { index, cpu, own_table: plan.own_tables, clock, limits: plan.limits };
-        let (load, reports) = (Arc::clone(&plan.load), reports.clone());
+        let (load, reports, protocol) = (Arc::clone(&plan.load), reports.clone(), protocol.clone());
         let started = group::start(seat, move || {
-            let driver = LoadDriver::new(index, load, reports, clock.now());
+            let driver = LoadDriver::new(index, load, protocol(index), reports, clock.now());
             Ok(Parts { driver, listeners: Vec::new(), report: () })
         });
         // Those that run already end with the process.
@@ -111,7 +132,7 @@ fn start_reactors(
     Ok(reactors)
 }
 
-fn finish(reactors: Vec<Reactor>) -> Result<(), Error> {
+fn finish<P: Protocol>(reactors: Vec<Reactor<P>>) -> Result<(), Error> {
     let ended = join_all(reactors.into_iter().map(|reactor| reactor.thread));
     ended.map(|_| ()).map_err(|panic| Error::Failed(panic.to_string()))
 }
@@ -209,6 +230,8 @@ fn result_of(
         connections: connections_of(plan, &measured),
         messages: messages_of(plan, &measured),
         failures: measured.totals.failures.into(),
+        http_statuses: statuses_of(&measured),
+        violations: measured.causes.rules.clone(),
         resources: resources_of(plan, &measured),
         reactors: reactors_of(cpus, &measured),
         limits_reached: limits_of(&measured),
@@ -228,6 +251,11 @@ fn result_of(
         });
     }
     result
+}
+
+fn statuses_of(measured: &Measured) -> BTreeMap<String, u64> {
+    let statuses = measured.causes.statuses.iter();
+    statuses.map(|(status, count)| (status.to_string(), *count)).collect()
 }
 
 fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
@@ -360,14 +388,19 @@ fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
         add("watch_failed", counters.watch_failed);
         add("tuples_skipped", last.totals.tuples_skipped);
         add("pace_blocked", last.totals.pace_blocked);
+        for (name, count) in &last.limits_reached {
+            add(name, *count);
+        }
     }
     limits
 }
 
 fn fill_stages(result: &mut ResultFile, measured: &mut Measured) {
     let recorder = &mut measured.recorder;
-    // Without TLS and upgrade a connection is usable as soon as it is established.
-    recorder.copy(Stage::Connect, Stage::Handshake);
+    if recorder.stage(Stage::Handshake).is_none() {
+        // Without TLS and upgrade a connection is usable as soon as it is established.
+        recorder.copy(Stage::Connect, Stage::Handshake);
+    }
     if result.plan.model == schema::Model::Closed {
         // A closed model means to send exactly when it does.
         recorder.copy(Stage::Service, Stage::Response);

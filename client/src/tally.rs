@@ -2,6 +2,7 @@
 
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
+use std::collections::BTreeMap;
 
 /// Counts of one reactor since the start of the run. They only grow, so a report that comes late or
 /// is merged with the next loses nothing.
@@ -69,6 +70,50 @@ impl Totals {
         self.first_unanswered += other.first_unanswered;
         self.mismatched += other.mismatched;
         self.pace_blocked += other.pace_blocked;
+    }
+}
+
+/// Different sentences that one reactor tells apart in [`Causes`].
+const RULES_MAX: usize = 32;
+/// A sentence with words of the peer's in it is cut behind so many characters.
+const RULE_CHARS_MAX: usize = 200;
+/// What is counted for the rules beyond those.
+const OTHER_RULES: &str = "other rules";
+
+/// Why peers were given up as breaking the protocol. Counted on failures only, so it may allocate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Causes {
+    /// Replies to handshakes with another status than was asked for.
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    /// Connections by the sentence that says what was wrong.
+    pub(crate) rules: BTreeMap<String, u64>,
+}
+
+impl Causes {
+    /// A peer broke this rule.
+    pub(crate) fn violated(&mut self, rule: &str) {
+        self.count(rule.chars().take(RULE_CHARS_MAX).collect(), 1);
+    }
+
+    /// A handshake was answered with this status.
+    pub(crate) fn answered_with(&mut self, status: u16) {
+        *self.statuses.entry(status).or_default() += 1;
+    }
+
+    fn count(&mut self, rule: String, count: u64) {
+        let known = self.rules.len() < RULES_MAX || self.rules.contains_key(&rule);
+        let rule = if known { rule } else { OTHER_RULES.to_owned() };
+        *self.rules.entry(rule).or_default() += count;
+    }
+
+    /// Adds another reactor's counts.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        for (rule, count) in &other.rules {
+            self.count(rule.clone(), *count);
+        }
     }
 }
 
@@ -163,8 +208,11 @@ pub(crate) struct Second {
 #[derive(Debug)]
 pub(crate) struct Final {
     pub(crate) totals: Totals,
+    pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
     pub(crate) counters: Counters,
+    /// How often bounds of the protocol were reached, by name.
+    pub(crate) limits_reached: Vec<(&'static str, u64)>,
     /// The most connections it held.
     pub(crate) open_peak: u64,
     /// CPU time of its thread up to the end of the measurement.
@@ -177,4 +225,25 @@ pub(crate) struct Final {
     pub(crate) last_reply: Nanos,
     /// How long the reactor ran, up to the end of the measurement.
     pub(crate) uptime: Nanos,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_counted_and_bounded_and_none_is_lost() {
+        let (mut one, mut other) = (Causes::default(), Causes::default());
+        for n in 0..100 {
+            one.violated(&format!("the close code {n} must not be sent"));
+            other.violated("the same again");
+        }
+        other.violated(&"x".repeat(10_000));
+        assert_eq!(one.rules.len(), RULES_MAX + 1);
+        one.merge(&other);
+        assert_eq!(one.rules.len(), RULES_MAX + 1);
+        assert_eq!(one.rules.values().sum::<u64>(), 201);
+        assert_eq!(one.rules[OTHER_RULES], 201 - RULES_MAX as u64);
+        assert!(other.rules.keys().all(|rule| rule.chars().count() <= RULE_CHARS_MAX));
+    }
 }

@@ -81,7 +81,7 @@ nothing_left() {
 }
 before=$(settings)
 
-expect 2 ./scripts/million.sh --protocol ws
+expect 2 ./scripts/million.sh --protocol http
 says 'comes later' err
 expect 2 ./scripts/million.sh --protocol udp
 expect 2 ./scripts/million.sh --connection 5
@@ -102,6 +102,12 @@ expect 2 ./scripts/million.sh --connections 2k --output "$work/run"
 says 'a result already' err
 expect 0 ./scripts/million.sh --connections 100 --rate 0 --output "$work/idle"
 says 'first echo   100 of 100' out
+expect 0 ./scripts/million.sh --protocol ws --connections 2k --rate 1k --duration 1s --output "$work/ws"
+says '2,000 of 2,000 opened' out
+says '^  upgrade  *2,000 ' out
+says '^  close  *2,000 ' out
+grep -q '^c1000k-client run ws://' "$work/ws/command.txt" || fail "command.txt lacks the WebSocket URL"
+nothing_left "$work/ws"
 expect 4 ./scripts/million.sh --connections 100 --rate 0 --output "$work/missed" -- --fail-if 'connections.opened>5'
 
 echo "a folder that cannot be written"

@@ -1,5 +1,69 @@
-//! The load as planned: which four-tuples, when to send, who opens when. All pure.
+//! What a run asks of its reactors, and how it is shared out: four-tuples, turns, times. Pure.
 
 pub mod addresses;
 pub mod lanes;
 pub mod pace;
+
+use addresses::Tuples;
+use lanes::Lanes;
+use measure::Nanos;
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Model {
+    /// Not at all.
+    Idle,
+    /// At planned times: so many per second, all reactors together.
+    Open(f64),
+    /// So many on their way on each connection, always.
+    Closed(u32),
+}
+
+/// What all reactors of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Connections in all.
+    pub connections: u64,
+    /// Reactors.
+    pub reactors: u64,
+    /// The four-tuples.
+    pub tuples: Tuples,
+    /// Who opens when.
+    pub lanes: Lanes,
+    /// Connections opened per second, all together; `None`: as fast as they open.
+    pub connect_rate: Option<f64>,
+    /// How long one connection may take to open.
+    pub connect_timeout: Nanos,
+    /// Whether every connection echoes once before the traffic.
+    pub first_echo: bool,
+    /// The traffic.
+    pub model: Model,
+    /// How long it lasts.
+    pub duration: Nanos,
+    /// Size of a message, in bytes.
+    pub size: usize,
+    /// How long a connection may wait for its next reply before it is given up.
+    pub reply_timeout: Nanos,
+    /// How long is waited for replies at the end.
+    pub drain_timeout: Nanos,
+    /// How often each connection is pinged, if it is.
+    pub ping: Option<Nanos>,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+impl Load {
+    /// Messages that one connection may have on their way at once.
+    pub(crate) fn in_flight(&self) -> u32 {
+        match self.model {
+            Model::Closed(in_flight) => in_flight,
+            Model::Idle | Model::Open(_) => 1,
+        }
+    }
+
+    /// Reactors that have connections. The messages are shared out over these alone: where there are
+    /// fewer connections than reactors, the others could not send theirs.
+    pub(crate) fn senders(&self) -> u64 {
+        self.reactors.min(self.connections)
+    }
+}

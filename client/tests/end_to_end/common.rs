@@ -268,7 +268,15 @@ pub(crate) fn check(result: &ResultFile) {
     assert_eq!(messages.sent, messages.received + messages.lost);
     let count = |stage| result.stages.get(stage).map_or(0, |entry| entry.count);
     use measure::Stage;
-    assert_eq!(count(Stage::Connect), connections.opened);
+    if result.plan.websocket.is_some() {
+        assert!(count(Stage::Connect) >= connections.opened);
+        assert_eq!(count(Stage::Upgrade), connections.opened);
+    } else {
+        assert_eq!(count(Stage::Connect), connections.opened);
+    }
+    assert_eq!(count(Stage::Handshake), connections.opened);
+    let rules: u64 = result.violations.values().sum();
+    assert_eq!(rules, result.failures.protocol, "each has its rule");
     assert_eq!(count(Stage::Response), messages.received);
     assert_eq!(count(Stage::Service), messages.received);
     let first = messages.first_echo.as_ref().map_or(0, |first| first.received);

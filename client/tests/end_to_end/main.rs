@@ -5,6 +5,7 @@ mod common;
 mod runs;
 mod usage;
 mod weather;
+mod websocket;
 
 /// Not a test of its own: the server of the others, see `common::Server`.
 #[test]

@@ -22,11 +22,15 @@ pub enum Stage {
     SendLag,
     /// From the kernel's receipt of a reply to our reading of it.
     ReceiveLag,
+    /// A ping of ours and its pong (WebSocket).
+    Ping,
+    /// The closing handshake: from our close frame to the peer's (WebSocket).
+    Close,
 }
 
 impl Stage {
     /// All stages in the order of a connection's life, which is the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
@@ -36,6 +40,8 @@ impl Stage {
         Self::Service,
         Self::SendLag,
         Self::ReceiveLag,
+        Self::Ping,
+        Self::Close,
     ];
 
     /// How many stages there are.
@@ -54,6 +60,8 @@ impl Stage {
             Self::Service => "service",
             Self::SendLag => "send_lag",
             Self::ReceiveLag => "receive_lag",
+            Self::Ping => "ping",
+            Self::Close => "close",
         }
     }
 

@@ -57,6 +57,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     page.section("cpu", &cpu(result));
     page.section("reactors", &reactors(result));
     page.section("failures", &failures(result));
+    page.section("statuses", &statuses(result));
     page.section("limits", &limits(result));
     page.blank();
     result.run.warnings.iter().for_each(|warning| page.section("warning", &warned(warning)));
@@ -386,6 +387,11 @@ fn reactors(result: &ResultFile) -> String {
 fn failures(result: &ResultFile) -> String {
     let kinds = Failure::ALL.into_iter().map(|kind| (kind.name(), result.failures.get(kind)));
     non_zero(kinds)
+}
+
+/// What handshakes were answered with instead of an upgrade.
+fn statuses(result: &ResultFile) -> String {
+    non_zero(result.http_statuses.iter().map(|(status, &count)| (status.as_str(), count)))
 }
 
 fn limits(result: &ResultFile) -> String {

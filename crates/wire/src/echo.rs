@@ -3,7 +3,8 @@
 //! Every message has the same size: a [`Stamp`], then filler that is the same in all messages of a
 //! run. A reply must be the message, byte for byte and in order; anything else is a [`Mismatch`].
 
-use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
+use crate::random::SplitMix64;
 use crate::stamp::{STAMP_BYTES, Stamp};
 
 /// What was wrong with a reply.
@@ -29,13 +30,21 @@ pub enum Mismatch {
     /// The bytes behind the stamp are not those that were sent.
     #[error("the reply's body differs from what was sent")]
     WrongBody,
+    /// A text where binary data was sent, or the other way round.
+    #[error("the reply is text where binary data was sent, or binary data where text was")]
+    WrongKind,
 }
+
+/// The stamp as text: two hexadecimal digits for each byte.
+const TEXT_STAMP_BYTES: usize = 2 * STAMP_BYTES;
 
 /// What all messages of a run have in common, with room to lay out a batch of them.
 #[derive(Debug)]
 pub struct Template {
     size: usize,
     tag: u32,
+    /// Bytes that the stamp takes: more in a text than in binary data.
+    stamp_bytes: usize,
     /// `batch` messages end to end; their filler is written once and stays.
     batch: Vec<u8>,
 }
@@ -50,21 +59,37 @@ impl Template {
     #[must_use]
     pub fn new(size: usize, batch: usize, seed: u64) -> Self {
         assert!((MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&size) && batch > 0);
-        let mut state = seed;
-        let mut next = || {
-            // SplitMix64 (Steele, Lea, Flood 2014): any seed gives a good stream.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = state;
-            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^ (word >> 31)
-        };
-        let tag = next() as u32;
+        let mut random = SplitMix64::new(seed);
+        let tag = random.next() as u32;
         let mut message = vec![0; size];
         for chunk in message[STAMP_BYTES..].chunks_mut(8) {
-            chunk.copy_from_slice(&next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
         }
-        Self { size, tag, batch: message.repeat(batch) }
+        Self { size, tag, stamp_bytes: STAMP_BYTES, batch: message.repeat(batch) }
+    }
+
+    /// The same for messages that are text: the stamp is written in hexadecimal digits, the filler is
+    /// letters.
+    ///
+    /// # Panics
+    /// If `size` is outside [`TEXT_MESSAGE_BYTES_MIN`]..=[`MESSAGE_BYTES_MAX`] or `batch` is zero: the
+    /// plan has checked both.
+    #[must_use]
+    pub fn text(size: usize, batch: usize, seed: u64) -> Self {
+        assert!((TEXT_MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&size) && batch > 0);
+        let mut random = SplitMix64::new(seed);
+        let tag = random.next() as u32;
+        let mut message = vec![b'0'; size];
+        for byte in &mut message[TEXT_STAMP_BYTES..] {
+            *byte = b'a' + (random.next() % 26) as u8;
+        }
+        Self { size, tag, stamp_bytes: TEXT_STAMP_BYTES, batch: message.repeat(batch) }
+    }
+
+    /// What tells this run's stamps from those of others.
+    #[must_use]
+    pub fn tag(&self) -> u32 {
+        self.tag
     }
 
     /// The size of a message, in bytes.
@@ -95,15 +120,53 @@ impl Template {
                 intended,
                 sent,
             };
-            message[..STAMP_BYTES].copy_from_slice(&stamp.to_bytes());
+            let bytes = stamp.to_bytes();
+            if self.stamp_bytes == STAMP_BYTES {
+                message[..STAMP_BYTES].copy_from_slice(&bytes);
+            } else {
+                write_digits(&bytes, message);
+            }
             echo.sent = echo.sent.wrapping_add(1);
         }
         bytes
     }
 
     fn filler(&self) -> &[u8] {
-        &self.batch[STAMP_BYTES..self.size]
+        &self.batch[self.stamp_bytes..self.size]
     }
+
+    /// The stamp in the first bytes of a message, if it is one of this run.
+    #[inline]
+    fn stamp(&self, head: &[u8]) -> Option<Stamp> {
+        let stamp = if self.stamp_bytes == STAMP_BYTES {
+            Stamp::from_bytes(head.first_chunk()?)
+        } else {
+            Stamp::from_bytes(&read_digits(head.first_chunk()?)?)
+        };
+        stamp.filter(|stamp| stamp.tag == self.tag)
+    }
+}
+
+/// Writes two digits for each byte to the start of `text`.
+fn write_digits(bytes: &[u8; STAMP_BYTES], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+/// The bytes of the digits that [`write_digits`] wrote; `None` for any others, capitals among them.
+fn read_digits(text: &[u8; TEXT_STAMP_BYTES]) -> Option<[u8; STAMP_BYTES]> {
+    let digit = |character: u8| match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; STAMP_BYTES];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 /// One connection's side of the echo load: 16 bytes, since a million of them are held.
@@ -170,13 +233,7 @@ impl Echo {
             bytes = rest;
         }
         while let Some((message, rest)) = bytes.split_at_checked(template.size) {
-            let (head, body) = message.split_first_chunk().ok_or(Mismatch::Foreign)?;
-            let stamp = self.accept(template, head)?;
-            if body != template.filler() {
-                return Err(Mismatch::WrongBody);
-            }
-            self.received = self.received.wrapping_add(1);
-            on_reply(&stamp);
+            on_reply(&self.read_message(template, message)?);
             bytes = rest;
         }
         if !bytes.is_empty() {
@@ -187,6 +244,77 @@ impl Echo {
             self.resume(template, pool, bytes, &mut on_reply)?;
         }
         Ok(self.received.wrapping_sub(before))
+    }
+
+    /// Takes a reply that is whole, where the protocol says where messages begin and end.
+    ///
+    /// # Errors
+    /// What is wrong with it, as for [`Echo::read`].
+    #[inline]
+    pub fn read_message(&mut self, template: &Template, message: &[u8]) -> Result<Stamp, Mismatch> {
+        let stamp = self.accept(template, message)?;
+        if message[template.stamp_bytes..] != *template.filler() {
+            return Err(Mismatch::WrongBody);
+        }
+        self.received = self.received.wrapping_add(1);
+        Ok(stamp)
+    }
+
+    /// Begins a reply that comes in pieces, to be followed by [`Echo::piece`] and [`Echo::end`].
+    ///
+    /// # Errors
+    /// If no reply is due.
+    pub fn begin(&mut self, pool: &mut PartialPool) -> Result<(), Mismatch> {
+        if self.in_flight() == 0 {
+            return Err(Mismatch::Unasked);
+        }
+        self.forget(pool);
+        self.partial = pool.take();
+        Ok(())
+    }
+
+    /// Takes the next piece of the reply that was begun.
+    ///
+    /// # Errors
+    /// What is wrong with it, as for [`Echo::read`].
+    pub fn piece(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+        bytes: &[u8],
+    ) -> Result<(), Mismatch> {
+        let rest = self.take_part(template, pool, bytes)?;
+        if rest.is_empty() { Ok(()) } else { Err(Mismatch::WrongBody) }
+    }
+
+    /// The reply that was begun is complete.
+    ///
+    /// # Errors
+    /// What is wrong with it, as for [`Echo::read`].
+    pub fn end(&mut self, template: &Template, pool: &mut PartialPool) -> Result<Stamp, Mismatch> {
+        let partial = &pool.entries[self.partial as usize];
+        if partial.seen < template.stamp_bytes {
+            return Err(Mismatch::Foreign);
+        }
+        if partial.seen < template.size {
+            return Err(Mismatch::WrongBody);
+        }
+        let stamp = self.accept(template, &partial.head)?;
+        self.forget(pool);
+        self.received = self.received.wrapping_add(1);
+        Ok(stamp)
+    }
+
+    /// Counts a reply whatever is in it, for peers that answer with something else than they got.
+    ///
+    /// # Errors
+    /// If none is due.
+    pub fn count_reply(&mut self) -> Result<(), Mismatch> {
+        if self.in_flight() == 0 {
+            return Err(Mismatch::Unasked);
+        }
+        self.received = self.received.wrapping_add(1);
+        Ok(())
     }
 
     /// Gives back what the pool holds for this connection. To be called when it ends.
@@ -204,44 +332,51 @@ impl Echo {
         &mut self,
         template: &Template,
         pool: &mut PartialPool,
-        mut bytes: &'a [u8],
+        bytes: &'a [u8],
         on_reply: &mut impl FnMut(&Stamp),
     ) -> Result<Option<&'a [u8]>, Mismatch> {
+        let rest = self.take_part(template, pool, bytes)?;
+        if pool.entries[self.partial as usize].seen < template.size {
+            return Ok(None);
+        }
+        on_reply(&self.end(template, pool)?);
+        Ok(Some(rest))
+    }
+
+    /// Compares the next bytes of a reply, up to its end; returns what follows it.
+    fn take_part<'a>(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+        mut bytes: &'a [u8],
+    ) -> Result<&'a [u8], Mismatch> {
         let partial = &mut pool.entries[self.partial as usize];
-        if partial.seen < STAMP_BYTES {
-            let (now, rest) = bytes.split_at(bytes.len().min(STAMP_BYTES - partial.seen));
+        if partial.seen < template.stamp_bytes {
+            let (now, rest) = bytes.split_at(bytes.len().min(template.stamp_bytes - partial.seen));
             partial.head[partial.seen..partial.seen + now.len()].copy_from_slice(now);
             partial.seen += now.len();
             bytes = rest;
-            if partial.seen < STAMP_BYTES {
-                return Ok(None);
+            if partial.seen < template.stamp_bytes {
+                return Ok(bytes);
             }
             self.accept(template, &partial.head)?;
         }
-        let at = partial.seen - STAMP_BYTES;
+        let at = partial.seen - template.stamp_bytes;
         let (now, rest) = bytes.split_at(bytes.len().min(template.size - partial.seen));
         if template.filler()[at..at + now.len()] != *now {
             return Err(Mismatch::WrongBody);
         }
         partial.seen += now.len();
-        if partial.seen < template.size {
-            return Ok(None);
-        }
-        let stamp = self.accept(template, &partial.head)?;
-        self.forget(pool);
-        self.received = self.received.wrapping_add(1);
-        on_reply(&stamp);
-        Ok(Some(rest))
+        Ok(rest)
     }
 
     /// Whether these are the first bytes of the reply that is due.
     #[inline]
-    fn accept(&self, template: &Template, head: &[u8; STAMP_BYTES]) -> Result<Stamp, Mismatch> {
+    fn accept(&self, template: &Template, head: &[u8]) -> Result<Stamp, Mismatch> {
         if self.in_flight() == 0 {
             return Err(Mismatch::Unasked);
         }
-        let stamp = Stamp::from_bytes(head).filter(|stamp| stamp.tag == template.tag);
-        let stamp = stamp.ok_or(Mismatch::Foreign)?;
+        let stamp = template.stamp(head).ok_or(Mismatch::Foreign)?;
         if stamp.connection != self.connection {
             return Err(Mismatch::WrongConnection(stamp.connection));
         }
@@ -262,7 +397,7 @@ pub struct PartialPool {
 
 #[derive(Debug, Clone, Copy)]
 struct Partial {
-    head: [u8; STAMP_BYTES],
+    head: [u8; TEXT_STAMP_BYTES],
     /// Bytes of the message seen so far; those behind the head are compared and not kept.
     seen: usize,
 }
@@ -281,7 +416,7 @@ impl PartialPool {
     }
 
     fn take(&mut self) -> u32 {
-        let fresh = Partial { head: [0; STAMP_BYTES], seen: 0 };
+        let fresh = Partial { head: [0; TEXT_STAMP_BYTES], seen: 0 };
         if let Some(index) = self.free.pop() {
             self.entries[index as usize] = fresh;
             return index;
@@ -377,6 +512,71 @@ mod tests {
         let stray = template.compose(&mut other, 1, 0, 0).to_vec();
         let verdict = feed(&template, &mut echo.clone(), &stray, &[]);
         assert_eq!(verdict, Err(Mismatch::WrongConnection(CONNECTION + 1)));
+    }
+
+    /// Feeds one reply as a message of its own: whole, or cut into pieces.
+    fn message(template: &Template, echo: &mut Echo, reply: &[u8], piece: usize) -> Verdict {
+        if piece == 0 {
+            return echo.read_message(template, reply);
+        }
+        let mut pool = PartialPool::new();
+        let mut pieces = || {
+            echo.begin(&mut pool)?;
+            for piece in reply.chunks(piece) {
+                echo.piece(template, &mut pool, piece)?;
+            }
+            echo.end(template, &mut pool)
+        };
+        let verdict = pieces();
+        echo.forget(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+        verdict
+    }
+
+    type Verdict = Result<Stamp, Mismatch>;
+
+    #[test]
+    fn messages_are_judged_alike_whole_or_in_pieces() {
+        for mut template in [Template::new(90, 1, 1), Template::text(90, 1, 1)] {
+            let (echo, stream) = sent(&mut template, 2);
+            let (first, second) = stream.split_at(90);
+            let verdict = |reply: &[u8]| {
+                let whole = message(&template, &mut echo.clone(), reply, 0);
+                for piece in [1, 7, 33, 89, 1000] {
+                    assert_eq!(message(&template, &mut echo.clone(), reply, piece), whole);
+                }
+                whole
+            };
+            assert_eq!(verdict(first).map(|stamp| (stamp.intended, stamp.sent)), Ok((0, 3)));
+            assert_eq!(verdict(second), Err(Mismatch::WrongSequence { expected: 0, got: 1 }));
+            assert_eq!(verdict(b""), Err(Mismatch::Foreign));
+            assert_eq!(verdict(b"Request served by a machine"), Err(Mismatch::Foreign));
+            assert_eq!(verdict(&first[..89]), Err(Mismatch::WrongBody));
+            assert_eq!(verdict(&stream), Err(Mismatch::WrongBody));
+            assert!(verdict(&first.to_ascii_uppercase()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_text_is_digits_and_letters() {
+        let mut template = Template::text(200, 2, 5);
+        let mut echo = Echo::new(CONNECTION);
+        let bytes = template.compose(&mut echo, 2, u64::MAX, 1).to_vec();
+        assert!(bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        for reply in bytes.chunks(200) {
+            assert!(message(&template, &mut echo, reply, 0).is_ok());
+        }
+        assert_eq!(message(&template, &mut echo, &bytes[..200], 0), Err(Mismatch::Unasked));
+        assert_eq!(message(&template, &mut echo, &bytes[..200], 9), Err(Mismatch::Unasked));
+    }
+
+    #[test]
+    fn any_reply_counts_where_only_the_order_does() {
+        let mut template = Template::new(32, 2, 1);
+        let mut echo = Echo::new(CONNECTION);
+        template.compose(&mut echo, 2, 0, 0);
+        let counted = [(); 3].map(|()| echo.count_reply());
+        assert_eq!(counted, [Ok(()), Ok(()), Err(Mismatch::Unasked)]);
     }
 
     #[test]

@@ -10,11 +10,13 @@ mod echo;
 pub mod http;
 mod limits;
 mod pool;
+mod random;
 mod stamp;
 mod url;
 pub mod ws;
 
 pub use echo::{Echo, Mismatch, PartialPool, Template};
-pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN};
+pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
+pub use random::SplitMix64;
 pub use stamp::{STAMP_BYTES, Stamp};
 pub use url::{Scheme, Url, UrlError};

@@ -5,6 +5,10 @@ use crate::stamp::STAMP_BYTES;
 /// The smallest message of the echo load, in bytes: its stamp and nothing else.
 pub const MESSAGE_BYTES_MIN: usize = STAMP_BYTES;
 
+/// The smallest message of the echo load that is text, in bytes: two hexadecimal digits for each byte
+/// of its stamp.
+pub const TEXT_MESSAGE_BYTES_MIN: usize = 2 * STAMP_BYTES;
+
 /// The largest message of the echo load, in bytes. A message is laid out whole in one buffer per
 /// reactor, so this also bounds that buffer.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -69,6 +69,12 @@ pub struct Stages {
     /// From the kernel's receipt of a reply to the client's reading of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_lag: Option<StageEntry>,
+    /// A ping of the client's and its pong (WebSocket).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping: Option<StageEntry>,
+    /// The closing handshake: from the client's close frame to the server's (WebSocket).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close: Option<StageEntry>,
 }
 
 impl Stages {
@@ -85,6 +91,8 @@ impl Stages {
             Stage::Service => self.service.as_ref(),
             Stage::SendLag => self.send_lag.as_ref(),
             Stage::ReceiveLag => self.receive_lag.as_ref(),
+            Stage::Ping => self.ping.as_ref(),
+            Stage::Close => self.close.as_ref(),
         }
     }
 
@@ -100,6 +108,8 @@ impl Stages {
             Stage::Service => &mut self.service,
             Stage::SendLag => &mut self.send_lag,
             Stage::ReceiveLag => &mut self.receive_lag,
+            Stage::Ping => &mut self.ping,
+            Stage::Close => &mut self.close,
         } = entry;
     }
 

@@ -17,8 +17,8 @@ pub use measured::{
     Second, StageEntry, Stages,
 };
 pub use run::{
-    FdTables, Model, Outcome, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool, Verdict,
-    Warning, timestamp,
+    FdTables, Matching, Model, Outcome, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool,
+    Verdict, Warning, WebSocket, timestamp,
 };
 
 use schemars::JsonSchema;
@@ -57,6 +57,14 @@ pub struct ResultFile {
     pub messages: Messages,
     /// How many connections failed or were lost, by kind.
     pub failures: Failures,
+    /// How many handshakes were answered with another status than the one that was asked for, by
+    /// status: `{"403": 12}`. They are among the failures of kind `protocol`.
+    #[serde(default)]
+    pub http_statuses: BTreeMap<String, u64>,
+    /// How many connections broke which rule of the protocol, by the sentence that says it. They are
+    /// the failures of kind `protocol`. What is beyond the first few rules counts as `other rules`.
+    #[serde(default)]
+    pub violations: BTreeMap<String, u64>,
     /// The run second by second.
     #[serde(default)]
     pub timeline: Vec<Second>,
@@ -87,6 +95,8 @@ impl Default for ResultFile {
             stages: Stages::default(),
             messages: Messages::default(),
             failures: Failures::default(),
+            http_statuses: BTreeMap::new(),
+            violations: BTreeMap::new(),
             timeline: Vec::new(),
             resources: Resources::default(),
             reactors: Vec::new(),

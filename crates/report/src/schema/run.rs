@@ -130,6 +130,41 @@ pub struct Plan {
     pub first_echo_window: u64,
     /// The `--fail-if` expressions as given.
     pub thresholds: Vec<String>,
+    /// The options that only `ws://` has; null for other protocols.
+    pub websocket: Option<WebSocket>,
+}
+
+/// The options that only `ws://` has.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct WebSocket {
+    /// Whether messages are text; else binary.
+    pub text: bool,
+    /// How messages are cut into frames: the most payload that one carries; null: not at all.
+    pub fragment_bytes: Option<u64>,
+    /// Whether permessage-deflate was offered.
+    pub deflate: bool,
+    /// How often each connection is pinged; null: never.
+    pub ping_interval_ns: Option<u64>,
+    /// How replies are matched with messages.
+    pub matching: Matching,
+    /// The origin that was sent; null if none.
+    pub origin: Option<String>,
+    /// The subprotocols that were asked for, the best first.
+    pub subprotocols: Vec<String>,
+    /// Further headers that were sent, each as `Name: value`.
+    pub headers: Vec<String>,
+}
+
+/// How replies are matched with messages.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matching {
+    /// A reply has to be the message, byte for byte.
+    #[default]
+    Content,
+    /// Any reply belongs to the oldest message that has none.
+    Order,
 }
 
 /// How messages are sent.

@@ -175,6 +175,20 @@ impl Request {
     }
 }
 
+/// Whether this is the head of an interim reply, behind which the real one follows: status 1xx (RFC
+/// 9110 15.2), but for 101, which is what was asked for.
+#[must_use]
+pub fn is_interim(head: &[u8]) -> bool {
+    let Some((version, rest)) = head.split_at_checked(9) else { return false };
+    let is_http = version.starts_with(b"HTTP/1.") && version.ends_with(b" ");
+    let [b'1', tens, ones, end, ..] = *rest else { return false };
+    is_http
+        && tens.is_ascii_digit()
+        && ones.is_ascii_digit()
+        && b" \r\n".contains(&end)
+        && [tens, ones] != *b"01"
+}
+
 impl RequestSpec {
     /// The value of `Host`: the port is left out where it goes without saying.
     fn authority(&self) -> String {
@@ -253,6 +267,31 @@ impl From<HeadError> for HandshakeFailure {
         match error {
             HeadError::NotHttp => Self::Syntax,
             HeadError::LineTooLarge | HeadError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_replies_are_all_of_1xx_but_101() {
+        for head in
+            ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\n", "HTTP/1.0 199\r\n"]
+        {
+            assert!(is_interim(head.as_bytes()), "{head}");
+        }
+        for head in [
+            "",
+            "HTTP/1.1 1",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 1000\r\n",
+            "HTTP/2.1 100 Continue\r\n",
+            "HTTP/1.1 1x3 No\r\n",
+        ] {
+            assert!(!is_interim(head.as_bytes()), "{head}");
         }
     }
 }

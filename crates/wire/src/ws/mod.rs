@@ -39,7 +39,7 @@ pub use crate::limits::{
     WS_CONTROL_BYTES_MAX, WS_DEFLATERS_DEFAULT, WS_FRAGMENTS_DEFAULT, WS_INFLATED_CHUNK_BYTES,
     WS_INFLATERS_DEFAULT, WS_MESSAGE_BYTES_DEFAULT,
 };
-pub use client::{HandshakeFailure, Request, RequestError, RequestSpec};
+pub use client::{HandshakeFailure, Request, RequestError, RequestSpec, is_interim};
 pub use close::{Close, CloseCode};
 pub use echo::{Echoed, End, echo};
 pub use error::WsError;

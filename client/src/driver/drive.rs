@@ -1,0 +1,246 @@
+//! Traffic: the round of first echoes, the open and the closed model, pings.
+
+use super::{LoadDriver, Session, Table, UNSENT_BYTES};
+use crate::load::Model;
+use crate::load::pace::Pace;
+use crate::protocol::{Phase, Protocol};
+use crate::tally::Step;
+use measure::{Nanos, Stage};
+use reactor::{Key, Network};
+
+/// Connections of one reactor that await their first echo at the same time.
+const FIRST_ECHO_WINDOW: u64 = 64;
+/// How long sending rests when every peer is slow; a peer that has made room makes an event anyway.
+const BLOCKED_REST: Nanos = Nanos::from_millis(1);
+/// Messages sent before other work gets its turn.
+const SEND_BATCH: u64 = 256;
+/// The least time between two wake-ups for messages that are due. A wake-up costs about as much as a
+/// message; above 20,000 messages per second and reactor, several leave with one, at most this late.
+const PACE_REST: Nanos = Nanos::from_micros(50);
+/// Slots looked at to find a connection that can take a message that is due.
+const SEND_SEARCH: usize = 256;
+
+/// Where the next message can go.
+enum Sendable {
+    /// Here.
+    Now(Key),
+    /// Only gaps were found so far.
+    LookOn,
+    /// Nowhere, until a peer takes what waits for it.
+    Blocked,
+}
+
+/// The round of pings over the table.
+#[derive(Debug, Default)]
+pub(super) struct Pings {
+    /// When the next one is due; zero before the first.
+    due: Nanos,
+    cursor: usize,
+}
+
+/// How many connections of one reactor await their first echo at the same time: as many as their
+/// messages have room if no peer takes any.
+pub(crate) fn first_echo_window(message_bytes: usize) -> u64 {
+    (UNSENT_BYTES / message_bytes).clamp(1, FIRST_ECHO_WINDOW as usize) as u64
+}
+
+impl<P: Protocol> LoadDriver<P> {
+    /// Sends the first message over the next connections, some at a time.
+    pub(super) fn first_echo<N: Network>(&mut self, core: &mut Table<N, P>) {
+        let window = first_echo_window(self.protocol.message_bytes());
+        while self.totals.in_flight() < window && self.cursor < core.high_water() {
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key {
+                self.send(core, key, 1, None);
+            }
+        }
+        if self.cursor >= core.high_water() && self.totals.in_flight() == 0 {
+            self.finish_step(core);
+        }
+    }
+
+    /// Sends messages on one connection, and counts them. They were due at `due`, or are when they
+    /// are sent. If the connection breaks, they count as sent all the same: its end finds them
+    /// unanswered.
+    pub(super) fn send<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        key: Key,
+        count: u32,
+        due: Option<Nanos>,
+    ) {
+        let mut left = count;
+        while left > 0 {
+            let now = core.now();
+            let intended = due.unwrap_or(now);
+            let Some(session) = core.session(key).filter(|session| is_open(session)) else {
+                return;
+            };
+            if P::in_flight(&session.spoken) == 0 {
+                session.since = now;
+            }
+            let part = left.min(self.protocol.batch_max() as u32);
+            left -= part;
+            match self.step {
+                Step::FirstEcho => self.totals.first_sent += u64::from(part),
+                _ => {
+                    self.totals.sent += u64::from(part);
+                    self.last_sent_at = now;
+                    if due.is_some() {
+                        self.recorder.record(Stage::SendLag, now - intended);
+                        self.send_lag.record((now - intended).0);
+                    }
+                }
+            }
+            let bytes = self.protocol.compose(&mut session.spoken, part as usize, intended, now);
+            if let Err(failure) = core.send(key, bytes) {
+                return self.lose(core, key, failure);
+            }
+        }
+    }
+
+    /// The closed model's start: fills every connection.
+    fn fill<N: Network>(&mut self, core: &mut Table<N, P>, in_flight: u32) -> Nanos {
+        for _ in 0..SEND_BATCH {
+            if self.cursor >= core.high_water() {
+                return self.drive_started + self.load.duration;
+            }
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key {
+                self.send(core, key, in_flight, None);
+            }
+        }
+        Nanos::ZERO
+    }
+
+    /// The open model: sends all that is due. Returns when the next is.
+    fn pace<N: Network>(&mut self, core: &mut Table<N, P>, rate: f64) -> Nanos {
+        let pace = Pace::new(rate);
+        for _ in 0..SEND_BATCH {
+            if self.paced == self.planned {
+                return Nanos::MAX;
+            }
+            let n = self.index as u64 + self.paced * self.load.senders();
+            let due = self.drive_started + pace.due(n);
+            let now = core.now();
+            if due > now {
+                return due.max(now + PACE_REST);
+            }
+            if self.totals.open() == 0 {
+                // There is nothing to send on, and never will be.
+                self.paced = self.planned;
+                return Nanos::MAX;
+            }
+            // What cannot be sent now stays due, and the time it waits shows as send lag.
+            match self.next_sendable(core) {
+                Sendable::Now(key) => {
+                    self.paced += 1;
+                    self.send(core, key, 1, Some(due));
+                }
+                Sendable::LookOn => return Nanos::ZERO,
+                Sendable::Blocked => {
+                    self.totals.pace_blocked += 1;
+                    return now + BLOCKED_REST;
+                }
+            }
+        }
+        Nanos::ZERO
+    }
+
+    /// The next connection in the round that can take a message.
+    fn next_sendable<N: Network>(&mut self, core: &mut Table<N, P>) -> Sendable {
+        if core.unsent_room() < self.protocol.message_bytes() {
+            return Sendable::Blocked;
+        }
+        let mut blocked = false;
+        for _ in 0..SEND_SEARCH.min(core.high_water()) {
+            if self.cursor >= core.high_water() {
+                self.cursor = 0;
+            }
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            let Some(key) = key else { continue };
+            if P::HANDSHAKES && !core.session(key).is_some_and(|session| is_open(session)) {
+                continue;
+            }
+            if !core.is_blocked(key) {
+                return Sendable::Now(key);
+            }
+            blocked = true;
+        }
+        if blocked { Sendable::Blocked } else { Sendable::LookOn }
+    }
+
+    pub(super) fn drive<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
+        if self.done >= Step::Drive {
+            return Nanos::MAX;
+        }
+        if core.turn_started() < self.drive_started {
+            return self.drive_started;
+        }
+        let end = self.drive_started + self.load.duration;
+        let over = core.turn_started() >= end;
+        let next = match self.load.model {
+            Model::Open(rate) => self.pace(core, rate),
+            Model::Closed(in_flight) if !over => self.fill(core, in_flight),
+            Model::Idle | Model::Closed(_) => Nanos::MAX,
+        };
+        // A late generator may catch up for as long as replies are waited for anyway.
+        let sent_all = self.paced == self.planned;
+        let give_up = end + self.load.drain_timeout;
+        let quiet = self.totals.in_flight() == 0 && sent_all;
+        if over && (quiet || core.turn_started() >= give_up) {
+            self.finish_step(core);
+            return Nanos::MAX;
+        }
+        next.min(if over { give_up } else { end })
+    }
+
+    /// Pings what is due: all connections once in each interval, evenly spread over it, from the end of
+    /// the ramp until the drain. Returns when the next is due.
+    pub(super) fn send_pings<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
+        let Some(interval) = self.load.ping else { return Nanos::MAX };
+        if self.done < Step::Ramp || self.step >= Step::Drain || core.high_water() == 0 {
+            return Nanos::MAX;
+        }
+        let gap = Nanos((interval.0 / core.high_water() as u64).max(1));
+        if self.pings.due == Nanos::ZERO {
+            self.pings.due = core.turn_started() + gap;
+        }
+        for _ in 0..SEND_BATCH {
+            let now = core.now();
+            if self.pings.due > now {
+                return self.pings.due.max(now + PACE_REST);
+            }
+            self.pings.due = self.pings.due + gap;
+            let key = core.key_at(self.pings.cursor % core.high_water());
+            self.pings.cursor = (self.pings.cursor + 1) % core.high_water();
+            if let Some(key) = key {
+                self.ping(core, key, now);
+            }
+        }
+        Nanos::ZERO
+    }
+
+    /// Pings one connection, unless its last ping is still unanswered or its peer takes nothing.
+    fn ping<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, now: Nanos) {
+        if core.is_blocked(key) {
+            return;
+        }
+        let idle =
+            |session: &&mut Session<P>| is_open(session) && P::asked(&session.spoken).is_none();
+        let Some(session) = core.session(key).filter(idle) else { return };
+        let bytes = self.protocol.ping(&mut session.spoken, now);
+        if let Err(failure) = core.send(key, bytes) {
+            self.lose(core, key, failure);
+        }
+    }
+}
+
+/// Whether messages may be sent on it.
+#[inline]
+pub(super) fn is_open<P: Protocol>(session: &Session<P>) -> bool {
+    P::phase(&session.spoken) == Phase::Open
+}

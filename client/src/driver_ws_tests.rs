@@ -1,0 +1,549 @@
+//! The driver over WebSocket on the simulated network, against a server of the codec's own and against
+//! peers whose every byte is a test's: by a clock that is moved by hand.
+
+use super::*;
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::protocol::{Setup, WebSocket};
+use crossbeam_channel::{Receiver, bounded};
+use measure::Failure;
+use proptest::prelude::*;
+use reactor::mailbox::{self, Outside};
+use reactor::sim::{Faults, Sim, SimStream, World};
+use reactor::{Limits, Reactor, Stream};
+use std::net::SocketAddr;
+use wire::ws::{self, Head, HeadPool, Kind, Policy, Pools, Request, RequestSpec, Role, Writer, Ws};
+
+const MILLI: Nanos = Nanos::from_millis(1);
+
+/// An echo server made of the codec: it pings before each answer, if it is told to.
+#[derive(Debug, Default)]
+pub(super) struct WsPeer {
+    policy: Policy,
+    pings: bool,
+    /// Never waits for events: whoever turns both ends on one thread is not kept by this one.
+    pub(super) restless: bool,
+    heads: HeadPool,
+    pools: Pools,
+    out: Vec<u8>,
+    /// Pongs and echoes go through here.
+    echoes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) enum PeerSession {
+    Shaking(Head),
+    Open(Ws),
+}
+
+impl<N: Network> Driver<N> for WsPeer {
+    type Session = PeerSession;
+    type Command = ();
+
+    const PAUSE_READS_WHILE_BLOCKED: bool = true;
+
+    fn admit(&mut self, _: &mut Core<N, PeerSession>, _: usize) -> Option<PeerSession> {
+        Some(PeerSession::Shaking(Head::default()))
+    }
+
+    fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
+
+    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, bytes: &mut [u8]) {
+        self.out.clear();
+        let Self { policy, pings, heads, pools, out, echoes, .. } = self;
+        let mut bytes = bytes;
+        let Some(session) = core.session(key) else { return };
+        if let PeerSession::Shaking(head) = session {
+            let read = head.read(heads, bytes, |head| policy.answer(head, out));
+            let Some((accepted, used)) = read.expect("a head") else { return };
+            let deflate = accepted.expect("a good request").deflate;
+            *session = PeerSession::Open(Ws::new(Role::Server, deflate));
+            bytes = &mut bytes[used..];
+        }
+        let PeerSession::Open(ws) = session else { return };
+        if *pings && !bytes.is_empty() && !ws.writer.is_mid_frame() {
+            Writer::ping(b"are you there?", None, out);
+        }
+        let limits = ws::Limits::default();
+        let echoed = ws::echo(ws, &limits, pools, || [0; 4], bytes, echoes);
+        out.extend_from_slice(echoed.reply);
+        let ended = echoed.end;
+        core.send(key, out).expect("room");
+        if ended.is_some() {
+            // The server closes first (RFC 6455 7.1.1).
+            core.finish(key);
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending) {}
+
+    fn on_command(&mut self, _: &mut Core<N, PeerSession>, (): ()) {}
+
+    fn on_turn(&mut self, _: &mut Core<N, PeerSession>) -> Option<Nanos> {
+        self.restless.then_some(Nanos::ZERO)
+    }
+
+    fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+pub(super) fn setup(load: &Load, target: SocketAddr) -> Setup {
+    let spec = RequestSpec {
+        host: "127.0.0.1".into(),
+        port: target.port(),
+        default_port: 80,
+        target: "/".into(),
+        ..RequestSpec::default()
+    };
+    Setup {
+        requests: vec![(target, Request::new(&spec).expect("a request"))],
+        kind: Kind::Binary,
+        fragment: None,
+        deflate: false,
+        in_order: false,
+        size: load.size,
+        in_flight: load.in_flight(),
+        reactors: load.reactors,
+        seed: load.seed,
+    }
+}
+
+fn target() -> SocketAddr {
+    ([127, 0, 0, 1], 9000).into()
+}
+
+fn load(connections: u64, model: Model) -> Load {
+    Load {
+        connections,
+        reactors: 1,
+        tuples: Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 1024, 65_535),
+        lanes: Lanes::new(&[0], 1),
+        connect_rate: None,
+        connect_timeout: Nanos::from_secs(10),
+        first_echo: true,
+        model,
+        duration: Nanos::from_millis(200),
+        size: 100,
+        reply_timeout: Nanos::from_secs(10),
+        drain_timeout: Nanos::from_secs(5),
+        ping: None,
+        seed: 42,
+    }
+}
+
+/// One client, and one server or none.
+struct Rig {
+    world: World,
+    server: Option<Reactor<Sim, WsPeer>>,
+    client: Reactor<Sim, LoadDriver<WebSocket>>,
+    outside: Outside<Command>,
+    reports: Receiver<Report>,
+    done: Step,
+    last: Option<Box<Final>>,
+}
+
+impl Rig {
+    fn new(
+        load: Load,
+        setup: Setup,
+        server: Option<WsPeer>,
+        faults: Faults,
+        limits: Limits,
+    ) -> Self {
+        let world = World::new(faults);
+        let server = server.map(|peer| {
+            let (_, inbox) = mailbox::open_unwatched();
+            Reactor::new(world.network(&[target()]), peer, inbox, limits, 1)
+        });
+        let (send, reports) = bounded(64);
+        let (outside, inbox) = mailbox::open_unwatched();
+        let protocol = WebSocket::new(Arc::new(setup), 0);
+        let driver = LoadDriver::new(0, Arc::new(load), protocol, send, Nanos::ZERO);
+        let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
+        Self { world, server, client, outside, reports, done: Step::Waiting, last: None }
+    }
+
+    /// Without a server, and the means to be one by hand.
+    fn by_hand(load: Load) -> (Self, Sim) {
+        let setup = setup(&load, target());
+        let rig = Self::new(load, setup, None, Faults::default(), Limits::for_slots(512));
+        let net = rig.world.network(&[target()]);
+        (rig, net)
+    }
+
+    fn settle(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..200_000 {
+            let now = self.world.now();
+            let before = self.events();
+            self.client.turn().expect("turn");
+            if let Some(server) = &mut self.server {
+                server.turn().expect("turn");
+            }
+            while let Ok(report) = self.reports.try_recv() {
+                match report {
+                    Report::Done { step, .. } => self.done = step,
+                    Report::Final { last, .. } => self.last = Some(last),
+                    Report::Second(_) => {}
+                }
+            }
+            let due = |deadline: Option<Nanos>| deadline.is_some_and(|deadline| deadline <= now);
+            let server = self.server.as_ref().and_then(Reactor::deadline);
+            let busy = self.events() > before || due(self.client.deadline()) || due(server);
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                return;
+            }
+        }
+        panic!("never comes to rest");
+    }
+
+    fn events(&self) -> u64 {
+        let server = self.server.as_ref().map_or(0, |server| server.core().counters.events);
+        self.client.core().counters.events + server
+    }
+
+    fn run_until(&mut self, end: Nanos) {
+        loop {
+            self.settle();
+            let next = self.client.deadline().into_iter().chain(self.world.next_event()).min();
+            match next {
+                Some(next) if next < end => self.world.advance_to(next),
+                _ => break,
+            }
+        }
+        self.world.advance_to(end);
+        self.settle();
+    }
+
+    fn step(&mut self, command: Command, step: Step) {
+        self.outside.send(command).expect("room");
+        for _ in 0..100_000 {
+            self.settle();
+            if self.done >= step {
+                return;
+            }
+            let next = self.client.deadline().into_iter().chain(self.world.next_event()).min();
+            self.world.advance_to(next.expect("a step that is not done has a deadline"));
+        }
+        panic!("{step:?} never ends");
+    }
+
+    fn totals(&self) -> Totals {
+        self.client.driver().totals
+    }
+
+    /// Drains, checks that every account balances, closes.
+    fn finish(mut self) -> Box<Final> {
+        self.step(Command::Drain, Step::Drain);
+        let driver = self.client.driver();
+        let opening = (driver.opening.count, driver.opening.upgrading);
+        assert_eq!(opening, (0, 0), "nobody is on the way any more");
+        let last = self.last.take().expect("the last word");
+        let sum = last.totals;
+        assert_eq!(sum.opened + sum.failed, driver.load.connections);
+        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost);
+        assert_eq!(
+            sum.first_sent + sum.sent,
+            sum.first_received + sum.received + sum.unanswered,
+            "sent = received + unanswered"
+        );
+        let count = |stage| count(&last, stage);
+        assert_eq!((count(Stage::Upgrade), count(Stage::Handshake)), (sum.opened, sum.opened));
+        assert_eq!(
+            (count(Stage::Service), count(Stage::FirstEcho)),
+            (sum.received, sum.first_received)
+        );
+        self.outside.send(Command::Close).expect("room");
+        self.settle();
+        assert!(Driver::<Sim>::is_finished(self.client.driver()));
+        last
+    }
+}
+
+fn count(last: &Final, stage: Stage) -> u64 {
+    last.recorder.stage(stage).map_or(0, |histogram| histogram.count())
+}
+
+fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
+    let kinds = Failure::ALL.into_iter().zip(totals.failures);
+    kinds.filter(|(_, count)| *count > 0).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn whatever_is_cut_every_message_is_answered_and_every_connection_closed(
+        (connections, rate) in (1..30u64, 50.0..1_000.0f64),
+        (read_max, write_max, pipe_bytes) in (1..200usize, 1..200usize, 1..400usize),
+        connect_micros in prop_oneof![Just(0), 1..5_000u64],
+        (receive_buffer_bytes, reads_per_turn) in (1..300usize, 1..3usize),
+        (text, deflate, in_order, pings) in any::<(bool, bool, bool, bool)>(),
+        fragment in prop::option::of(1..120usize),
+        takeover in any::<bool>(),
+    ) {
+        let connect_takes = Nanos::from_micros(connect_micros);
+        let faults = Faults { read_max, write_max, pipe_bytes, connect_takes, ..Faults::default() };
+        let limits = Limits { receive_buffer_bytes, reads_per_turn, ..Limits::for_slots(64) };
+        let load = Load {
+            ping: pings.then_some(Nanos::from_millis(50)),
+            ..load(connections, Model::Open(rate))
+        };
+        let planned = Pace::new(rate).count_before(load.duration);
+        let policy = ws::DeflatePolicy { takeover, ..ws::DeflatePolicy::default() };
+        let spec = RequestSpec {
+            host: "::1".into(),
+            target: "/chat?room=1".into(),
+            deflate: deflate.then_some(policy),
+            ..RequestSpec::default()
+        };
+        let setup = Setup {
+            requests: vec![(target(), Request::new(&spec).expect("a request"))],
+            kind: if text { Kind::Text } else { Kind::Binary },
+            fragment,
+            deflate,
+            in_order,
+            ..setup(&load, target())
+        };
+        let peer = WsPeer {
+            policy: Policy { deflate: Some(policy), ..Policy::default() },
+            pings,
+            ..WsPeer::default()
+        };
+        let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
+        rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+        prop_assert_eq!(rig.totals().opened, connections);
+        rig.step(Command::FirstEcho, Step::FirstEcho);
+        let start = rig.world.now();
+        rig.step(Command::Drive(start), Step::Drive);
+        let last = rig.finish();
+        let sum = last.totals;
+        prop_assert_eq!((sum.first_received, sum.sent, sum.received), (connections, planned, planned));
+        prop_assert_eq!((sum.lost, sum.mismatched, sum.unanswered), (0, 0, 0));
+        prop_assert_eq!(count(&last, Stage::Close), connections);
+        let pongs = count(&last, Stage::Ping);
+        // In 200 ms each is pinged four times, but for those that are blocked at that time.
+        prop_assert!(if pings { pongs <= 4 * connections } else { pongs == 0 }, "{}", pongs);
+        prop_assert!(last.causes.rules.is_empty());
+    }
+}
+
+#[test]
+fn one_byte_pipes_lose_nothing() {
+    let faults = Faults { read_max: 1, write_max: 1, pipe_bytes: 1, ..Faults::default() };
+    let limits = Limits {
+        reads_per_turn: 1,
+        receive_buffer_bytes: 1,
+        events_per_wait: 1,
+        ..Limits::for_slots(16)
+    };
+    let load = load(6, Model::Open(100.0));
+    let peer = WsPeer { pings: true, ..WsPeer::default() };
+    let setup = setup(&load, target());
+    let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
+    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+    rig.step(Command::FirstEcho, Step::FirstEcho);
+    let start = rig.world.now();
+    rig.step(Command::Drive(start), Step::Drive);
+    let last = rig.finish();
+    assert_eq!((last.totals.received, last.totals.lost), (20, 0));
+    assert_eq!(count(&last, Stage::Close), 6);
+}
+
+#[test]
+fn pings_are_spread_evenly_and_each_is_timed() {
+    let load = Load { ping: Some(Nanos::from_millis(100)), ..load(10, Model::Idle) };
+    let setup = setup(&load, target());
+    let limits = Limits::for_slots(16);
+    let mut rig = Rig::new(load, setup, Some(WsPeer::default()), Faults::default(), limits);
+    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+    for millis in [10, 50, 100, 500] {
+        rig.run_until(Nanos::from_millis(millis) + Nanos::from_micros(1));
+        let histogram = rig.client.driver().recorder.stage(Stage::Ping).expect("recorded");
+        assert_eq!(histogram.count(), millis / 10);
+    }
+    let last = rig.finish();
+    assert_eq!((last.totals.lost, count(&last, Stage::Close)), (0, 10));
+}
+
+// ---- Servers by hand --------------------------------------------------------------------------------
+
+fn accept_all(net: &mut Sim) -> Vec<SimStream> {
+    std::iter::from_fn(|| net.accept(0).ok()).collect()
+}
+
+fn read_all(peer: &SimStream) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    all
+}
+
+/// Accepts and upgrades all that are waiting.
+fn upgrade_all(net: &mut Sim) -> Vec<SimStream> {
+    let peers = accept_all(net);
+    for peer in &peers {
+        let mut reply = Vec::new();
+        Policy::default().answer(&read_all(peer), &mut reply).expect("a good request");
+        assert_eq!(peer.send(&reply).ok(), Some(reply.len()));
+    }
+    peers
+}
+
+#[test]
+fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
+    let load = Load { connect_timeout: Nanos::from_millis(300), ..load(40, Model::Idle) };
+    let (mut rig, mut net) = Rig::by_hand(load);
+    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.settle();
+    // It might be quick: not all are let loose on it at once, until it turns out not to be.
+    let _peers = accept_all(&mut net);
+    assert_eq!(rig.client.driver().opening.upgrading, 32);
+    rig.run_until(Nanos::from_millis(6));
+    assert_eq!(rig.client.driver().opening.upgrading, 40);
+    rig.run_until(Nanos::from_millis(299));
+    assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
+    rig.run_until(Nanos::from_millis(306));
+    assert_eq!(rig.done, Step::Ramp);
+    let last = rig.finish();
+    assert_eq!(failures(&last.totals), [(Failure::TimedOut, 40)]);
+    assert_eq!(count(&last, Stage::Connect), 40);
+}
+
+#[test]
+fn handshakes_are_fresh_for_each_connection_and_the_same_for_a_seed() {
+    let requests = |seed| {
+        let (mut rig, mut net) = Rig::by_hand(Load { seed, ..load(20, Model::Idle) });
+        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.settle();
+        accept_all(&mut net).iter().map(read_all).collect::<Vec<_>>()
+    };
+    let first = requests(1);
+    let mut distinct = first.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((first.len(), distinct.len()), (20, 20));
+    assert_eq!(first, requests(1));
+    assert!(first.iter().all(|request| !requests(2).contains(request)));
+}
+
+/// What becomes of four upgraded connections with two messages on their way when the server says this.
+fn told(bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
+    let load = Load { first_echo: false, ..load(4, Model::Closed(2)) };
+    let (mut rig, mut net) = Rig::by_hand(load);
+    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.settle();
+    let peers = upgrade_all(&mut net);
+    rig.settle();
+    assert_eq!(rig.totals().opened, 4);
+    rig.outside.send(Command::Drive(rig.world.now())).expect("room");
+    rig.settle();
+    let mut answers = Vec::new();
+    for peer in &peers {
+        read_all(peer);
+        assert_eq!(peer.send(bytes).ok(), Some(bytes.len()));
+    }
+    rig.run_until(rig.world.now() + MILLI);
+    for peer in peers {
+        let mut answer = read_all(&peer);
+        if let [_, 0x80..=0xff, a, b, c, d, rest @ ..] = answer.as_mut_slice() {
+            let mask = [*a, *b, *c, *d];
+            ws::mask(rest, mask);
+        }
+        answers.push(answer);
+        drop(peer);
+    }
+    rig.run_until(rig.world.now() + Nanos::from_secs(1));
+    (rig.finish(), answers)
+}
+
+#[test]
+fn each_rule_that_a_server_breaks_is_named_and_answered_by_its_code() {
+    let cases: [(&[u8], u16, &str); 9] = [
+        (&[0x82, 0x80, 1, 2, 3, 4], 1002, "with a mask"),
+        (&[0xc2, 0], 1002, "reserved bit"),
+        (&[0x83, 0], 1002, "reserved opcode 0x3"),
+        (&[0x09, 0], 1002, "control frame was fragmented"),
+        (&[0x80, 0], 1002, "continuation frame"),
+        (&[0x82, 126, 0, 5], 1002, "shortest form"),
+        (&[0x88, 1, 3], 1002, "half a code"),
+        (&[0x88, 2, 3, 237], 1002, "1005 must not be sent"),
+        (&[0x81, 1, 0xff], 1007, "not UTF-8"),
+    ];
+    for (bytes, code, rule) in cases {
+        // A text is a wrong reply before it turns out to be none.
+        let wrong_kind = code == 1007;
+        let (last, answers) = told(bytes);
+        assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)], "{rule}");
+        assert_eq!((last.totals.lost, last.totals.unanswered), (4, last.totals.sent));
+        let (said, count) = last.causes.rules.first_key_value().expect("a rule");
+        assert_eq!(*count, 4);
+        if wrong_kind {
+            assert!(said.contains("text where binary"), "{said}");
+            continue;
+        }
+        assert!(said.contains(rule), "{said}");
+        for answer in answers {
+            assert_eq!(answer[0], 0x88, "a close frame");
+            assert_eq!(answer[6..8], code.to_be_bytes(), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_in_the_middle_gets_its_code_back() {
+    let (last, answers) = told(&[0x88, 2, 0x03, 0xe9]);
+    assert_eq!(failures(&last.totals), [(Failure::Closed, 4)]);
+    for answer in answers {
+        assert_eq!((answer[..2].to_vec(), &answer[6..]), (vec![0x88, 0x82], &[0x03, 0xe9][..]));
+    }
+    assert!(last.causes.rules.is_empty());
+}
+
+#[test]
+fn a_message_that_nobody_asked_for_is_a_mismatch() {
+    let (last, _) = told(b"\x82\x05hello");
+    assert_eq!((last.totals.mismatched, last.totals.lost), (4, 4));
+}
+
+#[test]
+fn servers_that_never_answer_the_close_are_not_waited_for_one_by_one() {
+    let (mut rig, mut net) = Rig::by_hand(load(300, Model::Idle));
+    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    let mut peers = Vec::new();
+    while rig.totals().opened < 300 {
+        rig.settle();
+        peers.extend(upgrade_all(&mut net));
+    }
+    let before = rig.world.now();
+    let last = {
+        rig.step(Command::Drain, Step::Drain);
+        assert_eq!(rig.world.now() - before, Nanos::from_secs(5));
+        rig.last.take().expect("the last word")
+    };
+    assert_eq!((last.totals.lost, count(&last, Stage::Close)), (0, 0));
+    // 64 at a time were asked, and no more after them.
+    let closed = peers.iter().filter(|peer| read_all(peer).first() == Some(&0x88)).count();
+    assert_eq!(closed, 64);
+}
+
+#[test]
+fn a_server_that_never_answers_pings_is_given_up() {
+    let load = Load {
+        ping: Some(Nanos::from_millis(100)),
+        reply_timeout: Nanos::from_millis(200),
+        ..load(4, Model::Idle)
+    };
+    let (mut rig, mut net) = Rig::by_hand(load);
+    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.settle();
+    let _peers = upgrade_all(&mut net);
+    rig.run_until(Nanos::from_millis(200));
+    assert_eq!((rig.totals().opened, rig.totals().lost), (4, 0));
+    rig.run_until(Nanos::from_millis(400));
+    assert_eq!(failures(&rig.totals()), [(Failure::TimedOut, 4)]);
+    rig.finish();
+}

@@ -1,0 +1,401 @@
+//! `echo`: joins WebSocket servers and sends every message back until they close.
+
+use crate::cli::EchoArgs;
+use crate::plan::{fresh_seed, request, resolve};
+use crate::protocol::{Reply, Shaking, nonce};
+use crate::tally::Causes;
+use control::Error;
+use control::console::say;
+use control::group::{self, Parts, Seat};
+use control::signals::{Signal, Signals};
+use crossbeam_channel::{Sender, bounded, select};
+use host::facts::Facts;
+use measure::units::format_grouped;
+use measure::{Clock, Nanos};
+use reactor::{Core, Driver, Ending, Key, Limits, Network, Opened, Route};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use wire::ws::{self, CloseCode, End, HeadPool, Pools, Request, Role, Writer, Ws};
+use wire::{Scheme, SplitMix64};
+
+/// Connections in the making at the same time.
+const OPENING_MAX: usize = 64;
+/// How long a server may take to close a connection when both ends have said so.
+const LEAVE_TIMEOUT: Nanos = Nanos::from_secs(5);
+/// Bytes of answers that may wait on one connection for a server that does not read them, and on all.
+const UNSENT_BYTES_PER_CONNECTION: usize = 64 * 1024 * 1024;
+const UNSENT_BYTES: usize = 256 * 1024 * 1024;
+/// A buffer that has grown beyond this for one answer is not kept.
+const OUT_BYTES_KEPT: usize = 1024 * 1024;
+
+/// Does it, and returns the exit code.
+pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
+    if let Some(url) = args.urls.iter().find(|url| url.scheme != Scheme::Ws) {
+        return Err(Error::Usage(format!("{url}: echo joins WebSocket servers: give ws:// URLs")));
+    }
+    let most = facts.descriptors_hard;
+    if !(1..=most).contains(&args.connections) {
+        return Err(Error::Usage(format!(
+            "--connections {} cannot be held here: give a number from 1 to {}",
+            format_grouped(args.connections),
+            format_grouped(most)
+        )));
+    }
+    let targets = resolve(&args.urls)?;
+    let requests = args.urls.iter().map(|url| request(url, &args.handshake));
+    let requests = targets.into_iter().zip(requests.collect::<Result<Vec<_>, _>>()?).collect();
+    let signals =
+        Signals::install().map_err(|error| Error::Failed(format!("catching signals: {error}")))?;
+    let (done, is_done) = bounded(1);
+    let (seed, timeout) = (args.seed.unwrap_or_else(fresh_seed), args.connect_timeout);
+    let connections = args.connections as usize;
+    let seat = Seat {
+        index: 0,
+        cpu: facts.cpus_allowed.first().copied().unwrap_or_default(),
+        own_table: false,
+        clock: Clock::start(),
+        limits: Limits {
+            unsent_bytes_per_connection: UNSENT_BYTES_PER_CONNECTION,
+            unsent_bytes: UNSENT_BYTES,
+            ..Limits::for_slots(connections)
+        },
+    };
+    let driver = EchoDriver::new(requests, connections, timeout, seed, done);
+    let started =
+        group::start(seat, move || Ok(Parts { driver, listeners: Vec::new(), report: () }));
+    let started = started.map_err(|error| Error::Failed(format!("starting a reactor: {error}")))?;
+    let mut interrupted = false;
+    let outcome = loop {
+        select! {
+            recv(is_done) -> outcome => break outcome.map_err(|_| Error::Failed("the reactor died".into()))?,
+            recv(signals.receiver()) -> signal => {
+                if interrupted || signal == Ok(Signal::Abort) {
+                    return Ok(130);
+                }
+                interrupted = true;
+                // One that has ended has nothing to be told.
+                let _ = started.outside.send(Leave);
+            }
+        }
+    };
+    if interrupted {
+        return Ok(130);
+    }
+    outcome.judge(args.connections).map(|text| {
+        say(text);
+        0
+    })
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+struct Outcome {
+    messages: u64,
+    /// Connections that ended by a closing handshake.
+    closed: u64,
+    /// Why the others ended.
+    causes: Causes,
+}
+
+impl Outcome {
+    fn judge(&self, connections: u64) -> Result<String, Error> {
+        let echoed = format!("{} messages echoed", format_grouped(self.messages));
+        if self.closed == connections {
+            return Ok(format!("{} connections closed, {echoed}", format_grouped(connections)));
+        }
+        let causes = self.causes.rules.iter();
+        let causes: Vec<_> = causes
+            .map(|(cause, count)| format!("{} times: {cause}", format_grouped(*count)))
+            .collect();
+        Err(Error::Failed(format!(
+            "{} of {} connections did not end by a closing handshake ({echoed}): {}",
+            format_grouped(connections - self.closed),
+            format_grouped(connections),
+            causes.join("; ")
+        )))
+    }
+}
+
+/// Somebody asked for the end: leave all servers.
+#[derive(Clone, Copy, Debug)]
+struct Leave;
+
+/// Where a connection stands.
+#[derive(Debug)]
+enum State {
+    Shaking(Shaking),
+    Open(Ws),
+    /// Our close frame is sent: whatever else comes is of no interest.
+    Left,
+}
+
+#[derive(Debug)]
+struct Session {
+    state: State,
+    number: u32,
+}
+
+/// The driver: one reactor.
+#[derive(Debug)]
+struct EchoDriver {
+    requests: Vec<(SocketAddr, Request)>,
+    connections: usize,
+    connect_timeout: Nanos,
+    seed: u64,
+    done: Sender<Outcome>,
+    /// Connections that have been tried, and those that are over.
+    tried: usize,
+    over: usize,
+    /// Time limits, oldest first: for the upgrade, and for the server to close. Some connections may be
+    /// further on by now.
+    opening: VecDeque<(Key, Nanos)>,
+    closing: VecDeque<(Key, Nanos)>,
+    heads: HeadPool,
+    pools: Pools,
+    masks: SplitMix64,
+    out: Vec<u8>,
+    outcome: Outcome,
+}
+
+impl EchoDriver {
+    fn new(
+        requests: Vec<(SocketAddr, Request)>,
+        connections: usize,
+        connect_timeout: Nanos,
+        seed: u64,
+        done: Sender<Outcome>,
+    ) -> Self {
+        Self {
+            requests,
+            connections,
+            connect_timeout,
+            seed,
+            done,
+            tried: 0,
+            over: 0,
+            opening: VecDeque::new(),
+            closing: VecDeque::new(),
+            heads: HeadPool::default(),
+            pools: Pools::default(),
+            masks: SplitMix64::new(!seed),
+            out: Vec::new(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn failed(&mut self, cause: &str) {
+        self.over += 1;
+        self.outcome.causes.violated(cause);
+    }
+
+    fn open_next<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        let target = self.tried % self.requests.len();
+        let number = self.tried as u32;
+        self.tried += 1;
+        let route = Route { source: None, target: self.requests[target].0, share_port: false };
+        let state = State::Shaking(Shaking::new(target as u16));
+        match core.open(&route, Session { state, number }) {
+            Ok(Opened::AtOnce(key)) => {
+                self.opening.push_back((key, core.now() + self.connect_timeout));
+                self.greet(core, key);
+            }
+            Ok(Opened::Waiting(key)) => {
+                self.opening.push_back((key, core.now() + self.connect_timeout));
+            }
+            Err(error) => self.failed(&format!("it could not be opened ({})", error.error)),
+        }
+    }
+
+    fn greet<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let Some(session) = core.session(key) else { return };
+        let State::Shaking(shaking) = &session.state else { return };
+        self.out.clear();
+        let nonce = nonce(self.seed, session.number);
+        self.requests[usize::from(shaking.target)].1.write(nonce, &mut self.out);
+        self.send(core, key);
+    }
+
+    /// Sends what lies in `out`.
+    fn send<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let sent = core.send(key, &self.out);
+        if self.out.capacity() > OUT_BYTES_KEPT {
+            self.out = Vec::new();
+        }
+        if let Err(failure) = sent
+            && let Some(session) = core.close(key)
+        {
+            self.end(session, &format!("it broke ({})", failure.name()));
+        }
+    }
+
+    /// A connection is gone.
+    fn end(&mut self, mut session: Session, cause: &str) {
+        match &mut session.state {
+            State::Shaking(shaking) => shaking.forget(&mut self.heads),
+            State::Open(ws) => ws.forget(&mut self.pools),
+            // It was judged when it left.
+            State::Left => return self.over += 1,
+        }
+        self.failed(cause);
+    }
+
+    /// Both ends have said their last word, or ours: the server closes the connection, or else we do.
+    fn leave<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        if let Some(session) = core.session(key) {
+            if let State::Open(ws) = &mut session.state {
+                ws.forget(&mut self.pools);
+            }
+            session.state = State::Left;
+        }
+        self.closing.push_back((key, core.now() + LEAVE_TIMEOUT));
+    }
+
+    fn shake_hands<'a, N: Network>(
+        &mut self,
+        core: &mut Core<N, Session>,
+        key: Key,
+        bytes: &'a mut [u8],
+    ) -> &'a mut [u8] {
+        let Some(session) = core.session(key) else { return &mut [] };
+        let State::Shaking(shaking) = &mut session.state else { return bytes };
+        let request = &self.requests[usize::from(shaking.target)].1;
+        let nonce = nonce(self.seed, session.number);
+        match shaking.read(&mut self.heads, request, nonce, bytes) {
+            Reply::Partial => &mut [],
+            Reply::Accepted(accepted, used) => {
+                session.state = State::Open(Ws::new(Role::Client, accepted.deflate));
+                &mut bytes[used..]
+            }
+            Reply::Failed(failure) => {
+                if let Some(session) = core.close(key) {
+                    self.end(session, &failure.to_string());
+                }
+                &mut []
+            }
+        }
+    }
+
+    fn echo<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
+        let Some(session) = core.session(key) else { return };
+        let State::Open(ws) = &mut session.state else { return };
+        let masks = &mut self.masks;
+        let mask = || (masks.next() as u32).to_le_bytes();
+        let limits = ws::Limits::default();
+        let echoed = ws::echo(ws, &limits, &mut self.pools, mask, bytes, &mut self.out);
+        let ws::Echoed { messages, end, .. } = echoed;
+        self.outcome.messages += u64::from(messages);
+        self.send(core, key);
+        match end {
+            None => {}
+            Some(End::Closed(_)) => {
+                self.outcome.closed += 1;
+                self.leave(core, key);
+            }
+            Some(End::Broken(error)) => {
+                self.outcome.causes.violated(&error.to_string());
+                core.finish(key);
+                self.leave(core, key);
+            }
+        }
+    }
+
+    /// Ends what has had its time.
+    fn give_up<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        let now = core.turn_started();
+        while let Some(&(key, until)) = self.opening.front() {
+            let opens = |session: &&mut Session| matches!(session.state, State::Shaking(_));
+            if core.session(key).filter(opens).is_some() {
+                if until > now {
+                    break;
+                }
+                if let Some(session) = core.close(key) {
+                    self.end(session, "it was not upgraded in time");
+                }
+            }
+            self.opening.pop_front();
+        }
+        while let Some(&(key, until)) = self.closing.front() {
+            if core.session(key).is_some() {
+                if until > now {
+                    break;
+                }
+                if let Some(session) = core.close(key) {
+                    self.end(session, "");
+                }
+            }
+            self.closing.pop_front();
+        }
+    }
+}
+
+impl<N: Network> Driver<N> for EchoDriver {
+    type Session = Session;
+    type Command = Leave;
+
+    /// Two ends that wait for each other to read would stand still for ever.
+    const PAUSE_READS_WHILE_BLOCKED: bool = false;
+
+    fn admit(&mut self, _: &mut Core<N, Session>, _: usize) -> Option<Session> {
+        None
+    }
+
+    fn on_open(&mut self, core: &mut Core<N, Session>, key: Key) {
+        self.greet(core, key);
+    }
+
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
+        let bytes = self.shake_hands(core, key, bytes);
+        if !bytes.is_empty() {
+            self.echo(core, key, bytes);
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
+        let cause = match ending {
+            Ending::NotOpened(failure) => format!("it could not be opened ({})", failure.name()),
+            Ending::Closed => "the server closed it without a close frame".to_owned(),
+            Ending::Broken(failure) => format!("it broke ({})", failure.name()),
+        };
+        self.end(session, &cause);
+    }
+
+    fn on_command(&mut self, core: &mut Core<N, Session>, _: Leave) {
+        self.over += self.connections - self.tried;
+        self.tried = self.connections;
+        for index in 0..core.high_water() {
+            let Some(key) = core.key_at(index) else { continue };
+            let mask = Some((self.masks.next() as u32).to_le_bytes());
+            self.out.clear();
+            Writer::close(Some(CloseCode::GOING_AWAY), "", mask, &mut self.out);
+            match core.session(key).map(|session| &session.state) {
+                Some(State::Open(ws)) if !ws.writer.is_mid_frame() => {
+                    self.send(core, key);
+                    self.leave(core, key);
+                }
+                Some(State::Shaking(_)) => {
+                    if let Some(session) = core.close(key) {
+                        self.end(session, "it was not upgraded in time");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        self.give_up(core);
+        while self.tried < self.connections && self.opening.len() < OPENING_MAX {
+            self.open_next(core);
+        }
+        if self.over == self.connections {
+            // Whoever asked may have stopped waiting.
+            let _ = self.done.try_send(std::mem::take(&mut self.outcome));
+        }
+        let fronts = [&self.opening, &self.closing].into_iter().filter_map(VecDeque::front);
+        fronts.map(|(_, until)| *until).min()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.over == self.connections
+    }
+}

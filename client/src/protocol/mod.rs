@@ -1,0 +1,171 @@
+//! `Protocol`: the seam between the load and what is spoken on a connection. The driver opens, paces,
+//! counts and gives up; a protocol says what to write and what was read.
+//!
+//! The driver is compiled once for each protocol, so what one has no use for costs it nothing.
+
+mod order;
+mod raw;
+mod websocket;
+
+pub use raw::Raw;
+pub(crate) use websocket::{Reply, Shaking, nonce};
+pub use websocket::{Setup, WebSocket};
+
+use measure::{Nanos, Stage};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Bytes of messages laid out at once.
+pub(crate) const COMPOSE_BYTES: usize = 64 * 1024;
+
+/// How many messages of `message_bytes` are laid out at once where `in_flight` may be on their way.
+pub(crate) fn batch_max(message_bytes: usize, in_flight: u32) -> usize {
+    (COMPOSE_BYTES / message_bytes).clamp(1, in_flight.max(1) as usize)
+}
+
+/// What is spoken on the connections of one reactor.
+pub trait Protocol: fmt::Debug + Send + 'static {
+    /// What is kept for each connection. A million of them are held: keep it small.
+    type Session: fmt::Debug;
+
+    /// Whether a connection has to be upgraded before it is usable, and is taken leave of at the end.
+    const HANDSHAKES: bool;
+
+    /// The stages that only this protocol has.
+    const STAGES: &'static [Stage];
+
+    /// A connection that is about to be opened; `number` is its number within the run.
+    fn session(&self, number: u32, target: SocketAddr) -> Self::Session;
+
+    /// Where a connection stands, apart from TCP.
+    fn phase(session: &Self::Session) -> Phase;
+
+    /// Messages that were sent on it and whose reply is not complete.
+    fn in_flight(session: &Self::Session) -> u32;
+
+    /// Replies that were complete and right.
+    fn received(session: &Self::Session) -> u32;
+
+    /// The most messages that [`Protocol::compose`] lays out at once.
+    fn batch_max(&self) -> usize;
+
+    /// Bytes that a message has on the wire, at the most.
+    fn message_bytes(&self) -> usize;
+
+    /// Lays out the next messages of a connection and counts them as sent: the bytes to write.
+    fn compose(
+        &mut self,
+        session: &mut Self::Session,
+        count: usize,
+        intended: Nanos,
+        sent: Nanos,
+    ) -> &[u8];
+
+    /// Takes bytes that have arrived, and calls `on_reply` for each reply that is complete with them.
+    fn receive(
+        &mut self,
+        session: &mut Self::Session,
+        bytes: &mut [u8],
+        on_reply: impl FnMut(&Times),
+    ) -> Heard;
+
+    /// What [`Heard::answers`] told of: to be sent at once.
+    fn answers(&self) -> &[u8] {
+        &[]
+    }
+
+    /// A connection is established and asks to be upgraded: the bytes to write.
+    fn greet(&mut self, _: &mut Self::Session, _now: Nanos) -> &[u8] {
+        &[]
+    }
+
+    /// Asks for a sign of life: the bytes to write.
+    fn ping(&mut self, _: &mut Self::Session, _now: Nanos) -> &[u8] {
+        &[]
+    }
+
+    /// Takes leave: the bytes to write. The peer's leave is awaited.
+    fn farewell(&mut self, _: &mut Self::Session, _now: Nanos) -> &[u8] {
+        &[]
+    }
+
+    /// When the handshake, ping or leave was sent that still waits for its answer, if one does.
+    fn asked(_: &Self::Session) -> Option<Nanos> {
+        None
+    }
+
+    /// Gives back what is kept for a connection elsewhere. To be called when it ends.
+    fn forget(&mut self, session: &mut Self::Session);
+
+    /// How often bounds of this protocol were reached, by name.
+    fn limits_reached(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// On the way to being usable.
+    Opening,
+    /// Usable.
+    Open,
+    /// We have taken leave, the peer has not.
+    Leaving,
+    /// Both have, or it is broken: nothing more is said.
+    Left,
+}
+
+/// When the message of a reply was meant to leave, and did.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The first of its connection.
+    pub first: bool,
+    /// The planned time.
+    pub intended: Nanos,
+    /// The actual time.
+    pub sent: Nanos,
+}
+
+/// What the bytes of one read meant.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// Replies that were complete and right.
+    pub replies: u32,
+    /// The connection is usable now; its request left at this time.
+    pub opened: Option<Nanos>,
+    /// The answer to a ping came, which left at this time.
+    pub pong: Option<Nanos>,
+    /// The peer took leave as we had, at this time.
+    pub left: Option<Nanos>,
+    /// There is something to be sent, see [`Protocol::answers`].
+    pub answers: bool,
+    /// Nothing more is to be expected.
+    pub end: Option<End>,
+}
+
+impl Heard {
+    /// Whether there is nothing but replies.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self { replies: _, opened, pong, left, answers, end } = self;
+        opened.is_none() && pong.is_none() && left.is_none() && !answers && end.is_none()
+    }
+}
+
+/// Why a connection came to its end by what was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// A reply was not what had been sent.
+    Mismatch(wire::Mismatch),
+    /// The peer broke this rule.
+    Violation(String),
+    /// The peer answered the handshake with this status; the sentence says what it meant by it.
+    Status(u16, String),
+    /// The peer took leave in the middle of the run.
+    Closed,
+    /// It had been taken leave of, and the peer broke a rule instead of taking leave.
+    NoLeave,
+    /// We ran out of what it takes to go on; the peer did nothing wrong.
+    NoMemory,
+}

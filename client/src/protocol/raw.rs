@@ -1,0 +1,91 @@
+//! `Raw`: the echo load over plain TCP, messages end to end without a frame around them.
+
+use super::{End, Heard, Phase, Protocol, Times, batch_max};
+use crate::load::Load;
+use measure::{Nanos, Stage};
+use std::net::SocketAddr;
+use wire::{Echo, Mismatch, PartialPool, Template};
+
+/// Plain TCP.
+#[derive(Debug)]
+pub struct Raw {
+    template: Template,
+    pool: PartialPool,
+}
+
+impl Raw {
+    /// The messages of this load.
+    #[must_use]
+    pub fn new(load: &Load) -> Self {
+        let batch = batch_max(load.size, load.in_flight());
+        let template = Template::new(load.size, batch, load.seed);
+        Self { template, pool: PartialPool::new() }
+    }
+}
+
+impl Protocol for Raw {
+    type Session = Echo;
+
+    const HANDSHAKES: bool = false;
+    const STAGES: &'static [Stage] = &[];
+
+    fn session(&self, number: u32, _: SocketAddr) -> Echo {
+        Echo::new(number)
+    }
+
+    #[inline]
+    fn phase(_: &Echo) -> Phase {
+        Phase::Open
+    }
+
+    #[inline]
+    fn in_flight(echo: &Echo) -> u32 {
+        echo.in_flight()
+    }
+
+    fn received(echo: &Echo) -> u32 {
+        echo.received()
+    }
+
+    fn batch_max(&self) -> usize {
+        self.template.batch_max()
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.template.size()
+    }
+
+    #[inline]
+    fn compose(&mut self, echo: &mut Echo, count: usize, intended: Nanos, sent: Nanos) -> &[u8] {
+        self.template.compose(echo, count, intended.0, sent.0)
+    }
+
+    #[inline]
+    fn receive(
+        &mut self,
+        echo: &mut Echo,
+        bytes: &mut [u8],
+        mut on_reply: impl FnMut(&Times),
+    ) -> Heard {
+        let read = echo.read(&self.template, &mut self.pool, bytes, |stamp| {
+            on_reply(&Times {
+                first: stamp.sequence == 0,
+                intended: Nanos(stamp.intended),
+                sent: Nanos(stamp.sent),
+            });
+        });
+        match read {
+            Ok(replies) => Heard { replies, ..Heard::default() },
+            Err(mismatch) => mismatched(mismatch),
+        }
+    }
+
+    fn forget(&mut self, echo: &mut Echo) {
+        echo.forget(&mut self.pool);
+    }
+}
+
+#[cold]
+fn mismatched(mismatch: Mismatch) -> Heard {
+    Heard { end: Some(End::Mismatch(mismatch)), ..Heard::default() }
+}

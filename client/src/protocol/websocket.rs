@@ -1,0 +1,546 @@
+//! `WebSocket`: the echo load in frames of RFC 6455, masked, perhaps compressed (RFC 7692).
+
+use super::order::Order;
+use super::{End, Heard, Phase, Protocol, Times, batch_max};
+use measure::{Nanos, Stage};
+use std::net::SocketAddr;
+use wire::ws::{
+    self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,
+    Limits, Pools, Request, Role, Writer, Ws, WsError,
+};
+use wire::{Echo, Mismatch, PartialPool, STAMP_BYTES, SplitMix64, Stamp, Template};
+
+/// What all connections of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What is asked of each target.
+    pub requests: Vec<(SocketAddr, Request)>,
+    /// What messages are made of.
+    pub kind: Kind,
+    /// The most payload that one frame carries, in bytes; `None`: as much as there is.
+    pub fragment: Option<usize>,
+    /// Whether compression is offered.
+    pub deflate: bool,
+    /// Whether replies belong to messages by their order alone.
+    pub in_order: bool,
+    /// Size of a message, in bytes.
+    pub size: usize,
+    /// Messages that a connection may have on their way.
+    pub in_flight: u32,
+    /// Reactors of the run.
+    pub reactors: u64,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+impl Setup {
+    /// Bytes that a message has on the wire, at the most.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        let frames = self.fragment.map_or(1, |fragment| self.size.div_ceil(fragment));
+        // Data that does not compress grows by five bytes for every 16 KiB, and for every flush.
+        let grown = if self.deflate { self.size / 1024 + 16 * (frames + 1) } else { 0 };
+        self.size + frames * HEADER_BYTES_MAX + grown
+    }
+}
+
+/// The nonce of a connection: fresh for each, and the same when the seed is.
+pub(crate) fn nonce(seed: u64, connection: u32) -> [u8; 16] {
+    let mut random = SplitMix64::new(seed ^ u64::from(connection).rotate_left(32));
+    // The seed of the neighbours differs in few bits: the first number spreads them.
+    let mut random = SplitMix64::new(random.next());
+    let (low, high) = (random.next(), random.next());
+    (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+}
+
+/// A connection whose request is to be sent, or waits for its reply.
+#[derive(Debug)]
+pub(crate) struct Shaking {
+    head: Head,
+    /// Which request.
+    pub(crate) target: u16,
+}
+
+/// What came of the bytes of a reply.
+pub(crate) enum Reply {
+    /// It is not complete.
+    Partial,
+    /// The connection is upgraded; so many of the bytes belonged to the reply.
+    Accepted(Accepted, usize),
+    /// It is not what was asked for.
+    Failed(HandshakeFailure),
+}
+
+impl Shaking {
+    pub(crate) fn new(target: u16) -> Self {
+        Self { head: Head::default(), target }
+    }
+
+    /// Takes the next bytes of the reply to the request that was written with this nonce. Interim
+    /// replies are passed over.
+    pub(crate) fn read(
+        &mut self,
+        pool: &mut HeadPool,
+        request: &Request,
+        nonce: [u8; 16],
+        bytes: &[u8],
+    ) -> Reply {
+        let mut used = 0;
+        loop {
+            let read = self.head.read(pool, &bytes[used..], |head| {
+                (!ws::is_interim(head)).then(|| request.check(nonce, head))
+            });
+            match read {
+                Ok(None) => return Reply::Partial,
+                Ok(Some((None, length))) => used += length,
+                Ok(Some((Some(Ok(accepted)), length))) => {
+                    return Reply::Accepted(accepted, used + length);
+                }
+                Ok(Some((Some(Err(failure)), _))) => return Reply::Failed(failure),
+                Err(error) => return Reply::Failed(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn forget(&mut self, pool: &mut HeadPool) {
+        self.head.forget(pool);
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+enum State {
+    Shaking(Shaking),
+    Open(Ws),
+    /// Our close frame is sent.
+    Closing(Ws),
+}
+
+/// What is kept for each connection.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    echo: Echo,
+    /// When the request, the ping or the close frame left that still waits for its answer; zero if
+    /// none does.
+    asked: Nanos,
+}
+
+const _: () = assert!(size_of::<Session>() == 48);
+
+/// The protocol.
+#[derive(Debug)]
+pub struct WebSocket {
+    setup: std::sync::Arc<Setup>,
+    template: Template,
+    batch_max: usize,
+    partials: PartialPool,
+    heads: HeadPool,
+    pools: Pools,
+    limits: Limits,
+    masks: SplitMix64,
+    order: Option<Order>,
+    /// Messages on their way out.
+    composed: Vec<u8>,
+    /// Control frames on their way out.
+    answers: Vec<u8>,
+}
+
+impl WebSocket {
+    /// For reactor `index`.
+    #[must_use]
+    pub fn new(setup: std::sync::Arc<Setup>, index: usize) -> Self {
+        let Setup { kind, size, seed, in_flight, in_order, reactors, .. } = *setup;
+        let template = match kind {
+            Kind::Binary => Template::new(size, 1, seed),
+            Kind::Text => Template::text(size, 1, seed),
+        };
+        // Not the stream that the nonces and the filler come from.
+        let mut spread = SplitMix64::new(!seed ^ (index as u64) << 48);
+        Self {
+            batch_max: batch_max(setup.message_bytes(), in_flight),
+            setup,
+            template,
+            partials: PartialPool::new(),
+            heads: HeadPool::default(),
+            pools: Pools::default(),
+            limits: Limits::default(),
+            masks: SplitMix64::new(spread.next()),
+            order: in_order.then(|| Order::new(reactors)),
+            composed: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn mask(&mut self) -> Option<[u8; 4]> {
+        fresh_mask(&mut self.masks)
+    }
+
+    /// Goes on with the opening handshake. The bytes behind the reply, if it is complete and right.
+    #[cold]
+    fn shake_hands<'a>(
+        &mut self,
+        session: &mut Session,
+        bytes: &'a mut [u8],
+        heard: &mut Heard,
+    ) -> &'a mut [u8] {
+        let State::Shaking(shaking) = &mut session.state else { return bytes };
+        let nonce = nonce(self.setup.seed, session.echo.connection());
+        let request = &self.setup.requests[usize::from(shaking.target)].1;
+        match shaking.read(&mut self.heads, request, nonce, bytes) {
+            Reply::Partial => &mut [],
+            Reply::Accepted(accepted, used) => {
+                session.state = State::Open(Ws::new(Role::Client, accepted.deflate));
+                heard.opened = Some(std::mem::take(&mut session.asked));
+                &mut bytes[used..]
+            }
+            Reply::Failed(failure) => {
+                let text = failure.to_string();
+                heard.end = Some(match failure {
+                    HandshakeFailure::Status(status) | HandshakeFailure::Redirect(status, _) => {
+                        End::Status(status, text)
+                    }
+                    _ => End::Violation(text),
+                });
+                &mut []
+            }
+        }
+    }
+
+    /// Takes what the fast path left: cut frames, fragments, control frames, compressed messages.
+    fn read_on(
+        &mut self,
+        session: &mut Session,
+        bytes: &mut [u8],
+        heard: &mut Heard,
+        on_reply: &mut impl FnMut(&Times),
+    ) {
+        self.answers.clear();
+        let Session { state, echo, asked } = session;
+        let closing = matches!(state, State::Closing(_));
+        let (State::Open(ws) | State::Closing(ws)) = state else { return };
+        let Self { template, partials, pools, limits, masks, order, answers, setup, .. } = self;
+        let tag = template.tag();
+        let mut replies = Replies { setup, template, partials, order, echo, count: 0, wrong: None };
+        let mut closed = false;
+        let read = ws.reader.read(limits, &mut pools.read, bytes, |event| match event {
+            Event::Start { kind, .. } => replies.start(kind),
+            Event::Chunk(chunk) => replies.chunk(chunk),
+            Event::End => replies.end(on_reply),
+            // After a close frame nothing more may be sent (RFC 6455 5.5.1).
+            Event::Ping(payload) if !closing => Writer::pong(payload, fresh_mask(masks), answers),
+            Event::Ping(_) => {}
+            Event::Pong(payload) => {
+                let stamp =
+                    <&[u8; STAMP_BYTES]>::try_from(payload).ok().and_then(Stamp::from_bytes);
+                let ours = |stamp: &Stamp| {
+                    !closing
+                        && *asked > Nanos::ZERO
+                        && (stamp.tag, stamp.connection) == (tag, replies.echo.connection())
+                        && stamp.sent == asked.0
+                };
+                // Pongs out of the blue are allowed (RFC 6455 5.5.3).
+                if stamp.as_ref().is_some_and(ours) {
+                    heard.pong = Some(std::mem::take(asked));
+                }
+            }
+            Event::Close(close) => {
+                closed = true;
+                if !closing {
+                    Writer::close(close.code, "", fresh_mask(masks), answers);
+                }
+            }
+        });
+        heard.replies += replies.count;
+        match (replies.wrong, read) {
+            (Some(mismatch), _) if !closing => heard.end = Some(End::Mismatch(mismatch)),
+            (_, Err(_)) if closing => heard.end = Some(End::NoLeave),
+            (_, Err(error)) => heard.end = Some(self.broken(session, error)),
+            (_, Ok(())) if closed && closing => heard.left = Some(std::mem::take(asked)),
+            (_, Ok(())) if closed => {
+                heard.end = Some(End::Closed);
+                session.close();
+            }
+            (_, Ok(())) => {}
+        }
+        heard.answers = !self.answers.is_empty();
+    }
+
+    /// The peer has broken a rule, and is told so.
+    #[cold]
+    fn broken(&mut self, session: &mut Session, error: WsError) -> End {
+        let mask = self.mask();
+        Writer::close(Some(error.close_code()), &error.to_string(), mask, &mut self.answers);
+        session.close();
+        match error {
+            WsError::NoInflater => End::NoMemory,
+            _ => End::Violation(error.to_string()),
+        }
+    }
+}
+
+/// A fresh mask for every frame. It can be predicted by who has seen others, which matters to proxies
+/// that a browser's script would deceive (RFC 6455 10.3), and not to a load.
+#[inline]
+fn fresh_mask(masks: &mut SplitMix64) -> Option<[u8; 4]> {
+    Some((masks.next() as u32).to_le_bytes())
+}
+
+impl Session {
+    /// Our close frame is on its way.
+    fn close(&mut self) {
+        let gone = State::Shaking(Shaking::new(0));
+        self.state = match std::mem::replace(&mut self.state, gone) {
+            State::Open(ws) => State::Closing(ws),
+            other => other,
+        };
+    }
+}
+
+/// Matches what comes with what was sent.
+struct Replies<'a> {
+    setup: &'a Setup,
+    template: &'a Template,
+    partials: &'a mut PartialPool,
+    order: &'a mut Option<Order>,
+    echo: &'a mut Echo,
+    count: u32,
+    /// What was wrong with a reply: those behind it are not looked at.
+    wrong: Option<Mismatch>,
+}
+
+impl Replies<'_> {
+    fn whole(&mut self, kind: Kind, payload: &[u8], on_reply: &mut impl FnMut(&Times)) {
+        if self.wrong.is_some() {
+            return;
+        }
+        if self.order.is_some() {
+            return self.end(on_reply);
+        }
+        let read = if kind == self.setup.kind {
+            self.echo.read_message(self.template, payload)
+        } else {
+            Err(Mismatch::WrongKind)
+        };
+        self.take(read, on_reply);
+    }
+
+    fn start(&mut self, kind: Kind) {
+        if self.wrong.is_some() || self.order.is_some() {
+            return;
+        }
+        let begun = self.echo.begin(self.partials);
+        let right = if kind == self.setup.kind { begun } else { Err(Mismatch::WrongKind) };
+        self.wrong = right.err();
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) {
+        if self.wrong.is_none() && self.order.is_none() {
+            self.wrong = self.echo.piece(self.template, self.partials, bytes).err();
+        }
+    }
+
+    fn end(&mut self, on_reply: &mut impl FnMut(&Times)) {
+        if self.wrong.is_some() {
+            return;
+        }
+        let Some(order) = self.order else {
+            let read = self.echo.end(self.template, self.partials);
+            return self.take(read, on_reply);
+        };
+        if let Err(mismatch) = self.echo.count_reply() {
+            self.wrong = Some(mismatch);
+        } else if let Some(times) = order.pop(self.echo.connection()) {
+            self.count += 1;
+            on_reply(&times);
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, read: Result<Stamp, Mismatch>, on_reply: &mut impl FnMut(&Times)) {
+        match read {
+            Ok(stamp) => {
+                self.count += 1;
+                on_reply(&Times {
+                    first: stamp.sequence == 0,
+                    intended: Nanos(stamp.intended),
+                    sent: Nanos(stamp.sent),
+                });
+            }
+            Err(mismatch) => self.wrong = Some(mismatch),
+        }
+    }
+}
+
+impl Protocol for WebSocket {
+    type Session = Session;
+
+    const HANDSHAKES: bool = true;
+    const STAGES: &'static [Stage] = &[Stage::Upgrade, Stage::Handshake, Stage::Ping, Stage::Close];
+
+    fn session(&self, number: u32, target: SocketAddr) -> Session {
+        let of = self.setup.requests.iter().position(|(address, _)| *address == target);
+        // The plan has a request for each target.
+        let target = of.unwrap_or_default() as u16;
+        let state = State::Shaking(Shaking::new(target));
+        Session { state, echo: Echo::new(number), asked: Nanos::ZERO }
+    }
+
+    #[inline]
+    fn phase(session: &Session) -> Phase {
+        match &session.state {
+            State::Shaking(_) => Phase::Opening,
+            State::Open(_) => Phase::Open,
+            State::Closing(ws) if ws.reader.is_closed() => Phase::Left,
+            State::Closing(_) => Phase::Leaving,
+        }
+    }
+
+    #[inline]
+    fn in_flight(session: &Session) -> u32 {
+        session.echo.in_flight()
+    }
+
+    fn received(session: &Session) -> u32 {
+        session.echo.received()
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batch_max
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.setup.message_bytes()
+    }
+
+    #[inline]
+    fn compose(
+        &mut self,
+        session: &mut Session,
+        count: usize,
+        intended: Nanos,
+        sent: Nanos,
+    ) -> &[u8] {
+        let Self { setup, template, pools, masks, order, composed, .. } = self;
+        composed.clear();
+        let State::Open(Ws { writer, .. }) = &mut session.state else { return composed };
+        for _ in 0..count {
+            let echo = &mut session.echo;
+            if let Some(order) = order {
+                let first = echo.received() == 0 && echo.in_flight() == 0;
+                order.push(echo.connection(), first, intended, sent);
+            }
+            let payload = template.compose(echo, 1, intended.0, sent.0);
+            match setup.fragment {
+                None => {
+                    let mask = fresh_mask(masks);
+                    writer.message(&mut pools.write, setup.kind, payload, mask, composed);
+                }
+                Some(fragment) => {
+                    writer.start(&mut pools.write, setup.kind);
+                    let mut left = payload.len();
+                    for piece in payload.chunks(fragment) {
+                        left -= piece.len();
+                        let mask = fresh_mask(masks);
+                        writer.piece(&mut pools.write, piece, left == 0, mask, composed);
+                    }
+                }
+            }
+        }
+        composed
+    }
+
+    #[inline]
+    fn receive(
+        &mut self,
+        session: &mut Session,
+        bytes: &mut [u8],
+        mut on_reply: impl FnMut(&Times),
+    ) -> Heard {
+        let mut heard = Heard::default();
+        let mut bytes = bytes;
+        if matches!(session.state, State::Shaking(_)) {
+            bytes = self.shake_hands(session, bytes, &mut heard);
+        }
+        if let State::Open(ws) = &session.state
+            && ws.reader.is_idle()
+        {
+            let Self { template, partials, limits, order, setup, .. } = self;
+            let echo = &mut session.echo;
+            let mut replies =
+                Replies { setup, template, partials, order, echo, count: 0, wrong: None };
+            let each = |kind, payload: &[u8]| replies.whole(kind, payload, &mut on_reply);
+            let used = ws::read_whole(bytes, limits, each);
+            heard.replies = replies.count;
+            if let Some(mismatch) = replies.wrong {
+                heard.end = Some(End::Mismatch(mismatch));
+                return heard;
+            }
+            bytes = &mut bytes[used..];
+        }
+        if !bytes.is_empty() {
+            self.read_on(session, bytes, &mut heard, &mut on_reply);
+        }
+        heard
+    }
+
+    fn answers(&self) -> &[u8] {
+        &self.answers
+    }
+
+    fn greet(&mut self, session: &mut Session, now: Nanos) -> &[u8] {
+        self.composed.clear();
+        if let State::Shaking(Shaking { target, .. }) = session.state {
+            session.asked = now;
+            let nonce = nonce(self.setup.seed, session.echo.connection());
+            self.setup.requests[usize::from(target)].1.write(nonce, &mut self.composed);
+        }
+        &self.composed
+    }
+
+    fn ping(&mut self, session: &mut Session, now: Nanos) -> &[u8] {
+        session.asked = now;
+        let stamp = Stamp {
+            tag: self.template.tag(),
+            connection: session.echo.connection(),
+            sequence: 0,
+            intended: now.0,
+            sent: now.0,
+        };
+        self.composed.clear();
+        let mask = self.mask();
+        Writer::ping(&stamp.to_bytes(), mask, &mut self.composed);
+        &self.composed
+    }
+
+    fn farewell(&mut self, session: &mut Session, now: Nanos) -> &[u8] {
+        session.asked = now;
+        session.close();
+        self.composed.clear();
+        let mask = self.mask();
+        Writer::close(Some(CloseCode::NORMAL), "", mask, &mut self.composed);
+        &self.composed
+    }
+
+    fn asked(session: &Session) -> Option<Nanos> {
+        (session.asked > Nanos::ZERO).then_some(session.asked)
+    }
+
+    fn forget(&mut self, session: &mut Session) {
+        session.echo.forget(&mut self.partials);
+        if let Some(order) = &mut self.order {
+            order.forget(session.echo.connection());
+        }
+        match &mut session.state {
+            State::Shaking(shaking) => shaking.forget(&mut self.heads),
+            State::Open(ws) | State::Closing(ws) => ws.forget(&mut self.pools),
+        }
+    }
+
+    fn limits_reached(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("inflaters_refused", self.pools.read.inflaters_refused()),
+            ("deflaters_refused", self.pools.write.deflaters_refused()),
+        ]
+    }
+}
