@@ -93,7 +93,8 @@ fi
 
 # One tune.sh at a time: two would note each other's values.
 take_turns() {
-    if $dry_run; then return 0; fi
+    # Who is not root changes nothing.
+    if $dry_run || ((EUID != 0)); then return 0; fi
     if ! { mkdir -p "$(dirname "$undo")" && exec 9>>"$undo.lock"; } 2>/dev/null; then
         die 1 "nothing can be written to $(dirname "$undo"): choose another place with --state"
     fi
@@ -129,6 +130,8 @@ undo() {
         tac "$undo" | while IFS=$'\t' read -r _ name old ours; do
             say "$name: $ours -> $old (not set: --dry-run)"
         done
+    elif ((EUID != 0)); then
+        die 1 "that needs root: sudo $0 undo"
     else
         undo_file "$undo" || die 1 "not all could be put back: as root, $0 undo"
         say "all put back"
