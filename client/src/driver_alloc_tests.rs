@@ -1,10 +1,10 @@
 //! The invariant that an echo allocates nothing, kept by counting: both drivers over real sockets,
 //! the kernel's event queue and all, on one thread that is counted.
 
+use super::ws_tests::WsPeer;
 use super::*;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
-use super::ws_tests::WsPeer;
 use crate::protocol::{Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -14,7 +14,6 @@ use reactor::mailbox;
 use reactor::{Limits, Reactor, System};
 use std::net::SocketAddr;
 use wire::ws::Kind;
-
 
 const CONNECTIONS: usize = 32;
 /// Turns of both ends that are counted at a stretch.
@@ -142,20 +141,17 @@ fn an_echo_allocates_nothing_in_the_open_model() {
 
 #[test]
 fn an_echo_over_a_websocket_allocates_nothing() {
-    // Two connections in three in the closed model have several messages in one read; the open model
-    // pings as well.
     for (model, kind, fragment, in_order) in [
         (Model::Closed(1), Kind::Binary, None, false),
         (Model::Closed(4), Kind::Text, None, false),
         (Model::Closed(2), Kind::Binary, Some(100), false),
         (Model::Closed(2), Kind::Binary, None, true),
-        (Model::Open(5e6), Kind::Binary, None, false),
     ] {
         let protocol = |load: &Load, target| {
             let setup = ws_tests::setup(load, target);
             WebSocket::new(Arc::new(Setup { kind, fragment, in_order, ..setup }), 0)
         };
-        let pair = Pair::new(model, 300, |_| WsPeer { restless: true, ..WsPeer::default() }, protocol);
+        let pair = Pair::new(model, 300, |_| WsPeer::restless(), protocol);
         no_allocations(pair, &format!("{model:?}, {kind:?}, {fragment:?}, in order {in_order}"));
     }
 }

@@ -17,13 +17,16 @@ use wire::ws::{Policy, accept_value};
 
 /// A server in the library's own words; `each` answers a message.
 fn library(each: impl Fn(&mut WebSocket<TcpStream>, Message) + Clone + Send + 'static) -> String {
-    upgraded(|_, _| {}, move |socket| {
-        while let Ok(message) = socket.read() {
-            if message.is_text() || message.is_binary() {
-                each(socket, message);
+    upgraded(
+        |_, _| {},
+        move |socket| {
+            while let Ok(message) = socket.read() {
+                if message.is_text() || message.is_binary() {
+                    each(socket, message);
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// A server that looks at the request, and then does something of its own with the connection.
@@ -108,7 +111,8 @@ fn head(stream: &mut TcpStream) -> Vec<u8> {
 fn reached(ran: &Ran, result: &ResultFile, connections: u64) {
     assert_eq!((ran.code, result.run.outcome), (Some(0), Outcome::Done), "{ran:?}");
     let count = |stage| result.stages.get(stage).map_or(0, |entry| entry.count);
-    for stage in [Stage::Connect, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho, Stage::Close] {
+    for stage in [Stage::Connect, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho, Stage::Close]
+    {
         assert_eq!(count(stage), connections, "{stage:?}");
     }
     assert_eq!((result.connections.opened, result.connections.lost), (connections, 0));
@@ -263,12 +267,20 @@ fn each_wrong_answer_to_the_handshake_is_counted_and_explained() {
             "ws://elsewhere.test/ws",
         ),
         ("HTTP/1.1 200 OK\nContent-Length: 2\n\nhi", Some("200"), "status 200"),
-        (leak(format!("{good}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n\n")), None, "key"),
+        (
+            leak(format!("{good}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n\n")),
+            None,
+            "key",
+        ),
         (leak(format!("{good}\n")), None, "Accept"),
         (leak(format!("{good}{accept}Sec-WebSocket-Extensions: x\n\n")), None, "extension"),
         (leak(format!("{good}{accept}Sec-WebSocket-Protocol: x\n\n")), None, "subprotocol"),
         ("HTTP/1.1 101 Fine\nConnection: Upgrade\nSec-WebSocket-Accept: KEY\n\n", None, "Upgrade"),
-        ("HTTP/1.1 101 Fine\nUpgrade: websocket\nSec-WebSocket-Accept: KEY\n\n", None, "Connection"),
+        (
+            "HTTP/1.1 101 Fine\nUpgrade: websocket\nSec-WebSocket-Accept: KEY\n\n",
+            None,
+            "Connection",
+        ),
         ("SSH-2.0-OpenSSH_9.2\n", None, "not HTTP"),
     ] {
         let (ran, result) = measure(&[&answering(reply), "-c", "6"]);
@@ -321,11 +333,14 @@ fn text_that_is_no_utf8_breaks_a_rule_also_where_only_the_order_counts() {
 
 #[test]
 fn a_server_that_closes_early_and_one_that_is_silent() {
-    let url = upgraded(|_, _| {}, |socket| {
-        let frame = CloseFrame { code: CloseCode::Away, reason: Utf8Bytes::from_static("bye") };
-        let _ = socket.close(Some(frame));
-        while socket.read().is_ok() {}
-    });
+    let url = upgraded(
+        |_, _| {},
+        |socket| {
+            let frame = CloseFrame { code: CloseCode::Away, reason: Utf8Bytes::from_static("bye") };
+            let _ = socket.close(Some(frame));
+            while socket.read().is_ok() {}
+        },
+    );
     let (ran, result) = measure(&[&url, "-c", "6", "-r", "100", "-d", "300ms"]);
     assert_eq!((ran.code, result.failures.closed), (Some(6), 6), "{ran:?}");
     assert!(result.violations.is_empty());
@@ -389,30 +404,33 @@ fn the_summary_shows_the_stages_and_the_statuses() {
 /// A server that plays the client's part: says messages of both kinds, expects them back, closes.
 fn pushing(stopped: &Arc<AtomicU64>) -> String {
     let stopped = Arc::clone(stopped);
-    upgraded(|_, _| {}, move |socket| {
-        let mut messages = vec![
-            Message::text(""),
-            Message::text("h\u{e4}llo"),
-            Message::binary(vec![7; 300_000]),
-            Message::text("x".repeat(70_000)),
-        ];
-        messages.push(Message::Ping(b"there?".as_slice().into()));
-        for message in messages {
-            socket.send(message.clone()).expect("sent");
-            let expected = match message {
-                Message::Ping(data) => Message::Pong(data),
-                other => other,
-            };
-            assert_eq!(socket.read().expect("an answer"), expected);
-        }
-        let code = CloseCode::Library(4001);
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static("enough") };
-        socket.close(Some(frame)).expect("sent");
-        let Ok(Message::Close(Some(echoed))) = socket.read() else { panic!("no close frame") };
-        assert_eq!(echoed.code, code);
-        while socket.read().is_ok() {}
-        stopped.fetch_add(1, Ordering::Relaxed);
-    })
+    upgraded(
+        |_, _| {},
+        move |socket| {
+            let mut messages = vec![
+                Message::text(""),
+                Message::text("h\u{e4}llo"),
+                Message::binary(vec![7; 300_000]),
+                Message::text("x".repeat(70_000)),
+            ];
+            messages.push(Message::Ping(b"there?".as_slice().into()));
+            for message in messages {
+                socket.send(message.clone()).expect("sent");
+                let expected = match message {
+                    Message::Ping(data) => Message::Pong(data),
+                    other => other,
+                };
+                assert_eq!(socket.read().expect("an answer"), expected);
+            }
+            let code = CloseCode::Library(4001);
+            let frame = CloseFrame { code, reason: Utf8Bytes::from_static("enough") };
+            socket.close(Some(frame)).expect("sent");
+            let Ok(Message::Close(Some(echoed))) = socket.read() else { panic!("no close frame") };
+            assert_eq!(echoed.code, code);
+            while socket.read().is_ok() {}
+            stopped.fetch_add(1, Ordering::Relaxed);
+        },
+    )
 }
 
 #[test]
