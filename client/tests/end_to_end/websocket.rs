@@ -36,11 +36,11 @@ fn upgraded(
 ) -> String {
     ws(&peer(move |stream| {
         let config = WebSocketConfig::default();
+        #[expect(clippy::result_large_err, reason = "the library's own type")]
         let answer = |request: &Request, mut response: Response| {
             look(request, &mut response);
             Ok(response)
         };
-        #[expect(clippy::result_large_err, reason = "the library's own type")]
         let accepted = accept_hdr_with_config(stream, answer, Some(config));
         if let Ok(mut socket) = accepted {
             then(&mut socket);
