@@ -342,7 +342,7 @@ fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
 /// The options that only `ws://` has.
 fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
     if scheme != Scheme::Ws
-        && let Some(option) = args.handshake.given().or(args.frames.given())
+        && let Some(option) = args.handshake.given().or_else(|| args.frames.given())
     {
         let name = scheme.name();
         return Err(usage(format!(

@@ -36,11 +36,11 @@ fn upgraded(
 ) -> String {
     ws(&peer(move |stream| {
         let config = WebSocketConfig::default();
+        #[expect(clippy::result_large_err, reason = "the library's own type")]
         let answer = |request: &Request, mut response: Response| {
             look(request, &mut response);
             Ok(response)
         };
-        #[expect(clippy::result_large_err, reason = "the library's own type")]
         let accepted = accept_hdr_with_config(stream, answer, Some(config));
         if let Ok(mut socket) = accepted {
             then(&mut socket);
@@ -191,7 +191,7 @@ fn pings_go_both_ways() {
     let (ran, result) = measure(&args);
     reached(&ran, &result, 10);
     let pings = result.stages.ping.as_ref().expect("measured");
-    assert!((10..=80).contains(&pings.count), "{pings:?}");
+    assert!((10..=500).contains(&pings.count), "{pings:?}");
     assert!(ran.stdout.contains("\"ping_interval_ns\": 100000000"));
 }
 
@@ -281,7 +281,7 @@ fn each_wrong_answer_to_the_handshake_is_counted_and_explained() {
             None,
             "Connection",
         ),
-        ("SSH-2.0-OpenSSH_9.2\n", None, "not HTTP"),
+        ("220 mail.test ready\n", None, "not HTTP"),
     ] {
         let (ran, result) = measure(&[&answering(reply), "-c", "6"]);
         assert_eq!((ran.code, result.connections.opened), (Some(1), 0), "{reply}: {ran:?}");
