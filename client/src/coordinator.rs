@@ -9,7 +9,7 @@ use control::signals::Signal;
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
-use report::schema;
+use report::{hist, schema};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -503,6 +503,7 @@ impl Timeline {
             response_p50_ns: slice.response.quantile(0.5),
             response_p99_ns: slice.response.quantile(0.99),
             response_max_ns: slice.response.max(),
+            response_hdr: hist::interval(&slice.response),
         });
     }
 

@@ -11,7 +11,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod hist;
+pub mod merge;
+mod metric;
 pub mod schema;
 pub mod store;
 pub mod text;

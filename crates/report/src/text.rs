@@ -11,10 +11,10 @@
 //!   connect      1,000,000  33.8 us   ...
 //! ```
 
+use crate::metric::Unit;
 use crate::schema::{
     Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning, ratio,
 };
-use crate::verdict::Unit;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
 use std::fmt::Write as _;
@@ -111,7 +111,7 @@ impl Page {
 }
 
 /// What a terminal shows as it is: a file from elsewhere may carry escape sequences in its texts.
-fn ascii(text: &str) -> String {
+pub(crate) fn ascii(text: &str) -> String {
     let shown = |c: char| if c.is_ascii_graphic() || c == ' ' || c == '\u{a0}' { c } else { '?' };
     text.chars().map(shown).collect()
 }
@@ -416,7 +416,7 @@ fn threshold(one: &ThresholdVerdict) -> String {
     format!("{mark}: {} ({measured})", one.expression)
 }
 
-fn in_unit(value: f64, unit: &str) -> String {
+pub(crate) fn in_unit(value: f64, unit: &str) -> String {
     match Unit::from_name(unit) {
         Some(Unit::Nanoseconds) => time(value.max(0.0).round() as u64),
         Some(Unit::Seconds) => seconds(value),

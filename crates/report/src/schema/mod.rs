@@ -17,8 +17,8 @@ pub use measured::{
     Second, StageEntry, Stages,
 };
 pub use run::{
-    FdTables, Model, Outcome, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool, Verdict,
-    Warning, timestamp,
+    FdTables, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool,
+    Verdict, Warning, timestamp,
 };
 
 use schemars::JsonSchema;
