@@ -12,12 +12,16 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod export;
 pub mod hist;
+pub mod html;
+pub mod markdown;
 pub mod merge;
 mod metric;
 pub mod schema;
 pub mod store;
 pub mod text;
 pub mod verdict;
+pub mod wrk;
 
 pub use schema::ResultFile;

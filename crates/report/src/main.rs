@@ -1,15 +1,16 @@
 //! `c1000k-report`: shows, compares, merges, draws and exports result files. Reads files, needs no
 //! network.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use c1000k_report::compare::condition::Condition;
-use c1000k_report::compare::side::Side;
+use c1000k_report::compare::side::{RunFile, Side};
 use c1000k_report::compare::{self, Comparison};
-use c1000k_report::{schema, store, text};
+use c1000k_report::{export, html, markdown, merge, schema, store, text, wrk};
 use clap::{Args, Parser, ValueEnum};
+use measure::Stage;
 use serde_json::to_string_pretty;
 use std::io::{self, ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The exit code of a comparison that found a regression.
@@ -26,19 +27,77 @@ enum Command {
     Show {
         /// The result file.
         file: PathBuf,
-        /// Text for people, or JSON in the newest schema that this program knows.
+        /// How.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
     Compare(CompareArgs),
+    /// Draw one result or lay several over each other, as an HTML page that needs nothing else.
+    Html {
+        /// Result files, or folders of them; eight runs at most.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The page; without it the page goes to stdout.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Merge shards of one run, or repeats of one plan, into one result, without loss.
+    Merge {
+        /// Result files, or folders of them.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The merged result; without it the result goes to stdout.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write a result in another program's format.
+    Export {
+        /// The result file.
+        file: PathBuf,
+        /// Which format.
+        #[arg(long, value_enum)]
+        format: ExportFormat,
+        /// Which stage, in the format of a single one (hgrm); without it the response.
+        #[arg(long, value_parser = stage)]
+        stage: Option<Stage>,
+        /// Where to; without it to stdout.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Print the JSON Schema of result files, with the meaning of every field.
     Schema,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
+    /// For people, on a terminal.
     Text,
+    /// The result, in the newest schema that this program knows.
     Json,
+    /// For an issue or a pull request.
+    Markdown,
+    /// As wrk prints it, for scripts that read that.
+    Wrk,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum ExportFormat {
+    /// Percentiles of one stage, in microseconds, for the plotter of HdrHistogram.
+    Hgrm,
+    /// An interval log of all stages, in nanoseconds, for tools of HdrHistogram.
+    Hlog,
+    /// The time line, second by second.
+    Csv,
+    /// Every figure as Prometheus reads it.
+    Prometheus,
+    /// The plan and the thresholds as test cases.
+    Junit,
+}
+
+fn stage(name: &str) -> Result<Stage, String> {
+    let known = || Stage::ALL.map(Stage::name).join(", ");
+    Stage::from_name(name)
+        .ok_or_else(|| format!("there is no such stage: it is one of {}", known()))
 }
 
 /// Compare two sides, each a result file or a folder of them.
@@ -109,17 +168,87 @@ impl From<String> for Output {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<Output> {
-    let json = match command {
-        Command::Compare(args) => return args.run(),
-        Command::Schema => to_string_pretty(&schema::json_schema())?,
-        Command::Show { file, format: Format::Json } => to_string_pretty(&store::read(&file)?)?,
-        Command::Show { file, format: Format::Text } => {
-            let result = store::read(&file)?;
-            return Ok((text::summary(&result, text::WIDTH) + &text::file_line(&file)).into());
-        }
+/// The results in files and folders, each with its file.
+fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<RunFile>> {
+    let mut runs = Vec::new();
+    for path in paths {
+        runs.extend(Side::read(path)?.runs);
+    }
+    Ok(runs)
+}
+
+fn page(files: &[PathBuf]) -> anyhow::Result<String> {
+    let runs = read_all(files)?;
+    if runs.len() > html::RUNS_MAX {
+        bail!("{} runs do not fit on one page: give {} at most", runs.len(), html::RUNS_MAX);
+    }
+    let labels: Vec<_> = runs.iter().map(|run| run.result.run.label.clone()).collect();
+    let named = |RunFile { path, result }: RunFile| {
+        // A label that two runs share tells neither.
+        let label = result.run.label.clone();
+        let label =
+            label.filter(|one| labels.iter().flatten().filter(|other| *other == one).count() == 1);
+        let name = label.unwrap_or_else(|| short_name(&path));
+        html::Run::new(name, result).with_context(|| format!("'{}'", path.display()))
     };
-    Ok((json + "\n").into())
+    let runs: Vec<_> = runs.into_iter().map(named).collect::<anyhow::Result<_>>()?;
+    Ok(html::page(&runs))
+}
+
+/// A file by its name, or by its folder's where it is called as all results are.
+fn short_name(path: &Path) -> String {
+    let folder = path.parent().and_then(Path::file_name).filter(|_| path.ends_with("result.json"));
+    let name = folder.or_else(|| path.file_name()).unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+fn exported(file: &Path, format: ExportFormat, stage: Option<Stage>) -> anyhow::Result<String> {
+    if stage.is_some() && format != ExportFormat::Hgrm {
+        bail!("--stage is for --format hgrm: the other formats have all stages, or none");
+    }
+    let result = store::read(file)?;
+    Ok(match format {
+        ExportFormat::Hgrm => export::hgrm(&result, export::stage_or_default(&result, stage)?)?,
+        ExportFormat::Hlog => export::hlog(&result)?,
+        ExportFormat::Csv => export::csv(&result),
+        ExportFormat::Prometheus => export::prometheus(&result),
+        ExportFormat::Junit => export::junit(&result),
+    })
+}
+
+fn merged(files: &[PathBuf]) -> anyhow::Result<String> {
+    let results: Vec<_> = read_all(files)?.into_iter().map(|run| run.result).collect();
+    Ok(to_string_pretty(&merge::merge(&results)?)? + "\n")
+}
+
+/// Text for a file, or for stdout where none is named.
+fn written(output: Option<PathBuf>, text: String) -> anyhow::Result<Output> {
+    let Some(path) = output else { return Ok(text.into()) };
+    store::write_text(&path, &text)?;
+    Ok(String::new().into())
+}
+
+fn shown(file: &Path, format: Format) -> anyhow::Result<String> {
+    let result = store::read(file)?;
+    Ok(match format {
+        Format::Text => text::summary(&result, text::WIDTH) + &text::file_line(file),
+        Format::Json => to_string_pretty(&result)? + "\n",
+        Format::Markdown => markdown::summary(&result),
+        Format::Wrk => wrk::summary(&result),
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<Output> {
+    match command {
+        Command::Compare(args) => args.run(),
+        Command::Export { file, format, stage, output } => {
+            written(output, exported(&file, format, stage)?)
+        }
+        Command::Html { files, output } => written(output, page(&files)?),
+        Command::Merge { files, output } => written(output, merged(&files)?),
+        Command::Schema => Ok((to_string_pretty(&schema::json_schema())? + "\n").into()),
+        Command::Show { file, format } => Ok(shown(&file, format)?.into()),
+    }
 }
 
 fn main() -> ExitCode {

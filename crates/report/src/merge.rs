@@ -503,9 +503,8 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     };
     let seconds =
         |of: fn(&Process) -> Option<f64>| all.iter().map(|one| of(one)).sum::<Option<f64>>();
-    let growth = known(
-        all.iter().map(|one| Some(one.rss_bytes?.saturating_sub(one.rss_bytes_before?))),
-    );
+    let growth =
+        known(all.iter().map(|one| Some(one.rss_bytes?.saturating_sub(one.rss_bytes_before?))));
     let nanoseconds = |seconds: Option<f64>, count: u64| {
         (count > 0).then(|| Some((seconds? * 1e9 / count as f64).round() as u64)).flatten()
     };

@@ -160,6 +160,11 @@ impl Metric {
         found.ok_or_else(|| UnknownMetric(name.to_owned(), what_exists(first)))
     }
 
+    /// Every number of the result that is neither a latency nor a kind of failure.
+    pub(crate) fn numbers() -> impl Iterator<Item = Self> {
+        NUMBERS.iter().map(Self::Number)
+    }
+
     /// The name in thresholds, comparisons and exports: its path in the result file, but for the
     /// stages, which begin with their own name.
     pub(crate) fn name(self) -> String {

@@ -163,7 +163,7 @@ fn grouped(value: f64) -> String {
     format_grouped(value.max(0.0).round() as u64)
 }
 
-fn plan(plan: &Plan) -> String {
+pub(crate) fn plan(plan: &Plan) -> String {
     let ramp = plan
         .connect_rate_per_second
         .map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
@@ -188,7 +188,7 @@ fn plan(plan: &Plan) -> String {
     format!("{connections} connections{ramp}{hold}; {traffic}")
 }
 
-fn outcome(run: &Run, verdict: &Verdict) -> String {
+pub(crate) fn outcome(run: &Run, verdict: &Verdict) -> String {
     let meaning = match verdict.exit_code {
         4 => " (a threshold was missed)",
         6 => " (the plan was not reached)",
@@ -203,13 +203,13 @@ fn outcome(run: &Run, verdict: &Verdict) -> String {
 }
 
 /// How long a run took, if both of its ends are dates.
-fn lasted(run: &Run) -> Option<Nanos> {
+pub(crate) fn lasted(run: &Run) -> Option<Nanos> {
     let started = humantime::parse_rfc3339(&run.started).ok()?;
     let ended = humantime::parse_rfc3339(&run.ended).ok()?;
     ended.duration_since(started).ok().map(Nanos::from)
 }
 
-fn connections(result: &ResultFile) -> String {
+pub(crate) fn connections(result: &ResultFile) -> String {
     let it = &result.connections;
     let not_tried = match it.not_tried {
         0 => String::new(),
@@ -321,7 +321,7 @@ fn response_beside_service(response: &StageEntry, service: &StageEntry) -> Strin
     )
 }
 
-fn memory(result: &ResultFile) -> String {
+pub(crate) fn memory(result: &ResultFile) -> String {
     let resources = &result.resources;
     let of = |name: &str, bytes: Option<f64>| Some(tight(&format!("{name} {} B", grouped(bytes?))));
     let server = resources.server.as_ref().and_then(|server| server.bytes_per_connection);
@@ -336,7 +336,7 @@ fn memory(result: &ResultFile) -> String {
     each(processes, "") + &each(kernel, ends)
 }
 
-fn cpu(result: &ResultFile) -> String {
+pub(crate) fn cpu(result: &ResultFile) -> String {
     let of = |name: &str, process: &Process| {
         let mut text = format!("{name} {}", seconds(process.cpu_seconds?));
         let each = [
@@ -383,7 +383,7 @@ fn reactors(result: &ResultFile) -> String {
     )
 }
 
-fn failures(result: &ResultFile) -> String {
+pub(crate) fn failures(result: &ResultFile) -> String {
     let kinds = Failure::ALL.into_iter().map(|kind| (kind.name(), result.failures.get(kind)));
     non_zero(kinds)
 }
@@ -406,7 +406,7 @@ fn warned(warning: &Warning) -> String {
     format!("{} ({})\n-> {}", warning.text, warning.code, warning.remedy)
 }
 
-fn threshold(one: &ThresholdVerdict) -> String {
+pub(crate) fn threshold(one: &ThresholdVerdict) -> String {
     let mark = if one.ok { "ok" } else { "MISSED" };
     let measured = match (&one.note, one.value) {
         (Some(note), _) => note.clone(),
