@@ -50,12 +50,13 @@ impl Axis {
         let steps: Vec<f64> = steps.collect();
         let low = steps.iter().rev().find(|&&step| step <= low).copied().unwrap_or(low);
         let high = steps.iter().find(|&&step| step >= high).copied().unwrap_or(high);
-        // Over many decades the powers alone are enough.
-        let all = (high / low).log10() <= 3.0;
-        let shown = |value: f64| all || (value.log10() - value.log10().round()).abs() < 1e-9;
-        let ticks =
-            steps.into_iter().filter(|&value| value >= low && value <= high && shown(value));
-        let ticks = ticks.map(|value| (value, format(value))).collect();
+        let mut ticks = steps;
+        ticks.retain(|&value| value >= low && value <= high);
+        // Where they would be left out by twos, the powers alone are easier to read.
+        if ticks.len() > TICKS_MAX {
+            ticks.retain(|value| (value.log10() - value.log10().round()).abs() < 1e-9);
+        }
+        let ticks = ticks.into_iter().map(|value| (value, format(value))).collect();
         Self { scale: Scale::Logarithmic, low, high, ticks }
     }
 
@@ -102,6 +103,9 @@ impl Stroke {
     }
 }
 
+/// The most ticks of an upright axis.
+const TICKS_MAX: usize = 8;
+
 /// How many colours there are for series.
 pub(super) const COLORS: usize = 8;
 
@@ -115,8 +119,8 @@ pub(super) struct Series {
     pub(super) pieces: Vec<Vec<(f64, f64)>>,
     /// Points that are shown as dots, each with its text.
     pub(super) dots: Vec<(f64, f64, String)>,
-    /// A band between two lines, drawn below them: x, lower and upper end.
-    pub(super) band: Vec<(f64, f64, f64)>,
+    /// Bands between two lines, drawn below them: x, lower and upper end.
+    pub(super) bands: Vec<Vec<(f64, (f64, f64))>>,
 }
 
 impl Series {
@@ -127,7 +131,7 @@ impl Series {
             stroke: Stroke::Solid,
             pieces: vec![points],
             dots: Vec::new(),
-            band: Vec::new(),
+            bands: Vec::new(),
         }
     }
 
@@ -171,7 +175,7 @@ const SIZES: [Size; 2] = [
 /// Room for the labels around the plot.
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 20.0;
 const BOTTOM: f64 = 40.0;
 
 impl Size {
@@ -208,7 +212,7 @@ fn axes(size: Size, x: &Axis, y: &Axis, x_name: &str) -> Markup {
     let (bottom, top) = (size.y(0.0), size.y(1.0));
     html! {
         g.grid {
-            @for (value, label) in y.ticks(8) {
+            @for (value, label) in y.ticks(TICKS_MAX) {
                 @let at = size.y(y.place(*value));
                 line x1=(n(left)) x2=(n(right)) y1=(n(at)) y2=(n(at)) {}
                 text.tick.y x=(n(left - 7.0)) y=(n(at + 4.0)) { (label) }
@@ -216,7 +220,9 @@ fn axes(size: Size, x: &Axis, y: &Axis, x_name: &str) -> Markup {
             @for (value, label) in x.ticks(size.x_ticks) {
                 @let at = size.x(x.place(*value));
                 line.faint x1=(n(at)) x2=(n(at)) y1=(n(top)) y2=(n(bottom)) {}
-                text.tick.x x=(n(at)) y=(n(bottom + 17.0)) { (label) }
+                // A long label at the right end would be cut off.
+                @let class = if x.place(*value) > 0.93 { "end" } else { "x" };
+                text.tick.(class) x=(n(if class == "end" { right + RIGHT } else { at })) y=(n(bottom + 17.0)) { (label) }
             }
             line.axis x1=(n(left)) x2=(n(right)) y1=(n(bottom)) y2=(n(bottom)) {}
             text.name x=(n((left + right) / 2.0)) y=(n(size.height - 5.0)) { (x_name) }
@@ -242,18 +248,13 @@ impl LineChart {
             (axes(size, &self.x, &self.y, self.x_name))
             @for series in &self.series {
                 g.series.(series.color_class()).(series.stroke.class()) {
-                    @if !series.band.is_empty() {
-                        @let upper = series.band.iter().map(|&(x, _, high)| at(x, high));
-                        @let lower = series.band.iter().rev().map(|&(x, low, _)| at(x, low));
+                    @for band in &series.bands {
+                        @let upper = band.iter().map(|&(x, (_, high))| at(x, high));
+                        @let lower = band.iter().rev().map(|&(x, (low, _))| at(x, low));
                         polygon.band points=(join(&mut upper.chain(lower))) {}
                     }
                     @for piece in &series.pieces {
-                        @if let [(x, y)] = piece.as_slice() {
-                            @let (x, y) = at(*x, *y);
-                            circle.dot cx=(n(x)) cy=(n(y)) r="2" {}
-                        } @else {
-                            polyline points=(join(&mut piece.iter().map(|&(x, y)| at(x, y)))) {}
-                        }
+                        polyline points=(join(&mut piece.iter().map(|&(x, y)| at(x, y)))) {}
                     }
                     @for (x, y, text) in &series.dots {
                         @let (x, y) = at(*x, *y);
@@ -301,6 +302,8 @@ pub(super) struct BarChart {
     pub(super) x_name: &'static str,
     /// Name below, height and text of each.
     pub(super) bars: Vec<(String, f64, String)>,
+    /// What stands on top of each bar; none where there are too many bars for it.
+    pub(super) labels: Vec<String>,
     pub(super) color: usize,
 }
 
@@ -319,6 +322,9 @@ impl BarChart {
                         @let top = size.y(self.y.place(*value));
                         rect x=(n(size.x(middle(index)) - width * 0.4)) width=(n(width * 0.8))
                             y=(n(top)) height=(n(size.y(0.0) - top)) { title { (text) } }
+                        @if let Some(label) = self.labels.get(index) {
+                            text.x x=(n(size.x(middle(index)))) y=(n(top - 5.0)) { (label) }
+                        }
                     }
                 }
             }

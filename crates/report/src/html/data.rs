@@ -64,8 +64,11 @@ pub(super) fn time(nanoseconds: f64) -> String {
 
 /// The axis of 1/(1-p), with the percentiles as its ticks.
 pub(super) fn percentile_axis(most: f64) -> Axis {
-    let mut ticks =
-        vec![(1.0, "0 %".to_owned()), (2.0, "50 %".to_owned()), (10.0, "90 %".to_owned())];
+    let mut ticks = vec![(1.0, "0 %".to_owned()), (10.0, "90 %".to_owned())];
+    // Over more decades it would stand on its neighbour.
+    if most <= 50_000.0 {
+        ticks.insert(1, (2.0, "50 %".to_owned()));
+    }
     let most = most.max(10.0);
     let mut x = 100.0;
     let mut digits = 0;
@@ -105,10 +108,6 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub(super) fn middle(&self) -> f64 {
-        (self.from + self.to) / 2.0
-    }
-
     /// A count as a rate per second.
     pub(super) fn rate(&self, count: f64) -> f64 {
         count / (self.to - self.from)
@@ -245,6 +244,7 @@ pub(super) fn percent(share: f64) -> String {
     match percent {
         10.0.. => format!("{percent:.0} %"),
         0.1.. => format!("{percent:.1} %"),
+        0.0 => "0 %".to_owned(),
         _ => format!("{percent:.3} %"),
     }
 }
