@@ -221,7 +221,7 @@ fn axes(size: Size, x: &Axis, y: &Axis, x_name: &str) -> Markup {
                 @let at = size.x(x.place(*value));
                 line.faint x1=(n(at)) x2=(n(at)) y1=(n(top)) y2=(n(bottom)) {}
                 // A long label at the right end would be cut off.
-                @let class = if x.place(*value) > 0.93 { "end" } else { "x" };
+                @let class = if label.len() > 5 && x.place(*value) > 0.93 { "end" } else { "x" };
                 text.tick.(class) x=(n(if class == "end" { right + RIGHT } else { at })) y=(n(bottom + 17.0)) { (label) }
             }
             line.axis x1=(n(left)) x2=(n(right)) y1=(n(bottom)) y2=(n(bottom)) {}
