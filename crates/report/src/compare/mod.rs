@@ -35,13 +35,19 @@ pub const LEVEL: f64 = 0.98;
 /// maximum, the luck of single messages.
 const VALUES_ABOVE: f64 = 10.0;
 
+/// The same while noise is unknown: one run says little of its own tail.
+const VALUES_ABOVE_ALONE: f64 = 200.0;
+
+/// Nor does it of what took less than this: a moment of other work on the machine is all of it.
+const SECONDS_ALONE: f64 = 1.0;
+
 /// The percentiles that are compared, each with the limit that decides while noise is unknown: the
 /// further out, the more it varies from run to run.
 const PERCENTILES: [(&str, f64, f64); 4] =
-    [("p50", 0.5, 0.2), ("p90", 0.9, 0.3), ("p99", 0.99, 0.5), ("p999", 0.999, 1.0)];
+    [("p50", 0.5, 0.5), ("p90", 0.9, 1.0), ("p99", 0.99, 2.0), ("p999", 0.999, 4.0)];
 
 /// The limit for every other figure while noise is unknown.
-const LIMIT: f64 = 0.2;
+const LIMIT: f64 = 0.5;
 
 /// The figures that are compared beside the stages and the failures by kind.
 const FIGURES: [&str; 14] = [
@@ -266,7 +272,9 @@ fn method(runs: usize, level: f64) -> Method {
         let text = format!(
             "noise is unknown: {runs} runs in all do not show it. A figure counts as different from \
              {:.0} % on, a percentile from {p50:.0} % (p50), {p90:.0} % (p90), {p99:.0} % (p99) or \
-             {p999:.0} % (p99.9). Repeat each side, five times or more, to know",
+             {p999:.0} % (p99.9) on if {VALUES_ABOVE_ALONE:.0} values lie above it; what took less than a \
+             second is not judged. Repeat each side, \
+             five times or more, to know",
             100.0 * LIMIT,
         );
         return Method { name: "limits", text, level: None, resamples: None, negligible };
@@ -317,15 +325,20 @@ struct Measured {
     limit: f64,
     /// Whether enough values are behind it.
     judged: bool,
+    /// For how long it was measured in each run, at least; no end where that plays no part.
+    seconds: f64,
 }
 
 /// Every figure that was measured in any run, and those that conditions name.
 fn figures(base: &Side, new: &Side, fail_on: &[Condition]) -> Vec<Measured> {
+    let known = base.runs.len() + new.runs.len() >= RUNS_MIN;
+    let least = if known { VALUES_ABOVE } else { VALUES_ABOVE_ALONE };
     let stages = Stage::ALL.into_iter().filter(|stage| !is_repeated(*stage, base, new));
     let percentiles = stages.flat_map(|stage| {
         PERCENTILES.map(|(name, quantile, limit)| {
-            let enough =
-                |side: &Side| side.runs.iter().all(|run| has_enough(&run.result, stage, quantile));
+            let enough = |side: &Side| {
+                side.runs.iter().all(|run| values_above(&run.result, stage, quantile) >= least)
+            };
             (Metric::Stage(stage, name), limit, enough(base) && enough(new))
         })
     });
@@ -366,15 +379,37 @@ fn is_repeated(stage: Stage, base: &Side, new: &Side) -> bool {
         && runs.all(|run| run.result.stages.handshake == run.result.stages.connect)
 }
 
-fn has_enough(result: &ResultFile, stage: Stage, quantile: f64) -> bool {
+/// How many values of a stage lie above a percentile.
+fn values_above(result: &ResultFile, stage: Stage, quantile: f64) -> f64 {
     let count = result.stages.get(stage).map_or(0, |entry| entry.count);
-    count as f64 * (1.0 - quantile) >= VALUES_ABOVE
+    count as f64 * (1.0 - quantile)
+}
+
+/// For how long a figure was measured: what belongs to the opening of connections and to the first
+/// echoes is soon over where there are few of them.
+fn seconds(metric: Metric, result: &ResultFile) -> f64 {
+    let first_echo = result.messages.first_echo.as_ref().map_or(0.0, |round| round.seconds);
+    match metric {
+        Metric::Stage(Stage::FirstEcho, _) => first_echo,
+        Metric::Stage(Stage::Connect | Stage::Tls | Stage::Upgrade | Stage::Handshake, _) => {
+            result.connections.open_seconds
+        }
+        Metric::Number((name, ..)) if name.contains("first_echo") => first_echo,
+        Metric::Number((name, Unit::PerSecond | Unit::Nanoseconds, _))
+            if name.contains("connection") =>
+        {
+            result.connections.open_seconds
+        }
+        _ => f64::INFINITY,
+    }
 }
 
 impl Measured {
     fn new(metric: Metric, base: &Side, new: &Side, limit: f64, judged: bool) -> Self {
         let values = |side: &Side| side.runs.iter().map(|run| metric.value(&run.result)).collect();
-        Self { metric, base: values(base), new: values(new), limit, judged }
+        let runs = base.runs.iter().chain(&new.runs);
+        let seconds = runs.map(|run| seconds(metric, &run.result)).fold(f64::INFINITY, f64::min);
+        Self { metric, base: values(base), new: values(new), limit, judged, seconds }
     }
 
     /// All values as logarithms, if it was measured in every run.
@@ -412,10 +447,10 @@ impl Measured {
 
     /// Without knowledge of the noise: a difference from the limit on.
     fn judge_by_limit(&self, row: &mut Row) {
-        let Some(figure) = self.figure().filter(|_| self.judged) else { return };
+        let judged = self.judged && self.seconds >= SECONDS_ALONE;
+        let Some(figure) = self.figure().filter(|_| judged) else { return };
         let difference = statistics::mean(&figure.new) - statistics::mean(&figure.base);
         row.noise_floor = Some(self.limit);
-        // A few failures more or less are chance where noise is unknown, unless there were none.
         row.verdict = self.verdict(difference, (1.0 + self.limit).ln());
     }
 
