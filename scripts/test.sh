@@ -67,9 +67,10 @@ have() { command -v "$1" >/dev/null; }
 # Installs what --all needs and this machine lacks, where that can be done without asking anybody.
 install_missing() {
     local packages=() pair
-    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux; do
+    for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux chromium:chromium; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
     if ((${#packages[@]} > 0 && EUID == 0)) && have apt-get; then
         title "install ${packages[*]}"
         export DEBIAN_FRONTEND=noninteractive
@@ -117,6 +118,13 @@ programs() {
         check "peers that are not ours" ./scripts/tests/peers.sh
     else
         skip "peers that are not ours" "socat is missing: apt-get install socat"
+    fi
+    if ! have chromium; then
+        skip "reports read by others" "chromium is missing: apt-get install chromium"
+    elif ! python3 -c 'import ensurepip' 2>/dev/null; then
+        skip "reports read by others" "python3 with venv is missing: apt-get install python3-venv"
+    else
+        check "reports read by others" ./scripts/tests/report.sh
     fi
     if ((EUID != 0)); then
         skip "network namespaces" "only root may make them"

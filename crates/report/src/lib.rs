@@ -6,7 +6,8 @@
 //! ```text
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
-//!        hist::entry       +--> verdict::evaluate(thresholds)
+//!        hist::entry       +--> verdict::evaluate(thresholds)           markdown, wrk, html, export
+//!                                                                       compare, merge
 //! ```
 
 #![forbid(unsafe_code)]

@@ -130,7 +130,7 @@ fn repeats_are_one_plan_run_again() {
 #[test]
 fn what_is_not_part_of_one_run_is_refused() {
     let first = result("a", 0, &[1]);
-    assert_eq!(merge(&[first.clone()]), Err(MergeError::TooFew));
+    assert_eq!(merge(std::slice::from_ref(&first)), Err(MergeError::TooFew));
     assert_eq!(merge(&[first.clone(), first.clone()]), Err(MergeError::Twice("a".to_owned())));
     let other = |change: fn(&mut ResultFile)| {
         let mut other = result("b", 20, &[1]);

@@ -123,13 +123,10 @@ impl Column {
 
 /// How many seconds one column is, so that no run has more columns than can be told apart.
 pub(super) fn seconds_per_column(runs: &[Run]) -> u64 {
-    let seconds =
-        |run: &Run| run.result.timeline.last().map_or(0, |last| last.second.saturating_add(1));
-    let longest = runs.iter().map(seconds).max().unwrap_or(0);
-    (1..)
-        .map(|power| round_step(power as f64) as u64)
-        .find(|step| longest.div_ceil(*step) <= COLUMNS_MAX)
-        .unwrap_or(longest)
+    let seconds = runs.iter().flat_map(|run| &run.result.timeline).map(|second| second.second);
+    let longest = seconds.max().map_or(0, |last| last.saturating_add(1));
+    // Beyond 2^53 seconds a step that is a little off makes no difference.
+    round_step(longest.div_ceil(COLUMNS_MAX).max(1) as f64) as u64
 }
 
 /// The time line of a run in columns of some seconds each; stretches without a word are left out.
@@ -293,6 +290,20 @@ mod tests {
             assert_eq!(sum(|one| one.opened), expected(|one| one.opened) as f64);
             assert_eq!(sum(|one| one.received), expected(|one| one.received) as f64);
             assert_eq!(columns.len() as u64, 94u64.div_ceil(seconds));
+        }
+    }
+
+    #[test]
+    fn a_long_run_has_no_more_columns_than_can_be_told_apart() {
+        let mut run = fixture("v1/minimal.json");
+        for (last, step) in
+            [(0, 1), (119, 1), (120, 2), (3_599, 50), (u64::MAX, 200_000_000_000_000_000)]
+        {
+            run.result.timeline = vec![Second { second: last, ..Second::default() }];
+            let seconds = seconds_per_column(std::slice::from_ref(&run));
+            assert_eq!(seconds, step, "{last}");
+            assert!(last / seconds < COLUMNS_MAX);
+            assert_eq!(columns(&run.result.timeline, seconds).len(), 1);
         }
     }
 

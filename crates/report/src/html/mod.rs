@@ -1,5 +1,5 @@
 //! Results as one HTML page that needs nothing else: no network, no script, no font. Charts are
-//! inline SVG ([`chart`]); each has its numbers in a table beside it, so that nothing is told by
+//! inline SVG (`chart.rs`); each has its numbers in a table beside it, so that nothing is told by
 //! colour or pointer alone.
 //!
 //! maud writes the markup: it escapes every value, and a result from elsewhere may say anything.
