@@ -46,13 +46,26 @@ def same(name, ours, theirs, share):
         sys.exit(f"report: {path}: {name}: {ours} here, {theirs} there")
 
 
+class Cells:
+    """What their histogram holds, cell by cell; their own percentiles round the rank to the nearest."""
+
+    def __init__(self, histogram):
+        cells = histogram.get_recorded_iterator()
+        self.upto = [(cell.value_iterated_to, cell.total_count_to_this_value) for cell in cells]
+        self.count = histogram.get_total_count()
+
+    def at(self, share):
+        """The first cell up to which that share of all values lies, and how many those are."""
+        return next(cell for cell in self.upto if cell[1] >= share * self.count - 1e-6)
+
+
 for stage, entry in stages.items():
     # The histogram in the result itself.
-    histogram = HdrHistogram.decode(entry["hdr"])
-    same(f"{stage} count", entry["count"], histogram.get_total_count(), 0)
+    cells = Cells(HdrHistogram.decode(entry["hdr"]))
+    same(f"{stage} count", entry["count"], cells.count, 0)
     for name, percentile in PERCENTILES.items():
-        value = min(histogram.get_value_at_percentile(percentile), entry["max"])
-        same(f"{stage} {name}", entry[name], value, 0.001)
+        value, _ = cells.at(percentile / 100)
+        same(f"{stage} {name}", entry[name], min(value, entry["max"]), 0)
     # The intervals of its tag in the log, added up; those of a second have two digits.
     total = HdrHistogram(1, 2**42 - 1, 2)
     reader = HistogramLogReader(f"{folder}/all.hlog", total)
@@ -61,17 +74,19 @@ for stage, entry in stages.items():
         if interval.get_tag() == stage:
             total.add(interval)
             intervals += 1
-    same(f"{stage} count in the log", entry["count"], total.get_total_count(), 0)
+    logged = Cells(total)
+    same(f"{stage} count in the log", entry["count"], logged.count, 0)
     for name, percentile in PERCENTILES.items():
-        value = min(total.get_value_at_percentile(percentile), entry["max"])
-        same(f"{stage} {name} in the log", entry[name], value, 0.01)
+        value, _ = logged.at(percentile / 100)
+        same(f"{stage} {name} in the log", entry[name], min(value, entry["max"]), 0.01)
     # The percentile output, in microseconds.
     rows = [line.split() for line in open(f"{folder}/{stage}.hgrm") if line[:1] == " "][1:]
     same(f"{stage} count in the hgrm", entry["count"], int(rows[-1][2]), 0)
-    same(f"{stage} max in the hgrm", entry["max"], float(rows[-1][0]) * 1000, 0.001)
-    for value, quantile, *_ in rows:
-        theirs = min(histogram.get_value_at_percentile(100 * float(quantile)), entry["max"])
-        same(f"{stage} at {quantile} in the hgrm", theirs, float(value) * 1000, 0.001)
+    same(f"{stage} max in the hgrm", entry["max"], float(rows[-1][0]) * 1000, 0)
+    for value, quantile, seen, *_ in rows:
+        theirs, count = cells.at(float(quantile))
+        same(f"{stage} at {quantile} in the hgrm", min(theirs, entry["max"]), float(value) * 1000, 1e-6)
+        same(f"{stage} values up to {quantile} in the hgrm", count, int(seen), 0)
     print(f"report: {path}: {stage}: {entry['count']} values in {intervals} intervals agree")
 PYTHON
 done

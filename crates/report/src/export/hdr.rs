@@ -34,18 +34,17 @@ pub fn hgrm(result: &ResultFile, stage: Stage) -> Result<String, ExportError> {
         "{:>12} {:>14} {:>10} {:>14}\n\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
     );
-    let mut seen = 0;
-    for value in histogram.iter_quantiles(TICKS_PER_HALF) {
-        seen += value.count_since_last_iteration();
-        let shown = value.value_iterated_to().min(max) as f64 / NANOS_PER_UNIT;
-        let quantile = value.quantile_iterated_to().min(1.0);
-        let _ = write!(text, "{shown:12.3} {quantile:2.12} {seen:10}");
-        // The last line has no such number: it would be infinite.
-        let _ = if quantile < 1.0 {
-            writeln!(text, " {:14.2}", 1.0 / (1.0 - quantile))
-        } else {
-            writeln!(text)
-        };
+    for quantile in quantiles() {
+        let value = histogram.highest_equivalent(histogram.value_at_quantile(quantile));
+        let seen = histogram.count_between(0, value);
+        let shown = value.min(max) as f64 / NANOS_PER_UNIT;
+        if seen == histogram.len() {
+            // All are seen. The last line has no 1/(1-p): it would be infinite.
+            let _ = writeln!(text, "{shown:12.3} {:2.12} {seen:10}", 1.0);
+            break;
+        }
+        let rarity = 1.0 / (1.0 - quantile);
+        let _ = writeln!(text, "{shown:12.3} {quantile:2.12} {seen:10} {rarity:14.2}");
     }
     let (mean, stdev) = (histogram.mean() / NANOS_PER_UNIT, histogram.stdev() / NANOS_PER_UNIT);
     let max = max as f64 / NANOS_PER_UNIT;
@@ -58,6 +57,18 @@ pub fn hgrm(result: &ResultFile, stage: Stage) -> Result<String, ExportError> {
         sub_buckets(&histogram)
     );
     Ok(text)
+}
+
+/// The quantiles of the percentile output: some steps up to a half, as many to a half of what is left
+/// above, and so on; never quite 1.
+fn quantiles() -> impl Iterator<Item = f64> {
+    let halves = (1..=50).map(|half| 0.5f64.powi(half));
+    let steps = halves.flat_map(|half| {
+        // From 1 - 2 half to 1 - half.
+        (0..TICKS_PER_HALF)
+            .map(move |step| 1.0 - half * (2.0 - f64::from(step) / f64::from(TICKS_PER_HALF)))
+    });
+    steps.chain([1.0])
 }
 
 /// How many cells a power of two has, from the decimal digits that are kept.

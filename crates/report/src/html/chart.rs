@@ -225,7 +225,9 @@ fn axes(size: Size, x: &Axis, y: &Axis, x_name: &str) -> Markup {
                 text.tick.(class) x=(n(if class == "end" { right + RIGHT } else { at })) y=(n(bottom + 17.0)) { (label) }
             }
             line.axis x1=(n(left)) x2=(n(right)) y1=(n(bottom)) y2=(n(bottom)) {}
-            text.name x=(n((left + right) / 2.0)) y=(n(size.height - 5.0)) { (x_name) }
+            @if !x_name.is_empty() {
+                text.name x=(n((left + right) / 2.0)) y=(n(size.height - 5.0)) { (x_name) }
+            }
         }
     }
 }
