@@ -545,6 +545,10 @@ mod tests {
         assert_eq!(column(|s| s.received), [0, 10, 0, 20]);
         assert_eq!(seconds[0].response_max_ns, Some(200));
         assert_eq!(seconds[2].response_max_ns, None);
+        let all = |second: usize| {
+            seconds[second].response_hdr.as_ref().map(|hdr| hist::decode(hdr).map(|all| all.len()))
+        };
+        assert_eq!((all(0), all(2)), (Some(Ok(2)), None));
     }
 
     #[test]

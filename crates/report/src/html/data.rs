@@ -66,7 +66,7 @@ pub(super) fn time(nanoseconds: f64) -> String {
 pub(super) fn percentile_axis(most: f64) -> Axis {
     let mut ticks = vec![(1.0, "0 %".to_owned()), (10.0, "90 %".to_owned())];
     // Over more decades it would stand on its neighbour.
-    if most <= 50_000.0 {
+    if most <= 500.0 {
         ticks.insert(1, (2.0, "50 %".to_owned()));
     }
     let most = most.max(10.0);
