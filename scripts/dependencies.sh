@@ -44,7 +44,9 @@ licences=(
 )
 
 # Packages of which more than one version may be in the programs: "name: reason".
-duplicates=()
+duplicates=(
+    "syn: maud's macros are still of version 2; macros run while building, so neither is in the programs"
+)
 
 failures=0
 wrong() { echo "dependencies: $*" >&2; failures=$((failures + 1)); }

@@ -17,7 +17,8 @@
 # the script itself was killed, the next start does. Otherwise it names the commands.
 # Ctrl-C once lets the run end in order and write its result, twice ends it at once.
 #
-# Writes result.json, summary.txt (what is printed at the end), command.txt and server.log.
+# Writes result.json, report.html (the same as a page), summary.txt (what is printed at the end),
+# command.txt and server.log.
 # Exit code: the client's (0 done, 4 a threshold was missed, 6 the plan was not reached, ...);
 # 2 wrong usage, 3 too many connections for this machine, 130 interrupted.
 set -euo pipefail
@@ -27,6 +28,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
 server=$target/release/c1000k-server
 client=$target/release/c1000k-client
+report=$target/release/c1000k-report
 # Names the output folder of the run that is going on: whoever finds it later can undo that run.
 pending=$target/million.pending
 
@@ -262,7 +264,11 @@ client_pid=''
 stop_server
 
 cat "$output/summary.txt"
-for file in result.json summary.txt command.txt server.log; do
+# An interrupted run has a result too; one that failed may have none.
+if [[ -s $output/result.json ]]; then
+    "$report" html "$output/result.json" --output "$output/report.html" || say "no report.html, see above"
+fi
+for file in result.json report.html summary.txt command.txt server.log; do
     if [[ -s $output/$file ]]; then echo "$output/$file"; else rm -f "${output:?}/$file"; fi
 done
 # A signal after the last reply changes nothing of the result, but whoever sent it wants to see it.

@@ -135,6 +135,13 @@ programs() {
     else
         skip "peers that are not ours" "socat is missing: apt-get install socat"
     fi
+    if ! have chromium; then
+        skip "reports read by others" "chromium is missing: apt-get install chromium"
+    elif ! python3 -c 'import ensurepip' 2>/dev/null; then
+        skip "reports read by others" "python3 with venv is missing: apt-get install python3-venv"
+    else
+        check "reports read by others" ./scripts/tests/report.sh
+    fi
     if have node && have npm && have chromium && python3 -c 'import ensurepip' 2>/dev/null; then
         check "WebSocket peers" ./scripts/tests/websocket.sh
     else

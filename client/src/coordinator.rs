@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use host::doctor::Wall;
 use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
-use report::schema;
+use report::{hist, schema};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -548,6 +548,7 @@ impl Timeline {
             response_p50_ns: slice.response.quantile(0.5),
             response_p99_ns: slice.response.quantile(0.99),
             response_max_ns: slice.response.max(),
+            response_hdr: hist::interval(&slice.response),
         });
     }
 
@@ -589,6 +590,10 @@ mod tests {
         assert_eq!(column(|s| s.received), [0, 10, 0, 20]);
         assert_eq!(seconds[0].response_max_ns, Some(200));
         assert_eq!(seconds[2].response_max_ns, None);
+        let all = |second: usize| {
+            seconds[second].response_hdr.as_ref().map(|hdr| hist::decode(hdr).map(|all| all.len()))
+        };
+        assert_eq!((all(0), all(2)), (Some(Ok(2)), None));
     }
 
     #[test]

@@ -6,11 +6,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
-use measure::FineHistogram;
+use measure::{FineHistogram, IntervalHistogram};
 use std::io::Read as _;
 
 /// Decimal digits that are kept, the same as in [`FineHistogram`].
 const DIGITS: u8 = 3;
+
+/// The same for [`IntervalHistogram`].
+const INTERVAL_DIGITS: u8 = 2;
 
 /// The longest histogram that is read back, inflated. Ours take 300 KiB at the very most.
 const INFLATED_MAX: u64 = 16 << 20;
@@ -59,6 +62,12 @@ pub fn entry(recorded: &FineHistogram) -> Option<StageEntry> {
     })
 }
 
+/// The histogram of one second, as [`entry`] writes that of a stage. `None` if nothing was recorded.
+#[must_use]
+pub fn interval(recorded: &IntervalHistogram) -> Option<String> {
+    (recorded.count() > 0).then(|| encode(&with_cells(recorded, INTERVAL_DIGITS)))
+}
+
 /// The same counts in HdrHistogram's own type. Both have the same cells, so nothing is lost but the
 /// exact extremes, which the entry carries.
 ///
@@ -66,12 +75,77 @@ pub fn entry(recorded: &FineHistogram) -> Option<StageEntry> {
 /// Never: the bounds are constants, and no cell lies outside them.
 #[must_use]
 pub fn to_hdr(recorded: &FineHistogram) -> Histogram<u64> {
+    with_cells(recorded, DIGITS)
+}
+
+fn with_cells<const BITS: u32>(recorded: &measure::Histogram<BITS>, digits: u8) -> Histogram<u64> {
     let mut histogram =
-        Histogram::new_with_bounds(1, FineHistogram::HIGHEST, DIGITS).expect("fixed bounds");
+        Histogram::new_with_bounds(1, FineHistogram::HIGHEST, digits).expect("fixed bounds");
     for (value, count) in recorded.cells() {
         histogram.record_n(value, count).expect("no cell lies above the highest value");
     }
     histogram
+}
+
+/// Stages being added up into one, without loss.
+#[derive(Clone, Debug, Default)]
+pub struct Sum {
+    histogram: Option<Histogram<u64>>,
+    count: u64,
+    clipped: u64,
+    min: Option<u64>,
+    max: u64,
+    /// The sum of all values: exact to the precision of the means that are added.
+    total: f64,
+}
+
+impl Sum {
+    /// Adds the values of a stage.
+    ///
+    /// # Errors
+    /// If its histogram cannot be read, or does not hold as many values as it says.
+    pub fn add(&mut self, entry: &StageEntry) -> Result<(), HistError> {
+        let histogram = decode(&entry.hdr)?;
+        if histogram.len() != entry.count {
+            return Err(HistError::NotV2Deflate("its count is not that of the stage".to_owned()));
+        }
+        match &mut self.histogram {
+            Some(sum) => {
+                let added = sum.add(histogram);
+                added.map_err(|error| HistError::NotV2Deflate(error.to_string()))?;
+            }
+            None => self.histogram = Some(histogram),
+        }
+        self.count = self.count.saturating_add(entry.count);
+        self.clipped = self.clipped.saturating_add(entry.clipped);
+        self.min = Some(self.min.map_or(entry.min, |min| min.min(entry.min)));
+        self.max = self.max.max(entry.max);
+        self.total += entry.mean * entry.count as f64;
+        Ok(())
+    }
+
+    /// The stage with all values that were added; `None` if there were none.
+    #[must_use]
+    pub fn entry(self) -> Option<StageEntry> {
+        let histogram = self.histogram.filter(|histogram| !histogram.is_empty())?;
+        let quantile = |q| histogram.value_at_quantile(q).min(self.max);
+        Some(StageEntry {
+            unit: LatencyUnit::Nanoseconds,
+            count: self.count,
+            min: self.min?,
+            max: self.max,
+            mean: self.total / self.count as f64,
+            stdev: histogram.stdev(),
+            p50: quantile(0.5),
+            p75: quantile(0.75),
+            p90: quantile(0.9),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            p9999: quantile(0.9999),
+            clipped: self.clipped,
+            hdr: encode(&histogram),
+        })
+    }
 }
 
 /// HdrHistogram V2, deflated, in base64.

@@ -6,15 +6,23 @@
 //! ```text
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
-//!        hist::entry       +--> verdict::evaluate(thresholds)
+//!        hist::entry       +--> verdict::evaluate(thresholds)           markdown, wrk, html, export
+//!                                                                       compare, merge
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
+pub mod export;
 pub mod hist;
+pub mod html;
+pub mod markdown;
+pub mod merge;
+mod metric;
 pub mod schema;
 pub mod store;
 pub mod text;
 pub mod verdict;
+pub mod wrk;
 
 pub use schema::ResultFile;

@@ -120,11 +120,23 @@ pub fn write(path: &Path, result: &ResultFile) -> Result<(), StoreError> {
     })?;
     bytes.push(b'\n');
     debug_assert!(parse(path, &bytes).is_ok(), "what is written can be read back");
+    write_bytes(path, &bytes)
+}
+
+/// Writes text, such as a page or an export, in the same way.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_text(path: &Path, text: &str) -> Result<(), StoreError> {
+    write_bytes(path, text.as_bytes())
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let written = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(StoreError::IsFolder(path.to_owned())),
-        Ok(found) if found.is_file() => path.canonicalize().and_then(|p| replace(&p, &bytes)),
-        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(&bytes)),
-        Err(_) => replace(path, &bytes),
+        Ok(found) if found.is_file() => path.canonicalize().and_then(|p| replace(&p, bytes)),
+        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)),
+        Err(_) => replace(path, bytes),
     };
     written.map_err(|error| write_error(path, error))
 }

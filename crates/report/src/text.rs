@@ -11,10 +11,10 @@
 //!   connect      1,000,000  33.8 us   ...
 //! ```
 
+use crate::metric::Unit;
 use crate::schema::{
     Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning, ratio,
 };
-use crate::verdict::Unit;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
 use std::fmt::Write as _;
@@ -112,7 +112,7 @@ impl Page {
 }
 
 /// What a terminal shows as it is: a file from elsewhere may carry escape sequences in its texts.
-fn ascii(text: &str) -> String {
+pub(crate) fn ascii(text: &str) -> String {
     let shown = |c: char| if c.is_ascii_graphic() || c == ' ' || c == '\u{a0}' { c } else { '?' };
     text.chars().map(shown).collect()
 }
@@ -164,7 +164,7 @@ fn grouped(value: f64) -> String {
     format_grouped(value.max(0.0).round() as u64)
 }
 
-fn plan(plan: &Plan) -> String {
+pub(crate) fn plan(plan: &Plan) -> String {
     let ramp = plan
         .connect_rate_per_second
         .map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
@@ -189,7 +189,7 @@ fn plan(plan: &Plan) -> String {
     format!("{connections} connections{ramp}{hold}; {traffic}")
 }
 
-fn outcome(run: &Run, verdict: &Verdict) -> String {
+pub(crate) fn outcome(run: &Run, verdict: &Verdict) -> String {
     let meaning = match verdict.exit_code {
         4 => " (a threshold was missed)",
         6 => " (the plan was not reached)",
@@ -204,13 +204,13 @@ fn outcome(run: &Run, verdict: &Verdict) -> String {
 }
 
 /// How long a run took, if both of its ends are dates.
-fn lasted(run: &Run) -> Option<Nanos> {
+pub(crate) fn lasted(run: &Run) -> Option<Nanos> {
     let started = humantime::parse_rfc3339(&run.started).ok()?;
     let ended = humantime::parse_rfc3339(&run.ended).ok()?;
     ended.duration_since(started).ok().map(Nanos::from)
 }
 
-fn connections(result: &ResultFile) -> String {
+pub(crate) fn connections(result: &ResultFile) -> String {
     let it = &result.connections;
     let not_tried = match it.not_tried {
         0 => String::new(),
@@ -322,7 +322,7 @@ fn response_beside_service(response: &StageEntry, service: &StageEntry) -> Strin
     )
 }
 
-fn memory(result: &ResultFile) -> String {
+pub(crate) fn memory(result: &ResultFile) -> String {
     let resources = &result.resources;
     let of = |name: &str, bytes: Option<f64>| Some(tight(&format!("{name} {} B", grouped(bytes?))));
     let server = resources.server.as_ref().and_then(|server| server.bytes_per_connection);
@@ -337,7 +337,7 @@ fn memory(result: &ResultFile) -> String {
     each(processes, "") + &each(kernel, ends)
 }
 
-fn cpu(result: &ResultFile) -> String {
+pub(crate) fn cpu(result: &ResultFile) -> String {
     let of = |name: &str, process: &Process| {
         let mut text = format!("{name} {}", seconds(process.cpu_seconds?));
         let each = [
@@ -384,7 +384,7 @@ fn reactors(result: &ResultFile) -> String {
     )
 }
 
-fn failures(result: &ResultFile) -> String {
+pub(crate) fn failures(result: &ResultFile) -> String {
     let kinds = Failure::ALL.into_iter().map(|kind| (kind.name(), result.failures.get(kind)));
     non_zero(kinds)
 }
@@ -412,7 +412,7 @@ fn warned(warning: &Warning) -> String {
     format!("{} ({})\n-> {}", warning.text, warning.code, warning.remedy)
 }
 
-fn threshold(one: &ThresholdVerdict) -> String {
+pub(crate) fn threshold(one: &ThresholdVerdict) -> String {
     let mark = if one.ok { "ok" } else { "MISSED" };
     let measured = match (&one.note, one.value) {
         (Some(note), _) => note.clone(),
@@ -422,7 +422,7 @@ fn threshold(one: &ThresholdVerdict) -> String {
     format!("{mark}: {} ({measured})", one.expression)
 }
 
-fn in_unit(value: f64, unit: &str) -> String {
+pub(crate) fn in_unit(value: f64, unit: &str) -> String {
     match Unit::from_name(unit) {
         Some(Unit::Nanoseconds) => time(value.max(0.0).round() as u64),
         Some(Unit::Seconds) => seconds(value),

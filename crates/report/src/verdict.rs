@@ -9,9 +9,9 @@
 //!
 //! What was not measured never passes: a latency threshold on a stage without samples is missed.
 
-use crate::schema::{Process, ResultFile, StageEntry, ThresholdVerdict};
-use measure::units::{self, UnitError};
-use measure::{Failure, Stage};
+use crate::metric::{Metric, Unit, UnknownMetric};
+use crate::schema::{ResultFile, ThresholdVerdict};
+use measure::units::UnitError;
 use std::str::FromStr;
 
 /// Why an expression is not a threshold.
@@ -26,8 +26,8 @@ pub enum ThresholdError {
     #[error("'{0}' has the operator '{1}': use one of > >= < <= == !=")]
     UnknownOperator(String, String),
     /// There is no such metric.
-    #[error("there is no metric '{0}': {1}")]
-    UnknownMetric(String, String),
+    #[error(transparent)]
+    UnknownMetric(#[from] UnknownMetric),
     /// The value is not one of the metric's kind.
     #[error("in '{0}': {1}")]
     BadValue(String, UnitError),
@@ -36,212 +36,9 @@ pub enum ThresholdError {
     NoUnit(String, String),
 }
 
-/// What kind of number a metric is: how its value is written, and in which unit it is kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unit {
-    /// Things.
-    Count,
-    /// Nanoseconds.
-    Nanoseconds,
-    /// Seconds, with a fraction.
-    Seconds,
-    /// Bytes.
-    Bytes,
-    /// Things per second.
-    PerSecond,
-}
-
-impl Unit {
-    /// The name in result files.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Nanoseconds => "ns",
-            Self::Seconds => "seconds",
-            Self::Bytes => "bytes",
-            Self::PerSecond => "per_second",
-        }
-    }
-
-    /// The unit of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        use Unit::{Bytes, Count, Nanoseconds, PerSecond, Seconds};
-        [Count, Nanoseconds, Seconds, Bytes, PerSecond].into_iter().find(|u| u.name() == name)
-    }
-
-    /// The value as people write it, in this unit.
-    fn parse(self, text: &str) -> Result<f64, UnitError> {
-        match self {
-            Self::Count => units::parse_count(text).map(|count| count as f64),
-            Self::Nanoseconds => units::parse_duration(text).map(|span| span.0 as f64),
-            Self::Seconds => units::parse_duration(text).map(|span| span.as_secs_f64()),
-            Self::Bytes => units::parse_size(text).map(|size| size as f64),
-            Self::PerSecond => units::parse_rate(text),
-        }
-    }
-}
-
-/// A number of the result file that is not a latency: its path in the file, unit, and where it is.
-type Number = (&'static str, Unit, fn(&ResultFile) -> Option<f64>);
-
-/// Every such number that a threshold can name; the failures, by kind, come on top.
-const NUMBERS: &[Number] = &[
-    ("connections.planned", Unit::Count, |r| Some(r.connections.planned as f64)),
-    ("connections.opened", Unit::Count, |r| Some(r.connections.opened as f64)),
-    ("connections.failed", Unit::Count, |r| Some(r.connections.failed as f64)),
-    ("connections.lost", Unit::Count, |r| Some(r.connections.lost as f64)),
-    ("connections.not_tried", Unit::Count, |r| Some(r.connections.not_tried as f64)),
-    ("connections.open_at_end", Unit::Count, |r| Some(r.connections.open_at_end as f64)),
-    ("connections.open_peak", Unit::Count, |r| Some(r.connections.open_peak as f64)),
-    ("connections.open_seconds", Unit::Seconds, |r| Some(r.connections.open_seconds)),
-    ("connections.rate_per_second", Unit::PerSecond, |r| Some(r.connections.rate_per_second)),
-    ("messages.planned", Unit::Count, |r| r.messages.planned.map(|n| n as f64)),
-    ("messages.sent", Unit::Count, |r| Some(r.messages.sent as f64)),
-    ("messages.received", Unit::Count, |r| Some(r.messages.received as f64)),
-    ("messages.lost", Unit::Count, |r| Some(r.messages.lost as f64)),
-    ("messages.mismatched", Unit::Count, |r| Some(r.messages.mismatched as f64)),
-    ("messages.bytes_sent", Unit::Bytes, |r| Some(r.messages.bytes_sent as f64)),
-    ("messages.bytes_received", Unit::Bytes, |r| Some(r.messages.bytes_received as f64)),
-    ("messages.rate_planned", Unit::PerSecond, |r| r.messages.rate_planned),
-    ("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
-    ("messages.first_echo.received", Unit::Count, |r| {
-        r.messages.first_echo.as_ref().map(|round| round.received as f64)
-    }),
-    ("messages.first_echo.seconds", Unit::Seconds, |r| {
-        r.messages.first_echo.as_ref().map(|round| round.seconds)
-    }),
-    ("messages.first_echo.rate_per_second", Unit::PerSecond, |r| {
-        r.messages.first_echo.as_ref().map(|round| round.rate_per_second)
-    }),
-    ("resources.client.rss_bytes", Unit::Bytes, |r| whole(r.resources.client.rss_bytes)),
-    ("resources.client.rss_bytes_after_traffic", Unit::Bytes, |r| {
-        whole(r.resources.client.rss_bytes_after_traffic)
-    }),
-    ("resources.client.bytes_per_connection", Unit::Bytes, |r| {
-        r.resources.client.bytes_per_connection
-    }),
-    ("resources.client.cpu_seconds", Unit::Seconds, |r| r.resources.client.cpu_seconds),
-    ("resources.client.cpu_ns_per_connection", Unit::Nanoseconds, |r| {
-        whole(r.resources.client.cpu_ns_per_connection)
-    }),
-    ("resources.client.cpu_ns_per_message", Unit::Nanoseconds, |r| {
-        whole(r.resources.client.cpu_ns_per_message)
-    }),
-    ("resources.server.rss_bytes", Unit::Bytes, |r| whole(server(r)?.rss_bytes)),
-    ("resources.server.rss_bytes_after_traffic", Unit::Bytes, |r| {
-        whole(server(r)?.rss_bytes_after_traffic)
-    }),
-    ("resources.server.bytes_per_connection", Unit::Bytes, |r| server(r)?.bytes_per_connection),
-    ("resources.server.cpu_seconds", Unit::Seconds, |r| server(r)?.cpu_seconds),
-    ("resources.server.cpu_ns_per_connection", Unit::Nanoseconds, |r| {
-        whole(server(r)?.cpu_ns_per_connection)
-    }),
-    ("resources.server.cpu_ns_per_message", Unit::Nanoseconds, |r| {
-        whole(server(r)?.cpu_ns_per_message)
-    }),
-    ("resources.kernel.bytes_per_connection", Unit::Bytes, |r| {
-        r.resources.kernel.bytes_per_connection
-    }),
-    ("resources.kernel.memfree_bytes_per_connection", Unit::Bytes, |r| {
-        r.resources.kernel.memfree_bytes_per_connection
-    }),
-    ("resources.kernel.slab_bytes_per_connection", Unit::Bytes, |r| {
-        r.resources.kernel.slab_bytes_per_connection
-    }),
-];
-
-fn whole(value: Option<u64>) -> Option<f64> {
-    value.map(|value| value as f64)
-}
-
-fn server(result: &ResultFile) -> Option<&Process> {
-    result.resources.server.as_ref()
-}
-
-/// Where a threshold's number is in a result.
-#[derive(Clone, Copy, Debug)]
-enum Metric {
-    Stage(Stage, &'static str),
-    Failures(Failure),
-    Number(&'static Number),
-}
-
-impl Metric {
-    fn parse(name: &str) -> Result<Self, ThresholdError> {
-        if let Some(number) = NUMBERS.iter().find(|(path, ..)| *path == name) {
-            return Ok(Self::Number(number));
-        }
-        let (first, rest) = name.split_once('.').unwrap_or((name, ""));
-        let found = if first == "failures" {
-            Failure::ALL.into_iter().find(|kind| kind.name() == rest).map(Self::Failures)
-        } else {
-            Stage::from_name(first).and_then(|stage| {
-                let statistic = StageEntry::STATISTICS.into_iter().find(|known| *known == rest);
-                Some(Self::Stage(stage, statistic?))
-            })
-        };
-        found.ok_or_else(|| ThresholdError::UnknownMetric(name.to_owned(), what_exists(first)))
-    }
-
-    fn unit(self) -> Unit {
-        match self {
-            Self::Stage(_, "count") | Self::Failures(_) => Unit::Count,
-            Self::Stage(..) => Unit::Nanoseconds,
-            Self::Number((_, unit, _)) => *unit,
-        }
-    }
-
-    fn value(self, result: &ResultFile) -> Option<f64> {
-        match self {
-            // How many there were is known even if there were none.
-            Self::Stage(stage, "count") => {
-                Some(result.stages.get(stage).map_or(0.0, |entry| entry.count as f64))
-            }
-            Self::Stage(stage, statistic) => {
-                result.stages.get(stage).filter(|e| e.count > 0)?.statistic(statistic)
-            }
-            Self::Failures(kind) => Some(result.failures.get(kind) as f64),
-            Self::Number((_, _, read)) => read(result),
-        }
-    }
-
-    fn note(self) -> String {
-        match self {
-            Self::Stage(stage, _) => {
-                format!("nothing was measured in stage '{}', which is not a pass", stage.name())
-            }
-            _ => "not measured in this run, which is not a pass".to_owned(),
-        }
-    }
-}
-
-/// What could have been meant by a metric that begins with `first`.
-fn what_exists(first: &str) -> String {
-    let stages = || Stage::ALL.map(Stage::name).join(", ");
-    if Stage::from_name(first).is_some() {
-        return format!("{first} has {}", StageEntry::STATISTICS.join(", "));
-    }
-    if first == "failures" {
-        return format!("failures has {}", Failure::ALL.map(Failure::name).join(", "));
-    }
-    let prefix = format!("{first}.");
-    let under: Vec<_> =
-        NUMBERS.iter().filter_map(|(path, ..)| path.strip_prefix(&prefix)).collect();
-    if under.is_empty() {
-        format!(
-            "it begins with a stage ({}) or with connections, messages, failures or resources",
-            stages()
-        )
-    } else {
-        format!("{first} has {}", under.join(", "))
-    }
-}
-
 /// How a metric is compared with the value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Operator {
+pub(crate) enum Operator {
     Above,
     AtLeast,
     Below,
@@ -251,7 +48,7 @@ enum Operator {
 }
 
 impl Operator {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             ">" => Self::Above,
             ">=" => Self::AtLeast,
@@ -263,7 +60,12 @@ impl Operator {
         })
     }
 
-    fn holds(self, left: f64, right: f64) -> bool {
+    /// Whether it asks which is greater, and not whether both are the same.
+    pub(crate) fn is_an_order(self) -> bool {
+        !matches!(self, Self::Equal | Self::NotEqual)
+    }
+
+    pub(crate) fn holds(self, left: f64, right: f64) -> bool {
         match self {
             Self::Above => left > right,
             Self::AtLeast => left >= right,
@@ -344,6 +146,7 @@ pub fn evaluate(result: &ResultFile, thresholds: &[Threshold]) -> Vec<ThresholdV
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::StageEntry;
     use proptest::prelude::*;
 
     fn result() -> ResultFile {
@@ -451,29 +254,6 @@ mod tests {
         assert!(error("connections>0").contains("connections has planned, opened, failed"));
         assert!(error("messages.first_echo>0").contains("first_echo.received"));
         assert!(error("resources.client>0").contains("client.rss_bytes"));
-    }
-
-    #[test]
-    fn every_number_is_the_one_at_its_path_and_its_unit_the_one_in_its_key() {
-        let text = include_str!("../tests/fixtures/v1/million.json");
-        let result: ResultFile = serde_json::from_str(text).expect("a result");
-        // As this version writes it: fields that are younger than the file are there as well.
-        let raw = serde_json::to_value(&result).expect("JSON");
-        for (path, unit, read) in NUMBERS {
-            let pointer = format!("/{}", path.replace('.', "/"));
-            let expected = raw.pointer(&pointer).and_then(serde_json::Value::as_f64);
-            assert!(expected.is_some(), "{path} is in the fixture");
-            assert_eq!(read(&result), expected, "{path}");
-            let by_key = match path.rsplit('.').next().expect("a key") {
-                key if key.contains("bytes") => Unit::Bytes,
-                key if key.contains("_ns") => Unit::Nanoseconds,
-                key if key.ends_with("seconds") => Unit::Seconds,
-                key if key.contains("rate") => Unit::PerSecond,
-                _ => Unit::Count,
-            };
-            assert_eq!(*unit, by_key, "{path}");
-            assert_eq!(Unit::from_name(unit.name()), Some(*unit));
-        }
     }
 
     proptest! {

@@ -331,6 +331,10 @@ pub struct Second {
     pub response_p99_ns: Option<u64>,
     /// The longest of them; null without any.
     pub response_max_ns: Option<u64>,
+    /// All of them as a histogram of two decimal digits: HdrHistogram V2, deflated, in base64. Absent
+    /// without any, and in files from before it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_hdr: Option<String>,
 }
 
 /// What the run took of the machine.

@@ -17,8 +17,8 @@ pub use measured::{
     Second, StageEntry, Stages,
 };
 pub use run::{
-    FdTables, Matching, Model, Outcome, Plan, PortRange, Run, ThresholdVerdict, Timeouts, Tool,
-    Verdict, Warning, WebSocket, timestamp,
+    FdTables, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict, Timeouts,
+    Tool, Verdict, Warning, WebSocket, timestamp,
 };
 
 use schemars::JsonSchema;

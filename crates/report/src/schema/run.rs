@@ -42,6 +42,23 @@ pub struct Run {
     pub warnings: Vec<Warning>,
     /// The seed of all randomness; the same as in the plan.
     pub seed: u64,
+    /// The runs that this result was merged from; absent if it is of one run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// One of the runs that a merged result was made of.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Part {
+    /// The run's `id`.
+    pub id: String,
+    /// When it began, RFC 3339 in UTC.
+    pub started: String,
+    /// When it ended, RFC 3339 in UTC.
+    pub ended: String,
+    /// How much later than the first of the parts it began, by the clocks of their machines.
+    pub skew_ns: u64,
 }
 
 /// How a run ended. Thresholds are not part of it: see the verdict.

@@ -1,0 +1,138 @@
+//! Whether two sides may be compared at all: the same plan on the same machine, by a client that was
+//! not itself at its end. Each difference is named.
+
+use super::side::{RunFile, Side};
+use crate::schema::{Outcome, Plan, ResultFile};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Parts of a plan that may differ: they change nothing of what is measured, or are looked at apart.
+const PLAN_FREE: [&str; 4] = ["seed", "thresholds", "targets", "sources"];
+
+/// Facts of a machine that are readings of a moment, and not settings.
+const HOST_FREE: [&str; 7] = [
+    "conntrack_used",
+    "fs_files_used",
+    "memory.available_bytes",
+    "memory.free_bytes",
+    "memory.slab_bytes",
+    "memory.swap_free_bytes",
+    "threads_used",
+];
+
+/// Warnings of a run that say that its client was at its end, so that its times are its own.
+const SATURATED: [&str; 3] = ["client_busy", "late_generator", "rate_not_reached"];
+
+/// The longest value that is shown whole, in characters.
+const SHOWN: usize = 60;
+
+/// Everything that makes the sides hard to compare, a sentence each; empty: nothing does.
+#[must_use]
+pub fn obstacles(base: &Side, new: &Side) -> Vec<String> {
+    let mut found = Vec::new();
+    differing("plan", base, new, |result| plan(&result.plan), &mut found);
+    differing("host", base, new, |result| host(&result.host), &mut found);
+    for (name, side) in [("base", base), ("new", new)] {
+        for run in &side.runs {
+            doubts(name, run, &mut found);
+        }
+    }
+    found
+}
+
+/// Names every fact that has more than one value among all runs.
+fn differing(
+    what: &str,
+    base: &Side,
+    new: &Side,
+    facts: impl Fn(&ResultFile) -> BTreeMap<String, String>,
+    found: &mut Vec<String>,
+) {
+    let of = |side: &Side| side.runs.iter().map(|run| facts(&run.result)).collect::<Vec<_>>();
+    let (base, new) = (of(base), of(new));
+    let names: BTreeSet<&String> = base.iter().chain(&new).flat_map(BTreeMap::keys).collect();
+    for name in names {
+        let values = |runs: &[BTreeMap<String, String>]| {
+            let value = |run: &BTreeMap<_, String>| run.get(name).map_or("not given", |v| v).into();
+            runs.iter().map(value).collect::<BTreeSet<String>>()
+        };
+        let (base, new) = (values(&base), values(&new));
+        if base != new || base.len() > 1 {
+            let shown = |values: BTreeSet<String>| {
+                values.iter().map(|value| shorten(value)).collect::<Vec<_>>().join(" and ")
+            };
+            found.push(format!(
+                "{what}.{name} differs: {} in base, {} in new",
+                shown(base),
+                shown(new)
+            ));
+        }
+    }
+}
+
+fn shorten(value: &str) -> String {
+    if value.chars().count() <= SHOWN {
+        return value.to_owned();
+    }
+    value.chars().take(SHOWN - 3).chain("...".chars()).collect()
+}
+
+/// A plan as facts: of the targets the protocol, of the sources how many there are. Hosts and ports
+/// are where the service happened to listen; that it ran on the same machine is seen elsewhere.
+fn plan(plan: &Plan) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    flatten("", &serde_json::to_value(plan).unwrap_or_default(), &mut facts);
+    facts.retain(|name, _| {
+        !PLAN_FREE.iter().any(|free| name == free || name.starts_with(&format!("{free}.")))
+    });
+    let scheme = |url: &String| url.split("://").next().unwrap_or_default().to_owned();
+    let schemes: Vec<_> = plan.targets.iter().map(scheme).collect();
+    facts.insert("targets (protocols)".to_owned(), schemes.join(" "));
+    facts.insert("sources (how many)".to_owned(), plan.sources.len().to_string());
+    facts
+}
+
+fn host(host: &Value) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    flatten("", host, &mut facts);
+    facts.retain(|name, _| !HOST_FREE.contains(&name.as_str()));
+    // The kernel's own share of the memory differs a little from boot to boot.
+    if let Some(total) = facts.get_mut("memory.total_bytes")
+        && let Ok(bytes) = total.parse::<f64>()
+    {
+        *total = format!("{:.0} MiB", (bytes / 1_048_576.0 / 256.0).round() * 256.0);
+    }
+    facts
+}
+
+/// Every value below `value` under its dotted name; lists stay whole.
+fn flatten(name: &str, value: &Value, facts: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                flatten(&name, member, facts);
+            }
+        }
+        Value::Null if name.is_empty() => {}
+        Value::String(text) => drop(facts.insert(name.to_owned(), text.clone())),
+        other => drop(facts.insert(name.to_owned(), other.to_string())),
+    }
+}
+
+/// What one run says against itself.
+fn doubts(side: &str, RunFile { path, result }: &RunFile, found: &mut Vec<String>) {
+    let path = path.display();
+    if result.run.outcome != Outcome::Done {
+        let outcome = result.run.outcome.name().replace('_', " ");
+        found.push(format!("{side} '{path}' ended as '{outcome}', not as planned"));
+    }
+    for warning in &result.run.warnings {
+        if SATURATED.contains(&warning.code.as_str()) {
+            found.push(format!(
+                "the generator of {side} '{path}' was at its end: {} ({})",
+                warning.text, warning.code
+            ));
+        }
+    }
+}

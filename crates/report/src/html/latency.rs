@@ -1,0 +1,182 @@
+//! Curves of latency by percentile, on the axis 1/(1-p), and their numbers.
+
+use super::chart::{LineChart, Series, Stroke};
+use super::data::{self, Run, time};
+use super::{Row, table_of};
+use maud::{Markup, html};
+use measure::Stage;
+use measure::units::format_grouped;
+
+/// The percentiles that tables list and curves mark, with their place on the axis 1/(1-p).
+const MARKS: [(&str, &str, f64); 6] = [
+    ("p50", "50 %", 2.0),
+    ("p75", "75 %", 4.0),
+    ("p90", "90 %", 10.0),
+    ("p99", "99 %", 100.0),
+    ("p999", "99.9 %", 1_000.0),
+    ("p9999", "99.99 %", 10_000.0),
+];
+
+/// What a message goes through.
+const REPLIES: [Stage; 4] = [Stage::Response, Stage::Service, Stage::SendLag, Stage::ReceiveLag];
+
+/// What a connection goes through until it is of use.
+const OPENING: [Stage; 5] =
+    [Stage::Connect, Stage::Tls, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho];
+
+/// What a WebSocket goes through beside its messages.
+const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
+
+pub(super) fn latency(runs: &[Run]) -> Markup {
+    let measured = |stage: Stage| runs.iter().any(|run| run.has(stage));
+    if !Stage::ALL.into_iter().any(measured) {
+        return html! { p { "Nothing was measured." } };
+    }
+    html! {
+        p.soft {
+            "The further right, the rarer: each step is ten times rarer than the one before. "
+            "Response counts from when a message was meant to leave, service from when it did leave; "
+            "where they part, the generator was late or had to wait."
+        }
+        div.charts {
+            @match runs {
+                [run] => {
+                    (stages(run, "Replies", &REPLIES))
+                    (stages(run, "Opening", &OPENING))
+                    (stages(run, "Pings and closing", &BESIDES))
+                }
+                _ => {
+                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES) {
+                        // The service is drawn with the response.
+                        @if stage != Stage::Service && runs.iter().any(|run| shows(run, stage)) {
+                            (stage_of_runs(runs, stage))
+                        }
+                    }
+                }
+            }
+        }
+        details {
+            summary { "Latency in numbers" }
+            @for run in runs { (latency_table(run)) }
+        }
+    }
+}
+
+/// The curve of a stage with its percentiles as dots.
+fn curve(run: &Run, stage: Stage, name: &str, color: usize) -> Series {
+    let mut series = Series::line(name, color, run.curve(stage));
+    let Some(entry) = run.result.stages.get(stage) else { return series };
+    let marks = MARKS.iter().filter(|(.., x)| *x <= entry.count as f64);
+    series.dots = marks
+        .filter_map(|(statistic, percentile, x)| {
+            let value = entry.statistic(statistic)?;
+            Some((*x, value, format!("{name}: {percentile} took {} or less", time(value))))
+        })
+        .chain([(
+            entry.count as f64,
+            entry.max as f64,
+            format!("{name}: the longest took {}", time(entry.max as f64)),
+        )])
+        .collect();
+    series
+}
+
+fn percentile_chart(heading: &str, description: String, series: Vec<Series>) -> Markup {
+    let points = || series.iter().flat_map(|one| one.pieces.iter().flatten());
+    let most = points().map(|(x, _)| *x).fold(1.0, f64::max);
+    let chart = LineChart {
+        x: data::percentile_axis(most),
+        y: data::time_axis(points().map(|(_, y)| *y)),
+        x_name: "share of all that took no longer",
+        description,
+        series,
+        hovers: Vec::new(),
+    };
+    html! { figure { h3 { (heading) } (chart.markup()) } }
+}
+
+/// Several stages of one run in one chart.
+fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
+    let shown = stages.iter().filter(|stage| shows(run, **stage));
+    let series: Vec<_> = shown
+        .enumerate()
+        .map(|(index, stage)| {
+            let stroke =
+                [Stroke::Solid, Stroke::Dashed, Stroke::Dotted, Stroke::Dashed, Stroke::Dotted];
+            curve(run, *stage, words(*stage), index).stroke(stroke[index])
+        })
+        .collect();
+    if series.is_empty() {
+        return html! {};
+    }
+    let names: Vec<_> = series.iter().map(|one| one.name.clone()).collect();
+    percentile_chart(heading, format!("Latency by percentile: {}", names.join(", ")), series)
+}
+
+/// Whether a stage was measured; the handshake of plain TCP is its connect and is not shown twice.
+fn shows(run: &Run, stage: Stage) -> bool {
+    let stages = &run.result.stages;
+    run.has(stage) && !(stage == Stage::Handshake && stages.handshake == stages.connect)
+}
+
+/// One stage of all runs in one chart; the response together with the service.
+fn stage_of_runs(runs: &[Run], stage: Stage) -> Markup {
+    let mut series = Vec::new();
+    for (color, run) in runs.iter().enumerate().filter(|(_, run)| run.has(stage)) {
+        series.push(curve(run, stage, &run.name, color));
+        if stage == Stage::Response && run.has(Stage::Service) {
+            let name = format!("{}, service", run.name);
+            series.push(curve(run, Stage::Service, &name, color).stroke(Stroke::Dashed));
+        }
+    }
+    let mut heading = words(stage).to_owned();
+    heading[..1].make_ascii_uppercase();
+    percentile_chart(
+        &heading,
+        format!("Latency by percentile, {} of each run", words(stage)),
+        series,
+    )
+}
+
+const fn words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "connect",
+        Stage::Tls => "TLS handshake",
+        Stage::Upgrade => "upgrade",
+        Stage::Handshake => "handshake",
+        Stage::FirstEcho => "first echo",
+        Stage::Response => "response",
+        Stage::Service => "service",
+        Stage::SendLag => "send lag",
+        Stage::ReceiveLag => "receive lag",
+        Stage::Ping => "ping",
+        Stage::Close => "closing handshake",
+    }
+}
+
+fn latency_table(run: &Run) -> Markup {
+    let columns =
+        ["count", "min", "50 %", "75 %", "90 %", "99 %", "99.9 %", "99.99 %", "max", "mean"];
+    let rows: Vec<Row> = run
+        .result
+        .stages
+        .iter()
+        .map(|(stage, entry)| {
+            let times = [
+                entry.min,
+                entry.p50,
+                entry.p75,
+                entry.p90,
+                entry.p99,
+                entry.p999,
+                entry.p9999,
+                entry.max,
+            ];
+            let mut cells = vec![format_grouped(entry.count)];
+            cells.extend(times.map(|value| time(value as f64)));
+            cells.push(time(entry.mean));
+            (words(stage).to_owned(), cells)
+        })
+        .collect();
+    table_of(&format!("Latency by stage: {}", run.name), &columns, &rows)
+}

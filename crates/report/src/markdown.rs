@@ -1,0 +1,70 @@
+//! The summary of a result as Markdown: for an issue, a pull request or a README.
+
+use crate::compare::show::escaped;
+use crate::schema::ResultFile;
+use crate::text::{self, in_unit};
+use measure::Nanos;
+use measure::units::{format_duration, format_grouped, format_rate};
+use std::fmt::Write as _;
+
+/// The summary of a result as Markdown (tables as GitHub has them).
+#[must_use]
+pub fn summary(result: &ResultFile) -> String {
+    let plain = |text: String| escaped(&text.replace('\u{a0}', " "));
+    let run = &result.run;
+    let title = run.label.as_deref().unwrap_or(&run.id);
+    let mut text = format!("### {}\n\n", escaped(title));
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!("- target: {}", escaped(&result.plan.targets.join(" "))));
+    line(format!("- plan: {}", plain(text::plan(&result.plan))));
+    for (name, words) in [
+        ("outcome", text::outcome(run, &result.verdict)),
+        ("connections", text::connections(result)),
+        ("memory", text::memory(result)),
+        ("cpu", text::cpu(result)),
+        ("failures", text::failures(result)),
+    ] {
+        if !words.is_empty() {
+            line(format!("- {name}: {}", plain(words.trim().replace('\n', "; "))));
+        }
+    }
+    if result.messages.sent > 0 {
+        let messages = &result.messages;
+        line(format!(
+            "- messages: {} of {} sent answered, {}",
+            format_grouped(messages.received),
+            format_grouped(messages.sent),
+            format_rate(messages.rate_achieved),
+        ));
+    }
+    for warning in &run.warnings {
+        line(format!(
+            "- **warning**: {} ({}) → {}",
+            escaped(&warning.text),
+            escaped(&warning.code),
+            escaped(&warning.remedy)
+        ));
+    }
+    for one in &result.verdict.thresholds {
+        let mark = if one.ok { "ok" } else { "**MISSED**" };
+        let measured =
+            one.value.map_or_else(|| "nothing".to_owned(), |value| in_unit(value, &one.unit));
+        line(format!("- {mark}: {} (measured {})", escaped(&one.expression), plain(measured)));
+    }
+    if result.stages.iter().next().is_some() {
+        line(String::new());
+        line("| latency | count | p50 | p90 | p99 | p99.9 | max |".to_owned());
+        line("|---|---:|---:|---:|---:|---:|---:|".to_owned());
+    }
+    for (stage, entry) in result.stages.iter() {
+        let mut row = format!("| {} | {}", stage.name(), format_grouped(entry.count));
+        for value in [entry.p50, entry.p90, entry.p99, entry.p999, entry.max] {
+            let _ = write!(row, " | {}", format_duration(Nanos(value)));
+        }
+        line(row + " |");
+    }
+    text
+}

@@ -1,0 +1,584 @@
+//! Several results as one: shards that ran at the same time, or repeats that ran one after another.
+//!
+//! Histograms are added cell by cell, so the percentiles of the merged result are those of all
+//! samples together. What cannot be added without knowing more is left out, and a warning says so.
+
+use crate::hist::{self, HistError};
+use crate::schema::{
+    Connections, Failures, FirstEcho, Kernel, Messages, Outcome, Part, Plan, Process, Reactor,
+    Resources, ResultFile, Run, Second, Stages, Verdict, Warning, ratio,
+};
+use crate::verdict::{self, Threshold};
+use hdrhistogram::Histogram;
+use measure::units::format_duration;
+use measure::{Failure, Nanos, Stage};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+/// The most results that are merged into one.
+pub const PARTS_MAX: usize = 1_000;
+
+/// Shards whose starts lie further apart than this are told of: their loads did not add up all along.
+const SKEW_TOLD: Duration = Duration::from_secs(1);
+
+/// What shards share out among themselves, and repeats have in common.
+const SHARED_OUT: [&str; 7] = [
+    "connections",
+    "connect_rate_per_second",
+    "rate_per_second",
+    "in_flight",
+    "reactors",
+    "cores",
+    "source_ports",
+];
+
+/// What may differ between the parts of any run.
+const FREE: [&str; 3] = ["seed", "targets", "sources"];
+
+/// Why results cannot be merged.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MergeError {
+    /// One alone, or none.
+    #[error("there is nothing to merge: give two results or more")]
+    TooFew,
+    /// More than [`PARTS_MAX`].
+    #[error("more than {PARTS_MAX} results: merge some of them first")]
+    TooMany,
+    /// The same run twice would count twice.
+    #[error("run '{0}' is given twice, or is part of another one given: name each run once")]
+    Twice(String),
+    /// A run does not say when it was.
+    #[error("run '{0}' has no start and end that are dates: it cannot be set beside the others")]
+    NoTime(String),
+    /// Some overlap in time and some do not.
+    #[error(
+        "some of these runs were at the same time and some were not: merge the shards of each repeat first, then the repeats"
+    )]
+    Mixed,
+    /// The plans are not parts of one.
+    #[error("these runs are not parts of one plan: {0} differs")]
+    Plans(String),
+    /// A histogram cannot be read.
+    #[error("stage '{stage}' of run '{run}': {error}")]
+    Histogram {
+        /// The run's `id`.
+        run: String,
+        /// The stage.
+        stage: &'static str,
+        /// What is wrong with it.
+        error: HistError,
+    },
+}
+
+/// How the parts lie to each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// At the same time: together they are the load.
+    Shards,
+    /// One after another: each is the load.
+    Repeats,
+}
+
+impl Kind {
+    /// Adds up what shards share out; of what each repeat has for itself, the greatest.
+    fn total(self, values: impl Iterator<Item = u64>) -> u64 {
+        match self {
+            Self::Shards => saturating(values),
+            Self::Repeats => values.max().unwrap_or(0),
+        }
+    }
+
+    /// The time that something took: of shards the longest, of repeats all together.
+    fn time(self, seconds: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::Shards => seconds.fold(0.0, f64::max),
+            Self::Repeats => seconds.sum(),
+        }
+    }
+}
+
+/// Merges results into one. Their order makes no difference.
+///
+/// # Errors
+/// If there are fewer than two, one is there twice, they are not parts of one plan, or a histogram
+/// is damaged.
+pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
+    let parts = in_order(results)?;
+    let kind = kind(&parts)?;
+    let results: Vec<&ResultFile> = parts.iter().map(|part| part.result).collect();
+    check_plans(&results, kind)?;
+    let timeline = timeline(&parts);
+    let mut warnings = warnings(&results);
+    let mut merged = ResultFile {
+        tool: results[0].tool.clone(),
+        plan: plan(&results, kind),
+        host: host(&results, &mut warnings),
+        peer: results.last().and_then(|last| last.peer.clone()),
+        connections: connections(&results, kind, &timeline),
+        stages: stages(&results)?,
+        messages: messages(&results, kind),
+        failures: failures(&results),
+        timeline,
+        resources: resources(&results, kind, &mut warnings),
+        reactors: reactors(&results, kind),
+        http_statuses: sums(&results, |result| &result.http_statuses),
+        violations: sums(&results, |result| &result.violations),
+        limits_reached: sums(&results, |result| &result.limits_reached),
+        ..ResultFile::default()
+    };
+    merged.run = run(&parts, kind, warnings);
+    merged.verdict = judged(&merged);
+    Ok(merged)
+}
+
+/// The sum, or the greatest number there is: a damaged file may hold any.
+fn saturating(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, u64::saturating_add)
+}
+
+/// The sum, if every value is known.
+fn known(mut values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    values.try_fold(0u64, |sum, value| Some(sum.saturating_add(value?)))
+}
+
+/// A result and when it was.
+struct Placed<'a> {
+    result: &'a ResultFile,
+    started: SystemTime,
+    ended: SystemTime,
+}
+
+impl Placed<'_> {
+    /// How much later than `first` it began.
+    fn after(&self, first: &Placed<'_>) -> Duration {
+        self.started.duration_since(first.started).unwrap_or_default()
+    }
+}
+
+/// The results in the order of their starts, each run once.
+fn in_order(results: &[ResultFile]) -> Result<Vec<Placed<'_>>, MergeError> {
+    if results.len() < 2 {
+        return Err(MergeError::TooFew);
+    }
+    if results.len() > PARTS_MAX {
+        return Err(MergeError::TooMany);
+    }
+    let mut seen = BTreeSet::new();
+    let mut placed = Vec::with_capacity(results.len());
+    for result in results {
+        let run = &result.run;
+        let ids = std::iter::once(&run.id).chain(run.parts.iter().map(|part| &part.id));
+        for id in ids {
+            if !seen.insert(id) {
+                return Err(MergeError::Twice(id.clone()));
+            }
+        }
+        let time = |text: &str| humantime::parse_rfc3339(text).ok();
+        let (Some(started), Some(ended)) = (time(&run.started), time(&run.ended)) else {
+            return Err(MergeError::NoTime(run.id.clone()));
+        };
+        placed.push(Placed { result, started, ended });
+    }
+    placed.sort_by(|a, b| (a.started, &a.result.run.id).cmp(&(b.started, &b.result.run.id)));
+    Ok(placed)
+}
+
+/// Shards if all were at work at some moment, repeats if no two were.
+fn kind(parts: &[Placed<'_>]) -> Result<Kind, MergeError> {
+    let last_start = parts.iter().map(|part| part.started).max();
+    let first_end = parts.iter().map(|part| part.ended).min();
+    if last_start < first_end {
+        Ok(Kind::Shards)
+    } else if parts.windows(2).all(|pair| pair[0].ended <= pair[1].started) {
+        Ok(Kind::Repeats)
+    } else {
+        Err(MergeError::Mixed)
+    }
+}
+
+fn check_plans(results: &[&ResultFile], kind: Kind) -> Result<(), MergeError> {
+    let facts = |plan: &Plan| {
+        let mut value = serde_json::to_value(plan).unwrap_or_default();
+        let shared_out = SHARED_OUT.iter().filter(|_| kind == Kind::Shards);
+        for free in FREE.iter().chain(shared_out) {
+            value.as_object_mut().and_then(|members| members.remove(*free));
+        }
+        value
+    };
+    let first = facts(&results[0].plan);
+    for result in &results[1..] {
+        let other = facts(&result.plan);
+        let (Value::Object(first), Value::Object(other)) = (&first, &other) else { continue };
+        if let Some((key, _)) = first.iter().find(|(key, value)| other.get(*key) != Some(value)) {
+            return Err(MergeError::Plans(key.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn plan(results: &[&ResultFile], kind: Kind) -> Plan {
+    let mut plan = results[0].plan.clone();
+    let others = || results[1..].iter().map(|result| &result.plan);
+    for other in others() {
+        let new = |have: &[String], more: &[String]| {
+            more.iter().filter(|one| !have.contains(one)).cloned().collect::<Vec<_>>()
+        };
+        plan.sources.extend(new(&plan.sources, &other.sources));
+        plan.targets.extend(new(&plan.targets, &other.targets));
+    }
+    if kind == Kind::Shards {
+        let sum = |of: fn(&Plan) -> Option<f64>| results.iter().map(|r| of(&r.plan)).sum();
+        plan.connect_rate_per_second = sum(|plan| plan.connect_rate_per_second);
+        plan.rate_per_second = sum(|plan| plan.rate_per_second);
+        plan.in_flight = known(results.iter().map(|result| result.plan.in_flight));
+        plan.connections = saturating(results.iter().map(|result| result.plan.connections));
+        plan.reactors = saturating(results.iter().map(|result| result.plan.reactors));
+    }
+    plan
+}
+
+/// The machine, if it is one and the same as far as its facts tell.
+fn host(results: &[&ResultFile], warnings: &mut Vec<Warning>) -> Value {
+    let model = |result: &ResultFile| {
+        ["cpu_model", "kernel_release", "cpus_allowed"].map(|key| result.host[key].clone())
+    };
+    if results.iter().all(|result| model(result) == model(results[0])) {
+        return results[0].host.clone();
+    }
+    warn(
+        warnings,
+        "merged_hosts",
+        "the parts are of different machines, so the merged result has no machine",
+        "look at the parts for theirs",
+    );
+    Value::Null
+}
+
+fn warn(warnings: &mut Vec<Warning>, code: &str, text: &str, remedy: &str) {
+    let [code, text, remedy] = [code, text, remedy].map(str::to_owned);
+    warnings.push(Warning { code, text, remedy });
+}
+
+/// The warnings of all parts, the same one once.
+fn warnings(results: &[&ResultFile]) -> Vec<Warning> {
+    let mut all: Vec<Warning> = Vec::new();
+    for warning in results.iter().flat_map(|result| &result.run.warnings) {
+        if !all.contains(warning) {
+            all.push(warning.clone());
+        }
+    }
+    all
+}
+
+fn run(parts: &[Placed<'_>], kind: Kind, mut warnings: Vec<Warning>) -> Run {
+    let (first, runs) = (&parts[0], || parts.iter().map(|part| &part.result.run));
+    let skew = parts.iter().map(|part| part.after(first)).max().unwrap_or_default();
+    if kind == Kind::Shards && skew > SKEW_TOLD {
+        let text = format!("the parts began up to {} apart", format_duration(Nanos::from(skew)));
+        let remedy = "start them closer together, and compare the clocks of their machines";
+        warn(&mut warnings, "start_skew", &text, remedy);
+    }
+    let severity = |run: &&Run| match run.outcome {
+        Outcome::Done => 0,
+        Outcome::NotReached => 1,
+        Outcome::Interrupted => 2,
+        Outcome::Failed => 3,
+    };
+    let first_run = &first.result.run;
+    let same_label = runs().all(|run| run.label == first_run.label);
+    Run {
+        id: format!("{}-merged-{}", first_run.id, parts.len()),
+        label: first_run.label.clone().filter(|_| same_label),
+        started: first_run.started.clone(),
+        ended: runs().map(|run| &run.ended).max().cloned().unwrap_or_default(),
+        command: first_run.command.clone(),
+        outcome: runs().max_by_key(severity).map(|run| run.outcome).unwrap_or_default(),
+        warnings,
+        seed: first_run.seed,
+        parts: parts.iter().flat_map(|part| named(part, first)).collect(),
+    }
+}
+
+/// What a part is called: its own parts, if it was merged itself.
+fn named(part: &Placed<'_>, first: &Placed<'_>) -> Vec<Part> {
+    let run = &part.result.run;
+    let skew = Nanos::from(part.after(first)).0;
+    if run.parts.is_empty() {
+        let (id, started, ended) = (run.id.clone(), run.started.clone(), run.ended.clone());
+        return vec![Part { id, started, ended, skew_ns: skew }];
+    }
+    let later =
+        |inner: &Part| Part { skew_ns: inner.skew_ns.saturating_add(skew), ..inner.clone() };
+    run.parts.iter().map(later).collect()
+}
+
+fn judged(merged: &ResultFile) -> Verdict {
+    let known = merged.plan.thresholds.iter().filter_map(|text| text.parse::<Threshold>().ok());
+    let thresholds = verdict::evaluate(merged, &known.collect::<Vec<_>>());
+    let exit_code = match merged.run.outcome {
+        Outcome::Interrupted => 130,
+        Outcome::Failed => 1,
+        _ if thresholds.iter().any(|one| !one.ok) => 4,
+        Outcome::NotReached => 6,
+        Outcome::Done => 0,
+    };
+    Verdict { thresholds, exit_code }
+}
+
+fn connections(results: &[&ResultFile], kind: Kind, timeline: &[Second]) -> Connections {
+    let all = || results.iter().map(|result| &result.connections);
+    let sum = |of: fn(&Connections) -> u64| saturating(all().map(of));
+    let open_seconds = kind.time(all().map(|one| one.open_seconds));
+    let opened = sum(|one| one.opened);
+    let at_once = timeline.iter().map(|second| second.open).max().unwrap_or(0);
+    Connections {
+        planned: sum(|one| one.planned),
+        opened,
+        failed: sum(|one| one.failed),
+        not_tried: sum(|one| one.not_tried),
+        lost: sum(|one| one.lost),
+        open_at_end: kind.total(all().map(|one| one.open_at_end)),
+        open_peak: all().map(|one| one.open_peak).max().unwrap_or(0).max(at_once),
+        open_seconds,
+        rate_per_second: ratio(opened as f64, open_seconds),
+    }
+}
+
+fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
+    let all = || results.iter().map(|result| &result.messages);
+    let sum = |of: fn(&Messages) -> u64| saturating(all().map(of));
+    let seconds = kind.time(all().map(|one| one.seconds));
+    let received = sum(|one| one.received);
+    let rate_planned = match kind {
+        Kind::Shards => all().map(|one| one.rate_planned).sum(),
+        Kind::Repeats => results[0].messages.rate_planned,
+    };
+    Messages {
+        planned: known(all().map(|one| one.planned)),
+        sent: sum(|one| one.sent),
+        received,
+        lost: sum(|one| one.lost),
+        mismatched: sum(|one| one.mismatched),
+        bytes_sent: sum(|one| one.bytes_sent),
+        bytes_received: sum(|one| one.bytes_received),
+        seconds,
+        rate_planned,
+        rate_achieved: ratio(received as f64, seconds),
+        first_echo: first_echo(results, kind),
+    }
+}
+
+fn first_echo(results: &[&ResultFile], kind: Kind) -> Option<FirstEcho> {
+    let all: Option<Vec<_>> = results.iter().map(|r| r.messages.first_echo.as_ref()).collect();
+    let all = all?;
+    let sum = |of: fn(&FirstEcho) -> u64| saturating(all.iter().map(|one| of(one)));
+    let (received, seconds) =
+        (sum(|one| one.received), kind.time(all.iter().map(|one| one.seconds)));
+    Some(FirstEcho {
+        planned: sum(|one| one.planned),
+        sent: sum(|one| one.sent),
+        received,
+        seconds,
+        rate_per_second: ratio(received as f64, seconds),
+    })
+}
+
+fn failures(results: &[&ResultFile]) -> Failures {
+    let mut sum = Failures::default();
+    for kind in Failure::ALL {
+        *sum.get_mut(kind) = saturating(results.iter().map(|result| result.failures.get(kind)));
+    }
+    sum
+}
+
+/// Counts by name, added.
+fn sums(
+    results: &[&ResultFile],
+    of: fn(&ResultFile) -> &BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let mut sum = BTreeMap::new();
+    for (name, count) in results.iter().flat_map(|result| of(result)) {
+        let sum: &mut u64 = sum.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+    sum
+}
+
+/// The histograms of each stage added, and the numbers beside them taken anew.
+fn stages(results: &[&ResultFile]) -> Result<Stages, MergeError> {
+    let mut merged = Stages::default();
+    for stage in Stage::ALL {
+        let parts = results.iter().filter_map(|result| Some((result, result.stages.get(stage)?)));
+        let mut sum: Option<hist::Sum> = None;
+        for (result, entry) in parts {
+            sum.get_or_insert_default().add(entry).map_err(|error| MergeError::Histogram {
+                run: result.run.id.clone(),
+                stage: stage.name(),
+                error,
+            })?;
+        }
+        merged.set(stage, sum.and_then(hist::Sum::entry));
+    }
+    Ok(merged)
+}
+
+/// The seconds of all parts, each at its place by the clock on the wall, to the nearest second.
+/// Between repeats there are none.
+fn timeline(parts: &[Placed<'_>]) -> Vec<Second> {
+    let mut seconds: BTreeMap<u64, Vec<&Second>> = BTreeMap::new();
+    for part in parts {
+        let offset = part.after(&parts[0]).as_secs_f64().round() as u64;
+        for second in &part.result.timeline {
+            seconds.entry(offset.saturating_add(second.second)).or_default().push(second);
+        }
+    }
+    seconds.into_iter().map(|(number, parts)| same_second(number, &parts)).collect()
+}
+
+fn same_second(number: u64, parts: &[&Second]) -> Second {
+    if let [one] = parts {
+        return Second { second: number, ..(*one).clone() };
+    }
+    let sum = |of: fn(&Second) -> u64| saturating(parts.iter().map(|second| of(second)));
+    let mut merged = Second {
+        second: number,
+        opened: sum(|one| one.opened),
+        open: sum(|one| one.open),
+        failed: sum(|one| one.failed),
+        sent: sum(|one| one.sent),
+        received: sum(|one| one.received),
+        response_max_ns: parts.iter().filter_map(|one| one.response_max_ns).max(),
+        ..Second::default()
+    };
+    let answered: Vec<_> = parts.iter().filter(|one| one.response_max_ns.is_some()).collect();
+    if let [one] = answered.as_slice() {
+        let (p50, p99, hdr) = (one.response_p50_ns, one.response_p99_ns, one.response_hdr.clone());
+        (merged.response_p50_ns, merged.response_p99_ns, merged.response_hdr) = (p50, p99, hdr);
+    } else if let (Some(sum), Some(max)) = (added(&answered), merged.response_max_ns) {
+        merged.response_p50_ns = Some(sum.value_at_quantile(0.5).min(max));
+        merged.response_p99_ns = Some(sum.value_at_quantile(0.99).min(max));
+        merged.response_hdr = Some(hist::encode(&sum));
+    }
+    merged
+}
+
+/// The histograms of some seconds added; `None` if one is missing, as in older files: percentiles
+/// alone cannot be added.
+fn added(seconds: &[&&Second]) -> Option<Histogram<u64>> {
+    let mut histograms = seconds.iter().map(|one| hist::decode(one.response_hdr.as_ref()?).ok());
+    let mut sum = histograms.next()??;
+    for histogram in histograms {
+        sum.add(histogram?).ok()?;
+    }
+    Some(sum)
+}
+
+fn resources(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -> Resources {
+    let peaks = saturating(results.iter().map(|result| result.connections.open_peak));
+    let received = saturating(results.iter().map(|result| result.messages.received));
+    let clients: Vec<_> = results.iter().map(|result| &result.resources.client).collect();
+    let servers: Option<Vec<_>> =
+        results.iter().map(|result| result.resources.server.as_ref()).collect();
+    let server = servers.map(|servers| match kind {
+        Kind::Repeats => process(&servers, kind, peaks, received),
+        // One server saw all shards, and each of them asked it: its figures count once.
+        Kind::Shards => process(&servers[servers.len() - 1..], kind, peaks, received),
+    });
+    let kernel = match kind {
+        Kind::Repeats => kernel(results, peaks),
+        Kind::Shards => {
+            warn(
+                warnings,
+                "merged_kernel",
+                "kernel memory is left out: the parts may have shared a machine and counted it twice",
+                "look at the parts for theirs",
+            );
+            Kernel::default()
+        }
+    };
+    Resources { client: process(&clients, kind, peaks, received), server, kernel }
+}
+
+/// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
+/// took: the sum over all parts, by all connections or messages.
+fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Process {
+    let bytes = |of: fn(&Process) -> Option<u64>| {
+        let sum = known(all.iter().map(|one| of(one)))?;
+        Some(if kind == Kind::Shards { sum } else { sum / all.len() as u64 })
+    };
+    let seconds =
+        |of: fn(&Process) -> Option<f64>| all.iter().map(|one| of(one)).sum::<Option<f64>>();
+    let growth =
+        known(all.iter().map(|one| Some(one.rss_bytes?.saturating_sub(one.rss_bytes_before?))));
+    let nanoseconds = |seconds: Option<f64>, count: u64| {
+        (count > 0).then(|| Some((seconds? * 1e9 / count as f64).round() as u64)).flatten()
+    };
+    let (opening, traffic) =
+        (seconds(|one| one.cpu_seconds_opening), seconds(|one| one.cpu_seconds_traffic));
+    Process {
+        rss_bytes_before: bytes(|one| one.rss_bytes_before),
+        rss_bytes: bytes(|one| one.rss_bytes),
+        bytes_per_connection: growth
+            .filter(|_| connections > 0)
+            .map(|g| g as f64 / connections as f64),
+        rss_bytes_after_traffic: bytes(|one| one.rss_bytes_after_traffic),
+        cpu_seconds: seconds(|one| one.cpu_seconds),
+        cpu_seconds_opening: opening,
+        cpu_seconds_traffic: traffic,
+        cpu_ns_per_connection: nanoseconds(opening, connections),
+        cpu_ns_per_message: nanoseconds(traffic, messages),
+    }
+}
+
+/// The kernel's memory over repeats: readings as means, and per connection over all connections.
+fn kernel(results: &[&ResultFile], connections: u64) -> Kernel {
+    let all: Vec<_> = results.iter().map(|result| &result.resources.kernel).collect();
+    let mean = |of: fn(&Kernel) -> Option<u64>| {
+        known(all.iter().map(|one| of(one))).map(|sum| sum / all.len() as u64)
+    };
+    let each = |of: fn(&Kernel) -> Option<f64>| {
+        let peak = |result: &ResultFile| result.connections.open_peak as f64;
+        let sum: Option<f64> =
+            results.iter().map(|r| of(&r.resources.kernel).map(|bytes| bytes * peak(r))).sum();
+        sum.map(|sum| ratio(sum, connections as f64))
+    };
+    Kernel {
+        both_ends: all.iter().any(|one| one.both_ends),
+        bytes_per_connection: each(|one| one.bytes_per_connection),
+        memfree_bytes_per_connection: each(|one| one.memfree_bytes_per_connection),
+        slab_bytes_per_connection: each(|one| one.slab_bytes_per_connection),
+        memfree_bytes_before: mean(|one| one.memfree_bytes_before),
+        memfree_bytes: mean(|one| one.memfree_bytes),
+        slab_bytes_before: mean(|one| one.slab_bytes_before),
+        slab_bytes: mean(|one| one.slab_bytes),
+    }
+}
+
+/// Of shards all reactors, numbered on; of repeats each reactor over all of them.
+fn reactors(results: &[&ResultFile], kind: Kind) -> Vec<Reactor> {
+    let all = || results.iter().flat_map(|result| &result.reactors);
+    if kind == Kind::Shards {
+        let numbered =
+            |(index, one): (usize, &Reactor)| Reactor { index: index as u64, ..one.clone() };
+        return all().enumerate().map(numbered).collect();
+    }
+    let mut merged: BTreeMap<u64, Reactor> = BTreeMap::new();
+    for one in all() {
+        let sum = merged.entry(one.index).or_insert_with(|| Reactor {
+            index: one.index,
+            core: one.core,
+            ..Reactor::default()
+        });
+        sum.core = sum.core.filter(|core| one.core == Some(*core));
+        sum.connections = sum.connections.max(one.connections);
+        sum.opened = sum.opened.saturating_add(one.opened);
+        sum.failed = sum.failed.saturating_add(one.failed);
+        sum.messages = sum.messages.saturating_add(one.messages);
+        sum.busy_ratio += one.busy_ratio / results.len() as f64;
+        sum.turns = sum.turns.saturating_add(one.turns);
+        sum.budget_hits = sum.budget_hits.saturating_add(one.budget_hits);
+        sum.stale_events = sum.stale_events.saturating_add(one.stale_events);
+    }
+    merged.into_values().collect()
+}

@@ -1,0 +1,219 @@
+//! What is written for other programs and for people: read back where this house can read it, and
+//! held against what was reviewed where it cannot. `scripts/tests/report.sh` has others read it.
+
+use c1000k_report::schema::{ThresholdVerdict, Warning};
+use c1000k_report::{ResultFile, export, hist, html, markdown, merge, store, wrk};
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use measure::Stage;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn read(name: &str) -> ResultFile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    store::read(&path).expect("a result")
+}
+
+/// The text of a file in this crate, whatever git made of its line ends.
+fn reviewed(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    std::fs::read_to_string(path).expect("a committed file").replace("\r\n", "\n")
+}
+
+fn page(result: &ResultFile) -> String {
+    html::page(&[html::Run::new("run".to_owned(), result.clone()).expect("histograms")])
+}
+
+/// To accept a change: run the command that makes the file, from this crate's folder, into the file.
+#[test]
+fn texts_are_the_ones_that_were_reviewed() {
+    let result = read("v1/million.json");
+    let hgrm = export::hgrm(&result, Stage::Response).expect("measured");
+    for (file, text) in [
+        ("million.md", markdown::summary(&result)),
+        ("million.wrk", wrk::summary(&result)),
+        ("million.prom", export::prometheus(&result)),
+        ("million.junit.xml", export::junit(&result)),
+        ("million.hgrm", hgrm),
+    ] {
+        assert_eq!(text, reviewed(file), "{file}");
+    }
+}
+
+/// The intervals of a log by tag: how many, and their sum.
+fn intervals(log: &str) -> BTreeMap<String, (usize, hdrhistogram::Histogram<u64>)> {
+    let mut tags = BTreeMap::new();
+    for entry in IntervalLogIterator::new(log.as_bytes()) {
+        let LogEntry::Interval(interval) = entry.expect("a log") else { continue };
+        let histogram = hist::decode(interval.encoded_histogram()).expect("a histogram");
+        let tag = interval.tag().expect("a tag").as_str().to_owned();
+        let (count, sum) =
+            tags.entry(tag).or_insert_with(|| (0, hdrhistogram::Histogram::new_from(&histogram)));
+        *count += 1;
+        sum.add(histogram).expect("of one kind");
+    }
+    tags
+}
+
+#[test]
+fn an_interval_log_has_every_value_of_every_stage() {
+    for (name, seconds) in [("v1/million.json", 1), ("repeats/run-01.json", 5)] {
+        let result = read(name);
+        let tags = intervals(&export::hlog(&result).expect("a log"));
+        assert_eq!(tags.len(), result.stages.iter().count(), "{name}");
+        for (stage, entry) in result.stages.iter() {
+            let (count, sum) = &tags[stage.name()];
+            let expected = if stage == Stage::Response { seconds } else { 1 };
+            assert_eq!((*count, sum.len()), (expected, entry.count), "{name} {}", stage.name());
+            let p99 = sum.value_at_quantile(0.99).min(entry.max) as f64;
+            assert!((p99 / entry.p99 as f64 - 1.0).abs() < 0.01, "{name} {}", stage.name());
+        }
+    }
+}
+
+#[test]
+fn a_percentile_file_ends_at_one_with_all_values() {
+    let result = read("repeats/run-01.json");
+    for (stage, entry) in result.stages.iter() {
+        let text = export::hgrm(&result, stage).expect("measured");
+        let rows = text.lines().filter(|line| !line.starts_with('#')).skip(2);
+        let rows: Vec<Vec<f64>> = rows
+            .map(|line| {
+                line.split_whitespace().map(|cell| cell.parse().expect("a number")).collect()
+            })
+            .collect();
+        assert!(rows.windows(2).all(|two| two[0][0] <= two[1][0] && two[0][2] <= two[1][2]));
+        let last = rows.last().expect("rows");
+        assert_eq!((last.len(), last[1], last[2]), (3, 1.0, entry.count as f64));
+        assert!((last[0] * 1e3 - entry.max as f64).abs() < 1.0, "in microseconds");
+    }
+}
+
+#[test]
+fn a_stage_that_was_not_measured_is_an_error_with_what_there_is() {
+    let error =
+        export::stage_or_default(&read("v1/minimal.json"), Some(Stage::Response)).expect_err("no");
+    assert_eq!(
+        error.to_string(),
+        "nothing was measured in stage 'response': this result has connect"
+    );
+    assert_eq!(export::stage_or_default(&read("v1/minimal.json"), None), Ok(Stage::Connect));
+    assert!(export::hlog(&ResultFile::default()).is_err());
+}
+
+#[test]
+fn the_time_line_has_a_line_for_each_second() {
+    let result = read("v1/million.json");
+    let csv = export::csv(&result);
+    let mut lines = csv.lines();
+    let columns = lines.next().expect("a head").split(',').count();
+    assert_eq!(columns, 9);
+    for (line, second) in lines.clone().zip(&result.timeline) {
+        assert_eq!(line.split(',').count(), columns);
+        assert!(line.starts_with(&format!("{},{},{}", second.second, second.opened, second.open)));
+    }
+    assert_eq!(lines.count(), result.timeline.len());
+}
+
+#[test]
+fn a_page_has_its_charts_and_needs_nothing_else() {
+    for (name, charts) in
+        [("v1/million.json", 10), ("repeats/run-01.json", 10), ("v1/minimal.json", 1)]
+    {
+        let page = page(&read(name));
+        assert_eq!(page.matches("<svg class=\"chart wide\"").count(), charts, "{name}");
+        assert_eq!(page.matches("chart wide").count(), page.matches("chart narrow").count());
+        for forbidden in ["<script", "src=", "@import", "url(", "href=\"http", "onload", "onclick"]
+        {
+            assert!(!page.contains(forbidden), "{name}: {forbidden}");
+        }
+        // Numbers that are none would be drawn nowhere.
+        for broken in ["NaN", "inf\"", "inf,"] {
+            assert!(!page.contains(broken), "{name}: {broken}");
+        }
+        let ids: Vec<_> =
+            page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(ids.len(), unique.len(), "{ids:?}");
+    }
+    let with_histograms = page(&read("repeats/run-01.json"));
+    assert!(with_histograms.contains("Responses as a heat map"));
+    assert!(page(&read("v1/million.json")).contains("There is no heat map"));
+}
+
+#[test]
+fn several_runs_are_laid_over_each_other_with_a_legend() {
+    let run = |name: &str| html::Run::new(name.to_owned(), read(&format!("repeats/{name}.json")));
+    let runs = ["run-01", "run-02", "run-03"].map(|name| run(name).expect("histograms"));
+    let page = html::page(&runs);
+    assert!(page.contains("3 runs compared") && page.contains("<ul class=\"legend\">"));
+    for color in ["c0", "c1", "c2"] {
+        assert!(page.contains(&format!("class=\"series {color} solid\"")), "{color}");
+    }
+}
+
+#[test]
+fn warnings_and_missed_thresholds_come_before_the_charts() {
+    let page = page(&read("v1/million.json"));
+    let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("{what}"));
+    assert!(at("class=\"warning\"") < at("id=\"latency\""));
+    assert!(at("MISSED") < at("id=\"latency\""));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn foreign_text_stays_text(text in "[<>&\"'a-z/=\\\\ ]{0,30}|\\PC{0,20}|[\\x00-\\x7f]{0,30}") {
+        let hostile = format!("<script>alert(1)</script>\"><b onclick='x'>&\n# {text}");
+        let mut result = read("v1/minimal.json");
+        result.run.label = Some(hostile.clone());
+        result.run.id = hostile.clone();
+        result.run.command = vec![hostile.clone()];
+        result.plan.targets = vec![hostile.clone()];
+        result.host = serde_json::json!({ hostile.clone(): hostile.clone() });
+        result.run.warnings = vec![Warning { code: hostile.clone(), text: hostile.clone(), remedy: hostile.clone() }];
+        result.verdict.thresholds = vec![ThresholdVerdict { expression: hostile.clone(), unit: hostile, ..ThresholdVerdict::default() }];
+        let page = page(&result);
+        prop_assert!(!page.contains("<script") && !page.contains("<b "), "{}", page);
+        let markdown = markdown::summary(&result);
+        prop_assert!(!markdown.contains("<script") && !markdown.contains("<b "), "{}", markdown);
+        let junit = export::junit(&result);
+        prop_assert!(!junit.contains("<script") && !junit.contains("<b "), "{}", junit);
+        prop_assert!(junit.chars().all(|c| c == '\n' || !c.is_control()));
+        // A line of its own would be a figure of its own.
+        let prometheus = export::prometheus(&result);
+        for line in prometheus.lines() {
+            prop_assert!(line.starts_with("# ") || line.starts_with("c1000k_"), "{}", line);
+        }
+        let log = export::hlog(&result).expect("a log");
+        prop_assert!(log.lines().all(|line| line.starts_with('#') || line.starts_with('"') || line.starts_with("Tag=")));
+    }
+
+    #[test]
+    fn damage_is_told_or_shown_but_never_a_panic(
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+        digits in "[0-9]{1,20}",
+    ) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("result.json");
+        let whole = reviewed("repeats/run-01.json");
+        let mut bytes = whole.clone().into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = with;
+        // And a number somewhere that is far too large.
+        let enlarged = whole.replacen(": 1", &format!(": {digits}"), at % 40);
+        for bytes in [bytes, enlarged.into_bytes()] {
+            std::fs::write(&path, &bytes).expect("written");
+            let Ok(result) = store::read(&path) else { continue };
+            let _ = html::Run::new("run".to_owned(), result.clone()).map(|run| html::page(&[run]));
+            let _ = (markdown::summary(&result), wrk::summary(&result), export::hlog(&result));
+            let _ = (export::prometheus(&result), export::junit(&result), export::csv(&result));
+            let _ = export::hgrm(&result, Stage::Response);
+            let mut other = result.clone();
+            other.run.id = "other".to_owned();
+            let _ = merge::merge(&[result, other]);
+        }
+    }
+}

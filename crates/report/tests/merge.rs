@@ -1,0 +1,161 @@
+//! Merging loses nothing: the merged percentiles are those of all samples together, and every second
+//! and every count is at its place.
+
+use c1000k_report::merge::{MergeError, merge};
+use c1000k_report::schema::{Model, Outcome, Second};
+use c1000k_report::{ResultFile, hist};
+use measure::{FineHistogram, IntervalHistogram};
+use proptest::prelude::*;
+
+/// A result of `id` that began `second` seconds into a certain minute and took ten.
+fn result(id: &str, second: u32, responses: &[u64]) -> ResultFile {
+    let mut result = ResultFile::default();
+    result.run.id = id.to_owned();
+    result.run.started = format!("2026-11-23T10:00:{second:02}.000Z");
+    result.run.ended = format!("2026-11-23T10:00:{:02}.000Z", second + 10);
+    result.run.outcome = Outcome::Done;
+    result.plan.connections = 100;
+    result.plan.model = Model::Open;
+    result.plan.rate_per_second = Some(50.0);
+    result.connections.planned = 100;
+    result.connections.opened = 100;
+    result.connections.open_peak = 100;
+    result.connections.open_seconds = 2.0;
+    result.messages.received = responses.len() as u64;
+    result.messages.seconds = 5.0;
+    let mut histogram = FineHistogram::new();
+    let mut interval = IntervalHistogram::new();
+    for response in responses {
+        histogram.record(*response);
+        interval.record(*response);
+    }
+    result.stages.response = hist::entry(&histogram);
+    let number = |second| Second { second, open: 100, ..Second::default() };
+    result.timeline = vec![
+        Second { opened: 100, ..number(0) },
+        Second {
+            received: responses.len() as u64,
+            response_p50_ns: interval.quantile(0.5),
+            response_p99_ns: interval.quantile(0.99),
+            response_max_ns: interval.max(),
+            response_hdr: hist::interval(&interval),
+            ..number(1)
+        },
+    ];
+    result
+}
+
+fn values() -> impl Strategy<Value = Vec<u64>> {
+    let one = (0..44u32, any::<u64>()).prop_map(|(bits, value)| value & ((1 << bits) - 1));
+    prop::collection::vec(one, 1..100)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_merged_percentiles_are_those_of_all_samples(
+        parts in prop::collection::vec(values(), 2..5),
+        at_once in any::<bool>(),
+    ) {
+        let step = if at_once { 0 } else { 10 };
+        let results: Vec<_> = parts
+            .iter()
+            .enumerate()
+            .map(|(index, values)| result(&index.to_string(), index as u32 * step, values))
+            .collect();
+        let merged = merge(&results).expect("parts of one plan");
+        let all = parts.concat();
+        let expected = result("all", 0, &all);
+        let (merged_entry, all_entry) =
+            (merged.stages.response.expect("measured"), expected.stages.response.expect("measured"));
+        prop_assert_eq!(&merged_entry.hdr, &all_entry.hdr);
+        for statistic in ["count", "min", "max", "p50", "p75", "p90", "p99", "p999", "p9999", "stdev"] {
+            prop_assert_eq!(merged_entry.statistic(statistic), all_entry.statistic(statistic), "{}", statistic);
+        }
+        prop_assert!((merged_entry.mean / all_entry.mean.max(1e-9) - 1.0).abs() < 1e-9 || all_entry.mean == 0.0);
+        prop_assert_eq!(merged.messages.received, all.len() as u64);
+        if at_once {
+            // The same second of all parts is one, and its percentiles are of all of them too.
+            prop_assert_eq!(merged.timeline.len(), 2);
+            prop_assert_eq!(merged.timeline[1].response_p50_ns, expected.timeline[1].response_p50_ns);
+            prop_assert_eq!(merged.timeline[1].response_p99_ns, expected.timeline[1].response_p99_ns);
+            prop_assert_eq!(&merged.timeline[1].response_hdr, &expected.timeline[1].response_hdr);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_parts_makes_no_difference(values in prop::collection::vec(values(), 3)) {
+        let results: Vec<_> =
+            values.iter().enumerate().map(|(i, v)| result(&i.to_string(), i as u32, v)).collect();
+        let backwards: Vec<_> = results.iter().rev().cloned().collect();
+        prop_assert_eq!(merge(&results), merge(&backwards));
+    }
+}
+
+#[test]
+fn shards_add_up_and_are_set_beside_each_other_by_the_clock() {
+    let merged = merge(&[result("a", 0, &[1_000]), result("b", 3, &[3_000])]).expect("shards");
+    assert_eq!(merged.plan.connections, 200);
+    assert_eq!(merged.plan.rate_per_second, Some(100.0));
+    assert_eq!((merged.connections.opened, merged.connections.open_peak), (200, 100));
+    assert_eq!(merged.connections.rate_per_second, 100.0, "both at once");
+    let seconds: Vec<_> = merged.timeline.iter().map(|one| (one.second, one.opened)).collect();
+    assert_eq!(seconds, [(0, 100), (1, 0), (3, 100), (4, 0)]);
+    let skews: Vec<_> = merged.run.parts.iter().map(|part| part.skew_ns).collect();
+    assert_eq!(skews, [0, 3_000_000_000]);
+    let skew = merged.run.warnings.iter().find(|one| one.code == "start_skew").expect("told");
+    assert_eq!(skew.text, "the parts began up to 3 s apart");
+    assert_eq!(
+        (merged.run.started.as_str(), merged.run.ended.as_str()),
+        ("2026-11-23T10:00:00.000Z", "2026-11-23T10:00:13.000Z")
+    );
+}
+
+#[test]
+fn repeats_are_one_plan_run_again() {
+    let results = [result("a", 0, &[1_000]), result("b", 20, &[3_000])];
+    let merged = merge(&results).expect("repeats");
+    assert_eq!((merged.plan.connections, merged.connections.opened), (100, 200));
+    assert_eq!((merged.connections.open_peak, merged.connections.rate_per_second), (100, 50.0));
+    assert_eq!(merged.timeline.last().map(|one| one.second), Some(21));
+    assert!(merged.run.warnings.is_empty(), "{:?}", merged.run.warnings);
+    let third = result("c", 40, &[2_000]);
+    let again = merge(&[merged, third]).expect("a merged one and another");
+    let parts: Vec<_> =
+        again.run.parts.iter().map(|part| (part.id.as_str(), part.skew_ns)).collect();
+    assert_eq!(parts, [("a", 0), ("b", 20_000_000_000), ("c", 40_000_000_000)]);
+}
+
+#[test]
+fn what_is_not_part_of_one_run_is_refused() {
+    let first = result("a", 0, &[1]);
+    assert_eq!(merge(std::slice::from_ref(&first)), Err(MergeError::TooFew));
+    assert_eq!(merge(&[first.clone(), first.clone()]), Err(MergeError::Twice("a".to_owned())));
+    let other = |change: fn(&mut ResultFile)| {
+        let mut other = result("b", 20, &[1]);
+        change(&mut other);
+        merge(&[first.clone(), other])
+    };
+    assert_eq!(
+        other(|one| one.plan.size_bytes = 7),
+        Err(MergeError::Plans("size_bytes".to_owned()))
+    );
+    assert_eq!(
+        other(|one| one.plan.connections = 7),
+        Err(MergeError::Plans("connections".to_owned()))
+    );
+    assert_eq!(other(|one| one.run.started.clear()), Err(MergeError::NoTime("b".to_owned())));
+    let broken = other(|one| one.stages.response.as_mut().expect("measured").hdr.truncate(9));
+    assert!(matches!(broken, Err(MergeError::Histogram { stage: "response", .. })), "{broken:?}");
+    let mixed = [first, result("b", 5, &[1]), result("c", 30, &[1])];
+    assert_eq!(merge(&mixed), Err(MergeError::Mixed));
+}
+
+#[test]
+fn a_merged_result_is_done_only_if_all_its_parts_are() {
+    let mut late = result("b", 20, &[1]);
+    late.run.outcome = Outcome::NotReached;
+    let merged = merge(&[result("a", 0, &[1]), late]).expect("repeats");
+    assert_eq!((merged.run.outcome, merged.verdict.exit_code), (Outcome::NotReached, 6));
+}
