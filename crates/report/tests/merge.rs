@@ -113,6 +113,22 @@ fn shards_add_up_and_are_set_beside_each_other_by_the_clock() {
 }
 
 #[test]
+fn counts_by_name_are_added_whatever_they_count() {
+    let mut results = [result("a", 0, &[1_000]), result("b", 20, &[3_000])];
+    for (index, result) in results.iter_mut().enumerate() {
+        let counts = [("both".to_owned(), 3), (format!("only {index}"), 1)];
+        for map in [&mut result.http_statuses, &mut result.violations, &mut result.limits_reached] {
+            map.extend(counts.clone());
+        }
+    }
+    let merged = merge(&results).expect("repeats");
+    for map in [&merged.http_statuses, &merged.violations, &merged.limits_reached] {
+        let added: Vec<_> = map.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!(added, [("both", 6), ("only 0", 1), ("only 1", 1)]);
+    }
+}
+
+#[test]
 fn repeats_are_one_plan_run_again() {
     let results = [result("a", 0, &[1_000]), result("b", 20, &[3_000])];
     let merged = merge(&results).expect("repeats");
