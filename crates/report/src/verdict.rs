@@ -92,6 +92,8 @@ const NUMBERS: &[Number] = &[
     ("connections.opened", Unit::Count, |r| Some(r.connections.opened as f64)),
     ("connections.failed", Unit::Count, |r| Some(r.connections.failed as f64)),
     ("connections.lost", Unit::Count, |r| Some(r.connections.lost as f64)),
+    ("connections.ended", Unit::Count, |r| Some(r.connections.ended as f64)),
+    ("connections.replaced", Unit::Count, |r| Some(r.connections.replaced as f64)),
     ("connections.not_tried", Unit::Count, |r| Some(r.connections.not_tried as f64)),
     ("connections.open_at_end", Unit::Count, |r| Some(r.connections.open_at_end as f64)),
     ("connections.open_peak", Unit::Count, |r| Some(r.connections.open_peak as f64)),
@@ -100,6 +102,8 @@ const NUMBERS: &[Number] = &[
     ("messages.planned", Unit::Count, |r| r.messages.planned.map(|n| n as f64)),
     ("messages.sent", Unit::Count, |r| Some(r.messages.sent as f64)),
     ("messages.received", Unit::Count, |r| Some(r.messages.received as f64)),
+    ("messages.unserved", Unit::Count, |r| Some(r.messages.unserved as f64)),
+    ("messages.resent", Unit::Count, |r| Some(r.messages.resent as f64)),
     ("messages.lost", Unit::Count, |r| Some(r.messages.lost as f64)),
     ("messages.mismatched", Unit::Count, |r| Some(r.messages.mismatched as f64)),
     ("messages.bytes_sent", Unit::Bytes, |r| Some(r.messages.bytes_sent as f64)),
@@ -108,6 +112,9 @@ const NUMBERS: &[Number] = &[
     ("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
     ("messages.first_echo.received", Unit::Count, |r| {
         r.messages.first_echo.as_ref().map(|round| round.received as f64)
+    }),
+    ("messages.first_echo.unserved", Unit::Count, |r| {
+        r.messages.first_echo.as_ref().map(|round| round.unserved as f64)
     }),
     ("messages.first_echo.seconds", Unit::Seconds, |r| {
         r.messages.first_echo.as_ref().map(|round| round.seconds)
@@ -165,6 +172,7 @@ fn server(result: &ResultFile) -> Option<&Process> {
 enum Metric {
     Stage(Stage, &'static str),
     Failures(Failure),
+    Statuses(Statuses),
     Number(&'static Number),
 }
 
@@ -174,7 +182,9 @@ impl Metric {
             return Ok(Self::Number(number));
         }
         let (first, rest) = name.split_once('.').unwrap_or((name, ""));
-        let found = if first == "failures" {
+        let found = if first == "http" {
+            Statuses::parse(rest).map(Self::Statuses)
+        } else if first == "failures" {
             Failure::ALL.into_iter().find(|kind| kind.name() == rest).map(Self::Failures)
         } else {
             Stage::from_name(first).and_then(|stage| {
@@ -187,7 +197,7 @@ impl Metric {
 
     fn unit(self) -> Unit {
         match self {
-            Self::Stage(_, "count") | Self::Failures(_) => Unit::Count,
+            Self::Stage(_, "count") | Self::Failures(_) | Self::Statuses(_) => Unit::Count,
             Self::Stage(..) => Unit::Nanoseconds,
             Self::Number((_, unit, _)) => *unit,
         }
@@ -203,6 +213,7 @@ impl Metric {
                 result.stages.get(stage).filter(|e| e.count > 0)?.statistic(statistic)
             }
             Self::Failures(kind) => Some(result.failures.get(kind) as f64),
+            Self::Statuses(which) => which.count(result),
             Self::Number((_, _, read)) => read(result),
         }
     }
@@ -217,6 +228,47 @@ impl Metric {
     }
 }
 
+/// Responses whose status is one of these.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Statuses {
+    /// This one: `http.404`.
+    Code(u16),
+    /// Those with this first digit: `http.5xx`.
+    Class(u16),
+    /// All but 2xx: `http.non_2xx`.
+    Not2xx,
+}
+
+impl Statuses {
+    fn parse(name: &str) -> Option<Self> {
+        if name == "non_2xx" {
+            return Some(Self::Not2xx);
+        }
+        if let Some(class) = name.strip_suffix("xx") {
+            return class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class);
+        }
+        name.parse().ok().filter(|code| name.len() == 3 && *code >= 100).map(Self::Code)
+    }
+
+    fn has(self, status: u16) -> bool {
+        match self {
+            Self::Code(code) => status == code,
+            Self::Class(class) => status / 100 == class,
+            Self::Not2xx => status / 100 != 2,
+        }
+    }
+
+    /// How many responses; nothing where no statuses are counted.
+    fn count(self, result: &ResultFile) -> Option<f64> {
+        let plan = &result.plan;
+        plan.http.is_some().then(|| {
+            let each = result.http_statuses.iter();
+            let these = each.filter(|(status, _)| status.parse().is_ok_and(|code| self.has(code)));
+            these.map(|(_, count)| *count).sum::<u64>() as f64
+        })
+    }
+}
+
 /// What could have been meant by a metric that begins with `first`.
 fn what_exists(first: &str) -> String {
     let stages = || Stage::ALL.map(Stage::name).join(", ");
@@ -226,12 +278,15 @@ fn what_exists(first: &str) -> String {
     if first == "failures" {
         return format!("failures has {}", Failure::ALL.map(Failure::name).join(", "));
     }
+    if first == "http" {
+        return "http has 2xx, 3xx, 4xx, 5xx, non_2xx, and each status, like http.404".to_owned();
+    }
     let prefix = format!("{first}.");
     let under: Vec<_> =
         NUMBERS.iter().filter_map(|(path, ..)| path.strip_prefix(&prefix)).collect();
     if under.is_empty() {
         format!(
-            "it begins with a stage ({}) or with connections, messages, failures or resources",
+            "it begins with a stage ({}) or with connections, messages, failures, http or resources",
             stages()
         )
     } else {
@@ -392,6 +447,26 @@ mod tests {
     }
 
     #[test]
+    fn responses_are_counted_by_status_where_there_are_any() {
+        let mut result = result();
+        result.http_statuses = [("200", 90), ("302", 5), ("404", 2), ("503", 3)]
+            .map(|(status, count)| (status.to_owned(), count))
+            .into();
+        let value = |result: &ResultFile, name: &str| {
+            let threshold: Threshold = format!("http.{name}>0").parse().expect(name);
+            threshold.evaluate(result).value
+        };
+        assert_eq!(value(&result, "2xx"), None);
+        result.plan.http = Some(crate::schema::Http::default());
+        let all = ["2xx", "3xx", "4xx", "5xx", "non_2xx", "404", "500"];
+        let counts = all.map(|name| value(&result, name));
+        assert_eq!(counts, [90.0, 5.0, 2.0, 3.0, 10.0, 2.0, 0.0].map(Some));
+        for bad in ["", "1xx", "6xx", "xx", "99", "1000", "+20", "non_5xx"] {
+            assert!(error(&format!("http.{bad}>0")).contains("http has 2xx"), "{bad}");
+        }
+    }
+
+    #[test]
     fn nothing_measured_is_not_a_pass() {
         for expression in ["service.p99>50ms", "service.p99<50ms", "service.max!=0"] {
             let verdict = verdict(expression);
@@ -429,7 +504,7 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, response, service, send_lag, receive_lag, ping, close) or with connections, messages, failures or resources",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, receive_lag, ping, close) or with connections, messages, failures, http or resources",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (
