@@ -7,6 +7,7 @@ use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
 use report::verdict::Threshold;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use wire::http::Method;
 use wire::{MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN, Url};
 
 /// Opens, holds and exercises up to millions of connections, and measures them.
@@ -60,8 +61,8 @@ pub struct EchoArgs {
 /// What the opening handshake of a WebSocket says.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HandshakeArgs {
-    /// A further header of the handshake (repeat)
-    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "WebSocket (ws:// only)")]
+    /// A further header of the handshake (ws://) or of each request (http://) (repeat)
+    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Requests (ws:// and http://)")]
     pub header: Vec<(String, String)>,
     /// The origin that the handshake names
     #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket (ws:// only)")]
@@ -91,6 +92,38 @@ pub struct FrameArgs {
     pub matching: Option<Matching>,
 }
 
+/// What HTTP asks for, and how.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HttpArgs {
+    /// GET, HEAD or POST [default: GET, or POST with a body]
+    #[arg(long, value_name = "METHOD", value_parser = parse_method, help_heading = "HTTP (http:// only)")]
+    pub method: Option<Method>,
+    /// The body of each request
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "body_file",
+        help_heading = "HTTP (http:// only)"
+    )]
+    pub body: Option<String>,
+    /// A file that is the body of each request
+    #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
+    pub body_file: Option<PathBuf>,
+    /// A file with the paths to ask for in turn instead of the URL's own, one a line; empty lines and
+    /// those that begin with # are passed over. Each connection starts at another one
+    #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
+    pub paths: Option<PathBuf>,
+    /// The most requests that a connection has on their way [default: 1]. In the closed model it keeps
+    /// so many (there it is another name for --in-flight); in the open model one that has so many is
+    /// passed over
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "HTTP (http:// only)")]
+    pub pipeline: Option<u64>,
+    /// Open a connection for each request and close it behind the response; --connections is how many may
+    /// be open at a time. Times of a request then begin with its connect
+    #[arg(long, help_heading = "HTTP (http:// only)")]
+    pub close: bool,
+}
+
 /// How replies are matched with messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Matching {
@@ -101,11 +134,11 @@ pub enum Matching {
 }
 
 impl HandshakeArgs {
-    /// The first option that was given, if any was.
-    pub(crate) fn given(&self) -> Option<&'static str> {
+    /// The first option that was given, if any was; but for the headers where requests have them too.
+    pub(crate) fn given(&self, headers_too: bool) -> Option<&'static str> {
         let Self { header, origin, subprotocol, deflate } = self;
         let given = [
-            ("--header", !header.is_empty()),
+            ("--header", !header.is_empty() && !headers_too),
             ("--origin", origin.is_some()),
             ("--subprotocol", !subprotocol.is_empty()),
             ("--deflate", *deflate),
@@ -123,6 +156,22 @@ impl FrameArgs {
             ("--fragment", fragment.is_some()),
             ("--ping", ping.is_some()),
             ("--match", matching.is_some()),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+impl HttpArgs {
+    /// The first option that was given, if any was.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let Self { method, body, body_file, paths, pipeline, close } = self;
+        let given = [
+            ("--method", method.is_some()),
+            ("--body", body.is_some()),
+            ("--body-file", body_file.is_some()),
+            ("--paths", paths.is_some()),
+            ("--pipeline", pipeline.is_some()),
+            ("--close", *close),
         ];
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
@@ -168,8 +217,8 @@ pub struct CheckArgs {
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The targets, e.g. tcp://127.0.0.1:9000 or ws://127.0.0.1:9001/path; connections are spread over all
-    /// of them, which have to speak the same protocol
+    /// The targets, e.g. tcp://127.0.0.1:9000, ws://127.0.0.1:9001/path or http://127.0.0.1:8080/path;
+    /// connections are spread over all of them, which have to speak the same protocol
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
 
@@ -211,7 +260,7 @@ pub struct RunArgs {
     /// How long to hold the connections without traffic afterwards
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, help_heading = "Traffic")]
     pub hold: Nanos,
-    /// Size of a message in bytes [default: its stamp alone: 32, or 64 with --text]
+    /// Size of a message in bytes (not for http://) [default: its stamp alone: 32, or 64 with --text]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size, help_heading = "Traffic")]
     pub size: Option<u64>,
     /// How long a connection may wait for its next reply before it is given up
@@ -224,6 +273,9 @@ pub struct RunArgs {
     /// How messages go over a WebSocket.
     #[command(flatten)]
     pub frames: FrameArgs,
+    /// What HTTP asks for, and how.
+    #[command(flatten)]
+    pub http: HttpArgs,
 
     /// Reactor threads, or 'auto': one per core, and more where descriptor limits ask for it
     #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_reactors, help_heading = "Machine")]
@@ -253,7 +305,8 @@ pub struct RunArgs {
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Exit with 4 if this holds, e.g. 'response.p99>50ms' or 'connections.failed>0'
+    /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0' or
+    /// 'http.5xx>0'
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub fail_if: Vec<Threshold>,
     /// The server's metrics address: its own figures go into the result
@@ -276,6 +329,13 @@ fn parse_openers(text: &str) -> Result<Openers, String> {
     }
     let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
     count.map(Openers::PerCore).ok_or_else(|| "give a number from 1 to 1024, or all".to_owned())
+}
+
+fn parse_method(text: &str) -> Result<Method, String> {
+    match Method::named(&text.to_ascii_uppercase()) {
+        method @ (Method::Get | Method::Head | Method::Post) => Ok(method),
+        _ => Err("requests are sent with GET, HEAD or POST".to_owned()),
+    }
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -172,7 +172,8 @@ impl<'a> Coordinator<'a> {
         self.spare.clear();
         let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
         measured.ramp = ended - started;
-        if self.timeline.total().opened == 0 && self.all_done(Step::Ramp) {
+        let nobody = self.timeline.total().opened == 0 && !self.plan.load.churn;
+        if nobody && self.all_done(Step::Ramp) {
             self.halt(Halt::Hopeless);
         }
     }
@@ -312,7 +313,7 @@ impl<'a> Coordinator<'a> {
             let silent = step == Step::FirstEcho
                 && totals.first_received == 0
                 && totals.first_unanswered >= SILENT_ATTEMPTS;
-            if totals.open() == 0 || silent {
+            if self.nothing_is_left(&totals) || silent {
                 self.halt(Halt::Hopeless);
             }
         }
@@ -322,10 +323,19 @@ impl<'a> Coordinator<'a> {
         let until = self.clock.now() + span;
         while self.halt == Halt::None && self.clock.now() < until {
             self.take((until - self.clock.now()).min(Nanos::from_millis(100)));
-            if self.timeline.total().open() == 0 {
+            if self.nothing_is_left(&self.timeline.total()) {
                 self.halt(Halt::Hopeless);
             }
         }
+    }
+
+    /// Whether no connection is open, and none will be. Those that came to an agreed end are replaced.
+    fn nothing_is_left(&self, totals: &Totals) -> bool {
+        let gone = totals.failed + totals.lost;
+        if self.plan.load.churn {
+            return totals.opened == totals.lost && gone >= HOPELESS_ATTEMPTS;
+        }
+        gone >= self.plan.load.connections
     }
 
     fn halt(&mut self, halt: Halt) {
@@ -461,6 +471,7 @@ struct Slice {
     opened: u64,
     failed: u64,
     lost: u64,
+    ended: u64,
     sent: u64,
     received: u64,
     response: IntervalHistogram,
@@ -507,6 +518,7 @@ impl Timeline {
         slice.opened += now.opened - before.opened;
         slice.failed += now.failed - before.failed;
         slice.lost += now.lost - before.lost;
+        slice.ended += now.ended - before.ended;
         slice.sent += now.sent + now.first_sent - before.sent - before.first_sent;
         slice.received +=
             now.received + now.first_received - before.received - before.first_received;
@@ -541,7 +553,7 @@ impl Timeline {
         self.closed.push(schema::Second {
             second,
             opened: slice.opened,
-            open: (open + slice.opened).saturating_sub(slice.lost),
+            open: (open + slice.opened).saturating_sub(slice.lost + slice.ended),
             failed: slice.failed + slice.lost,
             sent: slice.sent,
             received: slice.received,

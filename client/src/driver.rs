@@ -14,7 +14,7 @@ use crate::load::addresses::HandOut;
 use crate::load::lanes::Places;
 use crate::load::pace::Pace;
 use crate::load::{Load, Model};
-use crate::protocol::{Heard, Protocol, Times};
+use crate::protocol::{Content, Heard, Protocol, Times};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
@@ -58,9 +58,11 @@ pub struct Session<P: Protocol> {
     since: Nanos,
 }
 
-// The slot is this and 16 bytes: 40 MB for a million connections over plain TCP, 72 MB for WebSocket.
+// The slot is this and 16 bytes: 40 MB for a million connections over plain TCP, 72 MB for WebSocket,
+// 64 MB for HTTP.
 const _: () = assert!(size_of::<Session<crate::protocol::Raw>>() == 24);
 const _: () = assert!(size_of::<Session<crate::protocol::WebSocket>>() == 56);
+const _: () = assert!(size_of::<Session<crate::protocol::Http>>() == 48);
 
 /// What the loop keeps for a driver of this protocol.
 type Table<N, P> = Core<N, Session<P>>;
@@ -98,6 +100,12 @@ pub struct LoadDriver<P: Protocol> {
     /// Messages of this reactor's part of the plan that were sent, and that there are.
     paced: u64,
     planned: u64,
+    /// When messages were meant to leave that are to be sent once more: their connection came to an
+    /// agreed end before them. Never more than connections may have on their way.
+    again: VecDeque<Nanos>,
+    /// With a connection for each message: how many were begun, and until when that rests.
+    begun: u64,
+    rest_until: Nanos,
     pings: Pings,
 
     // The end.
@@ -151,6 +159,9 @@ impl<P: Protocol> LoadDriver<P> {
             drive_started: Nanos::ZERO,
             paced: 0,
             planned: planned(&load, index),
+            again: VecDeque::new(),
+            begun: 0,
+            rest_until: Nanos::ZERO,
             pings: Pings::default(),
             drain_until: Nanos::MAX,
             leaving: Leaving::default(),
@@ -179,6 +190,7 @@ impl<P: Protocol> LoadDriver<P> {
         }
         if step >= Step::Drain {
             self.abandon_opening(core);
+            self.totals.unanswered += std::mem::take(&mut self.again).len() as u64;
         }
         self.step = step;
         self.cursor = 0;
@@ -216,6 +228,9 @@ impl<P: Protocol> LoadDriver<P> {
     fn report_final<N: Network>(&mut self, core: &Table<N, P>) {
         if std::mem::replace(&mut self.final_reported, true) {
             return;
+        }
+        for (status, count) in self.protocol.statuses() {
+            self.causes.answered_with(status, count);
         }
         // What is still on its way will not be waited for.
         self.totals.unanswered += self.totals.in_flight();
@@ -280,6 +295,13 @@ impl<P: Protocol> LoadDriver<P> {
 
     // ---- Replies ------------------------------------------------------------------------------
 
+    /// The protocol, and where its replies are entered.
+    #[inline]
+    fn books(&mut self, now: Nanos) -> (&mut P, Books<'_>) {
+        let Self { protocol, recorder, response, totals, load, .. } = self;
+        (protocol, Books { recorder, response, totals, first_echo: load.first_echo, now })
+    }
+
     /// Replies have come: the closed model goes on by them, and so does the round of first echoes.
     #[inline]
     fn answered<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, replies: u32, now: Nanos) {
@@ -314,6 +336,42 @@ impl<P: Protocol> LoadDriver<P> {
         }
         if heard.replies > 0 {
             self.answered(core, key, heard.replies, now);
+        }
+    }
+}
+
+/// Where a reply is entered.
+struct Books<'a> {
+    recorder: &'a mut Recorder,
+    response: &'a mut IntervalHistogram,
+    totals: &'a mut Totals,
+    /// Whether the first message of a connection is counted apart.
+    first_echo: bool,
+    now: Nanos,
+}
+
+impl Books<'_> {
+    /// A reply is complete.
+    #[inline]
+    fn reply(&mut self, times: &Times, content: Option<Content>) {
+        let Self { recorder, totals, now, .. } = self;
+        let service = *now - times.sent;
+        let unserved = u64::from(content.is_some_and(|content| !content.served));
+        if times.first && self.first_echo {
+            recorder.record(Stage::FirstEcho, service);
+            totals.first_received += 1;
+            totals.first_unserved += unserved;
+            return;
+        }
+        let span = *now - times.intended;
+        recorder.record(Stage::Response, span);
+        recorder.record(Stage::Service, service);
+        self.response.record(span.0);
+        totals.received += 1;
+        if let Some(content) = content {
+            recorder.record(Stage::FirstByte, content.begun - times.sent);
+            totals.bytes_received += content.bytes;
+            totals.unserved += unserved;
         }
     }
 }
@@ -363,19 +421,9 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, bytes: &mut [u8]) {
         let now = core.now();
         let Some(session) = core.session(key) else { return };
-        let Self { protocol, recorder, response, totals, load, .. } = self;
-        let heard = protocol.receive(&mut session.spoken, bytes, |times: &Times| {
-            let service = now - times.sent;
-            if times.first && load.first_echo {
-                recorder.record(Stage::FirstEcho, service);
-                totals.first_received += 1;
-                return;
-            }
-            let span = now - times.intended;
-            recorder.record(Stage::Response, span);
-            recorder.record(Stage::Service, service);
-            response.record(span.0);
-            totals.received += 1;
+        let (protocol, mut books) = self.books(now);
+        let heard = protocol.receive(&mut session.spoken, bytes, now, |times, content| {
+            books.reply(times, content);
         });
         if heard.replies > 0 {
             session.since = now;
@@ -389,8 +437,8 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         }
     }
 
-    fn on_end(&mut self, _: &mut Table<N, P>, session: Session<P>, ending: Ending) {
-        self.ended(session, ending);
+    fn on_end(&mut self, core: &mut Table<N, P>, session: Session<P>, ending: Ending) {
+        self.ended(core, session, ending);
     }
 
     fn on_command(&mut self, core: &mut Table<N, P>, command: Command) {
@@ -416,6 +464,9 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     fn on_turn(&mut self, core: &mut Table<N, P>) -> Option<Nanos> {
         self.flush_reports();
         self.give_up_leaving(core);
+        if P::RENEWS && self.step > Step::Ramp {
+            self.give_up_opening(core);
+        }
         let due = match self.step {
             Step::Waiting => Nanos::MAX,
             Step::Ramp => self.ramp(core),
@@ -438,7 +489,8 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         let retry =
             if self.unsent_reports.is_empty() { Nanos::MAX } else { now + Nanos::from_millis(10) };
         let second = Nanos(self.next_second * SECOND);
-        Some(due.min(pings).min(waiting).min(second).min(retry))
+        let opening = if P::RENEWS { self.opening_deadline() } else { Nanos::MAX };
+        Some(due.min(opening).min(pings).min(waiting).min(second).min(retry))
     }
 
     fn is_finished(&self) -> bool {
@@ -458,3 +510,7 @@ mod alloc_tests;
 #[cfg(test)]
 #[path = "driver_ws_tests.rs"]
 mod ws_tests;
+
+#[cfg(test)]
+#[path = "driver_http_tests.rs"]
+mod http_tests;

@@ -63,6 +63,8 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             size,
             reply_timeout: Nanos::from_secs(60),
             drain_timeout: Nanos::from_secs(5),
+            in_flight_max: u32::MAX,
+            churn: false,
             ping: None,
             seed: 1,
         };

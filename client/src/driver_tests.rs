@@ -40,6 +40,8 @@ fn load(connections: u64, reactors: u64, model: Model) -> Load {
         size: 32,
         reply_timeout: Nanos::from_secs(10),
         drain_timeout: Nanos::from_secs(5),
+        in_flight_max: u32::MAX,
+        churn: false,
         ping: None,
         seed: 42,
     }

@@ -134,6 +134,8 @@ fn load(connections: u64, model: Model) -> Load {
         size: 100,
         reply_timeout: Nanos::from_secs(10),
         drain_timeout: Nanos::from_secs(5),
+        in_flight_max: u32::MAX,
+        churn: false,
         ping: None,
         seed: 42,
     }

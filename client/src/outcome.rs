@@ -27,9 +27,11 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
         return Outcome::Failed;
     }
     let first = result.messages.first_echo.as_ref();
-    let echoed = first.is_none_or(|round| round.received == round.planned);
+    let echoed = first.is_none_or(|round| round.received - round.unserved == round.planned);
     let wrong = result.messages.mismatched > 0;
-    let short = connections.opened < connections.planned || connections.lost > 0;
+    // Where each request has a connection of its own, the plan says how many may be open, not how many.
+    let few = connections.opened < connections.planned && !has_churn(result);
+    let short = few || connections.failed > 0 || connections.lost > 0;
     if short || !echoed || wrong || !rate_reached(result) {
         Outcome::NotReached
     } else {
@@ -37,12 +39,17 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
     }
 }
 
-/// Whether the traffic was what was planned: nearly all answered, and nearly at the rate asked for.
+fn has_churn(result: &ResultFile) -> bool {
+    result.plan.http.as_ref().is_some_and(|http| http.close)
+}
+
+/// Whether the traffic was what was planned: nearly all served, and nearly at the rate asked for.
 fn rate_reached(result: &ResultFile) -> bool {
     let messages = &result.messages;
     // The closed model has no plan of its own: what it sent is what was to be answered.
     let planned = messages.planned.unwrap_or(messages.sent) as f64;
-    let answered = messages.received as f64 >= planned * (1.0 - RATE_TOLERANCE);
+    let served = messages.received - messages.unserved;
+    let answered = served as f64 >= planned * (1.0 - RATE_TOLERANCE);
     let nothing = result.plan.model == Model::Closed && messages.received == 0;
     let planned_seconds = Nanos(result.plan.duration_ns).as_secs_f64();
     let on_time = messages.planned.is_none()
@@ -98,7 +105,7 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
         doubt(
             "silent",
             "the server takes connections and never answered a message".to_owned(),
-            "make sure that it echoes; --no-first-echo only opens and holds",
+            "make sure that it speaks this protocol; --no-first-echo only opens and holds",
         );
     }
     if result.messages.mismatched > 0 {
@@ -111,16 +118,22 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
             "make sure that the target is an echo server for this protocol",
         );
     }
-    if !result.http_statuses.is_empty() {
-        doubt("http_status", statuses(result), status_remedy(result));
+    if result.plan.http.is_some() {
+        response_doubts(result, &mut doubt);
+    } else if !result.http_statuses.is_empty() {
+        let each = statuses(result, |_| true);
+        let text = format!("handshakes were answered by something else than an upgrade: {each}");
+        doubt("http_status", text, status_remedy(result));
     }
     if !result.violations.is_empty() {
-        doubt(
-            "violations",
-            violations(result),
-            "the server, or something on the way to it, does not keep to the protocol; where it answers \
-             something else than it gets, --match order takes that",
-        );
+        let remedy = match result.plan.http {
+            Some(_) => "the server, or something on the way to it, does not keep to the protocol",
+            None => {
+                "the server, or something on the way to it, does not keep to the protocol; where it \
+                 answers something else than it gets, --match order takes that"
+            }
+        };
+        doubt("violations", violations(result), remedy);
     }
     if let (true, Some(left)) = (connections.open_at_end > 0, left(result)) {
         let missing = connections.open_at_end.saturating_sub(left);
@@ -164,13 +177,41 @@ fn left(result: &ResultFile) -> Option<u64> {
     Some(result.stages.get(Stage::Close).map_or(0, |close| close.count))
 }
 
-/// How handshakes were answered, by status.
-fn statuses(result: &ResultFile) -> String {
-    let each = result.http_statuses.iter();
+/// How many were answered with which of these statuses.
+fn statuses(result: &ResultFile, these: impl Fn(&str) -> bool) -> String {
+    let each = result.http_statuses.iter().filter(|(status, _)| these(status));
     let each: Vec<_> = each
         .map(|(status, count)| format!("{} with status {status}", format_grouped(*count)))
         .collect();
-    format!("handshakes were answered by something else than an upgrade: {}", each.join(", "))
+    each.join(", ")
+}
+
+/// The doubts that only HTTP has.
+fn response_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str)) {
+    let unserved = statuses(result, |status| !status.starts_with(['2', '3']));
+    if !unserved.is_empty() {
+        doubt(
+            "http_status",
+            format!("requests were answered, and not served: {unserved}"),
+            "look at the paths, and at the server's log; --fail-if 'http.non_2xx>0' makes it a failure",
+        );
+    }
+    let elsewhere = statuses(result, |status| status.starts_with('3') && status != "304");
+    if !elsewhere.is_empty() {
+        doubt(
+            "redirected",
+            format!("requests were sent elsewhere: {elsewhere}"),
+            "redirects are not followed: give the URL that the server names",
+        );
+    }
+    let waited = result.limits_reached.get("pace_blocked").is_some_and(|count| *count > 0);
+    if waited && result.plan.model == Model::Open {
+        doubt(
+            "connections_busy",
+            "requests that were due had to wait since all connections were busy".to_owned(),
+            "their waiting counts in response and send lag: give more --connections",
+        );
+    }
 }
 
 fn status_remedy(result: &ResultFile) -> &'static str {

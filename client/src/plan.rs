@@ -5,7 +5,7 @@ use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::load::{Load, Model};
-use crate::protocol::Setup;
+use crate::protocol::{HttpSetup, Setup};
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
@@ -16,9 +16,12 @@ use measure::Nanos;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use reactor::Limits;
 use report::schema;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use wire::http::{self, Composer, Method, RequestSpecError};
 use wire::ws::{DeflatePolicy, Kind, Request, RequestSpec};
 use wire::{MESSAGE_BYTES_MAX, Scheme, Url};
 
@@ -33,6 +36,12 @@ const ALL_PORTS: (u16, u16) = (1024, 65_535);
 const USER_BYTES_PER_CONNECTION: u64 = 80;
 /// The same for an upgraded one.
 const USER_BYTES_PER_WEBSOCKET: u64 = 112;
+/// The same for one that speaks HTTP.
+const USER_BYTES_PER_HTTP: u64 = 104;
+/// Paths that are asked for in turn: each has a request laid out for it.
+const PATHS_MAX: usize = 100_000;
+/// Bytes of a file that is a body, or names paths.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What a WebSocket may have waiting besides its messages, in bytes: pongs, for the most part.
 const CONTROL_BYTES: usize = 256 * 1024;
 /// Frames that a message may be cut into: what peers should let through.
@@ -49,6 +58,8 @@ pub enum Spoken {
     Raw,
     /// WebSocket.
     WebSocket(Arc<Setup>),
+    /// HTTP/1.1.
+    Http(Arc<HttpSetup>),
 }
 
 /// A run, worked out.
@@ -82,9 +93,10 @@ impl Plan {
     /// # Errors
     /// If they contradict each other, name what does not exist, or make no sense.
     pub fn new(args: &RunArgs, facts: &Facts) -> Result<Self, Error> {
-        check_numbers(args)?;
         let scheme = one_scheme(args)?;
+        check_numbers(args, scheme)?;
         check_websocket(args, scheme)?;
+        check_http(args, scheme)?;
         let targets = resolve(&args.urls)?;
         let loopback = targets.iter().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
@@ -97,11 +109,13 @@ impl Plan {
             Openers::All => reactors,
             Openers::PerCore(count) => count,
         };
+        let pipeline = args.http.pipeline.unwrap_or(args.in_flight) as u32;
         let model = match (args.rate, args.closed) {
             (Some(rate), _) => Model::Open(rate),
-            (None, true) => Model::Closed(args.in_flight as u32),
+            (None, true) => Model::Closed(pipeline),
             (None, false) => Model::Idle,
         };
+        let asked = (scheme == Scheme::Http).then(|| Asked::new(args)).transpose()?;
         let seed = args.seed.unwrap_or_else(fresh_seed);
         let load = Load {
             connections: args.connections,
@@ -110,35 +124,37 @@ impl Plan {
             lanes: Lanes::new(&seats, openers),
             connect_rate: args.connect_rate,
             connect_timeout: args.connect_timeout,
-            first_echo: !args.no_first_echo,
+            // Where each request has a connection of its own, none stands before the traffic.
+            first_echo: !args.no_first_echo && !args.http.close,
             model,
             duration: args.duration,
-            size: args.size_bytes() as usize,
+            size: match &asked {
+                Some(asked) => asked.spec.body.len(),
+                None => args.size_bytes() as usize,
+            },
             reply_timeout: args.timeout,
             drain_timeout: DRAIN_TIMEOUT.min(args.timeout),
+            in_flight_max: if asked.is_some() { pipeline } else { u32::MAX },
+            churn: args.http.close,
             ping: args.frames.ping,
             seed,
         };
-        let spoken = match scheme {
-            Scheme::Tcp => Spoken::Raw,
-            Scheme::Ws => Spoken::WebSocket(Arc::new(setup(args, &load, &targets)?)),
-            Scheme::Http => {
-                return Err(usage(format!(
-                    "{}: http:// is not spoken yet: use tcp:// or ws://",
-                    args.urls[0]
-                )));
-            }
+        let spoken = match (&asked, scheme) {
+            (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load, &targets)?)),
+            (None, Scheme::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load, &targets)?)),
+            (None, _) => Spoken::Raw,
         };
         let (message_bytes, more_bytes, user_bytes) = match &spoken {
             Spoken::Raw => (load.size, 0, USER_BYTES_PER_CONNECTION),
             Spoken::WebSocket(setup) => {
                 (setup.message_bytes(), CONTROL_BYTES, USER_BYTES_PER_WEBSOCKET)
             }
+            Spoken::Http(setup) => (setup.message_bytes(), 0, USER_BYTES_PER_HTTP),
         };
         let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
         // The closed model may have everything waiting at once: that is part of what is asked for, and
         // of the memory that preflight counts. Elsewhere sending waits for room.
-        let one_connection = message_bytes.saturating_mul(args.in_flight as usize);
+        let one_connection = message_bytes.saturating_mul(pipeline as usize);
         let planned = if args.closed { one_connection.saturating_mul(slots) } else { 0 };
         let limits = Limits {
             unsent_bytes_per_connection: one_connection + more_bytes,
@@ -169,6 +185,7 @@ impl Plan {
         let record = schema::Plan {
             first_echo_window: first_echo_window(message_bytes),
             websocket: (scheme == Scheme::Ws).then(|| websocket_record(args)),
+            http: asked.as_ref().map(|asked| http_record(args, &load, asked)),
             ..record(args, &load, &seats, &sources, ports, openers)
         };
         let load = Arc::new(load);
@@ -192,11 +209,32 @@ impl Plan {
         self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
     }
 
+    /// What is sent.
+    fn messages(&self) -> String {
+        let size = format_size(self.load.size as u64);
+        let Some(http) = &self.record.http else {
+            let manner = self.record.websocket.as_ref().map_or_else(String::new, manner);
+            return format!("{size} messages{manner}");
+        };
+        let mut text = http.method.clone();
+        if http.paths_file.is_some() {
+            text.push_str(&format!(" of {} paths", format_grouped(http.paths)));
+        }
+        if self.load.size > 0 {
+            text.push_str(&format!(" with {size}"));
+        }
+        if http.close {
+            text.push_str(", a connection for each request");
+        }
+        text
+    }
+
     /// The run in one line, and what it takes in two.
     #[must_use]
     pub fn describe(&self) -> [String; 3] {
         let Load { connections, reactors, connect_rate, model, .. } = *self.load;
         let traffic = match model {
+            Model::Idle if self.record.http.is_some() => "one request each".to_owned(),
             Model::Idle => "one echo each".to_owned(),
             Model::Open(rate) => {
                 format!("{} for {}", format_rate(rate), format_duration(self.load.duration))
@@ -223,11 +261,10 @@ impl Plan {
         let per_table = if self.own_tables { self.limits.slots as u64 } else { connections };
         [
             format!(
-                "{} connections{ramp} to {}, {traffic}, {} messages{}",
+                "{} connections{ramp} to {}, {traffic}, {}",
                 format_count(connections),
                 self.record.targets.join(" "),
-                format_size(self.load.size as u64),
-                self.record.websocket.as_ref().map_or_else(String::new, manner),
+                self.messages(),
             ),
             format!(
                 "takes {reactors} reactor{} with {} descriptors each, {} of memory{}",
@@ -270,8 +307,10 @@ fn usage(text: String) -> Error {
 }
 
 /// Numbers that are well-formed and make no sense.
-fn check_numbers(args: &RunArgs) -> Result<(), Error> {
-    let size = args.size_bytes();
+fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
+    if scheme != Scheme::Http {
+        check_size(args)?;
+    }
     if args.connections == 0 {
         return Err(usage("--connections 0 leaves nothing to do: give at least 1".into()));
     }
@@ -281,17 +320,6 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
             format_grouped(args.connections),
             format_grouped(CONNECTIONS_MAX)
         )));
-    }
-    let least = args.size_min();
-    if size < least {
-        return Err(usage(format!(
-            "--size {size} has no room for the {least} bytes that prove a reply to be the right one: \
-             give at least {least}"
-        )));
-    }
-    if size > MESSAGE_BYTES_MAX as u64 {
-        let most = format_size(MESSAGE_BYTES_MAX as u64);
-        return Err(usage(format!("--size {size} is too large: give at most 16m ({most})")));
     }
     for (name, rate) in [("--rate", args.rate), ("--connect-rate", args.connect_rate)] {
         if rate.is_some_and(|rate| rate <= 0.0 || rate > RATE_MAX) {
@@ -303,11 +331,6 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     }
     if !(1..=1_000_000).contains(&args.in_flight) {
         return Err(usage("--in-flight takes a number from 1 to 1,000,000".into()));
-    }
-    if args.closed && size.saturating_mul(args.in_flight) > 1 << 30 {
-        return Err(usage(
-            "--size times --in-flight is more than 1 GiB for each connection: lower one".into(),
-        ));
     }
     for (name, span) in [
         ("--timeout", args.timeout),
@@ -327,6 +350,28 @@ fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// The size of messages.
+fn check_size(args: &RunArgs) -> Result<(), Error> {
+    let size = args.size_bytes();
+    let least = args.size_min();
+    if size < least {
+        return Err(usage(format!(
+            "--size {size} has no room for the {least} bytes that prove a reply to be the right one: \
+             give at least {least}"
+        )));
+    }
+    if size > MESSAGE_BYTES_MAX as u64 {
+        let most = format_size(MESSAGE_BYTES_MAX as u64);
+        return Err(usage(format!("--size {size} is too large: give at most 16m ({most})")));
+    }
+    if args.closed && size.saturating_mul(args.in_flight) > 1 << 30 {
+        return Err(usage(
+            "--size times --in-flight is more than 1 GiB for each connection: lower one".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// The protocol of all URLs: a run measures one.
 fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
     let first = args.urls.first().map_or(Scheme::Tcp, |url| url.scheme);
@@ -341,8 +386,9 @@ fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
 
 /// The options that only `ws://` has.
 fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
+    let shared = scheme == Scheme::Http;
     if scheme != Scheme::Ws
-        && let Some(option) = args.handshake.given().or_else(|| args.frames.given())
+        && let Some(option) = args.handshake.given(shared).or_else(|| args.frames.given())
     {
         let name = scheme.name();
         return Err(usage(format!(
@@ -361,6 +407,145 @@ fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The options that only `http://` has, and those that it has not.
+fn check_http(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
+    if scheme != Scheme::Http {
+        let name = scheme.name();
+        return args.http.given().map_or(Ok(()), |option| {
+            Err(usage(format!(
+                "{option} is for http:// and means nothing to {name}://: leave it out"
+            )))
+        });
+    }
+    let refuse = |text: &str| Err(usage(text.to_owned()));
+    let traffic = args.rate.is_some() || args.closed;
+    match args.http.pipeline {
+        _ if args.size.is_some() => refuse(
+            "--size means nothing to http://, where the server decides how long its responses are: \
+             leave it out, or give --body",
+        ),
+        Some(n) if !(1..=1_000_000).contains(&n) => {
+            refuse("--pipeline takes a number from 1 to 1,000,000")
+        }
+        Some(_) if args.in_flight > 1 => {
+            refuse("--pipeline and --in-flight say the same for http://: give one of them")
+        }
+        Some(_) if !traffic => refuse("--pipeline needs traffic: give --closed or --rate"),
+        pipeline if args.http.close && (pipeline.is_some() || args.in_flight > 1) => refuse(
+            "--close leaves one request on each connection: leave out --pipeline and --in-flight",
+        ),
+        _ if args.http.close && !traffic => refuse(
+            "--close opens connections for requests: say how many with --rate, or give --closed",
+        ),
+        _ if args.http.close && args.connect_rate.is_some() => refuse(
+            "--close opens a connection for each request: give --rate instead of --connect-rate",
+        ),
+        _ if args.http.close && args.hold > Nanos::ZERO => {
+            refuse("--close leaves no connection to be held: leave out --hold")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What an `http://` run asks for, apart from the targets.
+struct Asked {
+    /// Everything but the host. Without `--paths` the path is that of each URL.
+    spec: http::RequestSpec,
+}
+
+impl Asked {
+    fn new(args: &RunArgs) -> Result<Self, Error> {
+        let body = match (&args.http.body, &args.http.body_file) {
+            (_, Some(file)) => read_file("--body-file", file)?,
+            (Some(text), None) => text.clone().into_bytes(),
+            (None, None) => Vec::new(),
+        };
+        let default = if body.is_empty() { Method::Get } else { Method::Post };
+        let targets = args.http.paths.as_deref().map(read_paths).transpose()?;
+        let spec = http::RequestSpec {
+            method: args.http.method.unwrap_or(default),
+            targets: targets.unwrap_or_default(),
+            headers: args.handshake.header.clone(),
+            body,
+            close: args.http.close,
+            ..http::RequestSpec::default()
+        };
+        Ok(Self { spec })
+    }
+
+    /// How many paths are asked for in turn.
+    fn paths(&self) -> u64 {
+        self.spec.targets.len().max(1) as u64
+    }
+
+    fn setup(
+        &self,
+        args: &RunArgs,
+        load: &Load,
+        targets: &[SocketAddr],
+    ) -> Result<HttpSetup, Error> {
+        let mut requests = Vec::with_capacity(targets.len());
+        for (url, target) in args.urls.iter().zip(targets) {
+            let mut spec = self.spec.clone();
+            (spec.host, spec.port) = (url.host.clone(), url.port);
+            if spec.targets.is_empty() {
+                spec.targets.push(url.target.clone());
+            }
+            let composer = Composer::new(&spec).map_err(|error| {
+                let file = args.http.paths.as_deref();
+                let file = file.filter(|_| matches!(error, RequestSpecError::Target(_)));
+                usage(match file {
+                    Some(file) => format!("--paths {}: {error}", file.display()),
+                    None => format!("{url}: {error}"),
+                })
+            })?;
+            requests.push((*target, composer));
+        }
+        let in_flight = load.in_flight_max;
+        let setup = HttpSetup { requests, paths: self.paths(), in_flight, close: load.churn };
+        if load.size.saturating_mul(in_flight as usize) > 1 << 30 {
+            return Err(usage(
+                "the body times --pipeline is more than 1 GiB for each connection: lower one"
+                    .into(),
+            ));
+        }
+        Ok(setup)
+    }
+}
+
+/// The paths that a file names.
+fn read_paths(file: &Path) -> Result<Vec<String>, Error> {
+    let bytes = read_file("--paths", file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(str::trim);
+    let paths: Vec<String> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .take(PATHS_MAX + 1)
+        .collect();
+    let problem = match paths.len() {
+        0 => "it names no path: write one a line, such as /index.html".to_owned(),
+        1..=PATHS_MAX => return Ok(paths),
+        _ => format!("it names more than {} paths: give less", format_grouped(PATHS_MAX as u64)),
+    };
+    Err(usage(format!("--paths {}: {problem}", file.display())))
+}
+
+/// All of a file that an option names.
+fn read_file(option: &str, file: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(file)
+        .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let problem = match read {
+        Err(error) => format!("it cannot be read ({error}): check its name"),
+        Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
+            format!("it is larger than {}: give a smaller one", format_size(FILE_BYTES_MAX))
+        }
+        Ok(_) => return Ok(bytes),
+    };
+    Err(usage(format!("{option} {}: {problem}", file.display())))
 }
 
 /// What all WebSockets of the run have in common.
@@ -595,5 +780,17 @@ fn websocket_record(args: &RunArgs) -> schema::WebSocket {
         origin,
         subprotocols: subprotocol,
         headers: header.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+    }
+}
+
+fn http_record(args: &RunArgs, load: &Load, asked: &Asked) -> schema::Http {
+    let headers = args.handshake.header.iter();
+    schema::Http {
+        method: asked.spec.method.name().to_owned(),
+        headers: headers.map(|(name, value)| format!("{name}: {value}")).collect(),
+        paths_file: args.http.paths.as_ref().map(|file| file.display().to_string()),
+        paths: asked.paths(),
+        pipeline: load.in_flight_max.into(),
+        close: load.churn,
     }
 }

@@ -7,7 +7,7 @@ use crate::driver::{Command, LoadDriver};
 use crate::echo;
 use crate::outcome::{exit_code, outcome, walls, warnings};
 use crate::plan::{Plan, Spoken};
-use crate::protocol::{Protocol, Raw, WebSocket};
+use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use crate::tally::Report;
 use control::Error;
 use control::console::say;
@@ -53,6 +53,11 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
                 Spoken::WebSocket(setup) => {
                     let setup = Arc::clone(setup);
                     let protocol = move |index| WebSocket::new(Arc::clone(&setup), index);
+                    run_planned(args, &plan, &facts, protocol)
+                }
+                Spoken::Http(setup) => {
+                    let setup = Arc::clone(setup);
+                    let protocol = move |_| Http::new(Arc::clone(&setup));
                     run_planned(args, &plan, &facts, protocol)
                 }
             }
@@ -260,16 +265,30 @@ fn statuses_of(measured: &Measured) -> BTreeMap<String, u64> {
 
 fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
     let totals = &measured.totals;
+    let opening = if plan.load.churn { traffic_time(plan, measured) } else { Some(measured.ramp) };
     schema::Connections {
         planned: plan.load.connections,
         opened: totals.opened,
         failed: totals.failed,
         lost: totals.lost,
+        ended: totals.ended,
+        replaced: totals.replaced,
         open_at_end: measured.open_at_end,
         open_peak: measured.finals.values().map(|last| last.open_peak).sum(),
-        open_seconds: measured.ramp.as_secs_f64(),
+        open_seconds: opening.map_or(0.0, Nanos::as_secs_f64),
         ..schema::Connections::default()
     }
+}
+
+/// How long messages were sent: the duration as planned, less if the run was cut short, more if the
+/// generator was late. The closed model sends when replies come, so there it is the last of those.
+fn traffic_time(plan: &Plan, measured: &Measured) -> Option<Nanos> {
+    let open = plan.record.model == schema::Model::Open;
+    let span = measured.finals.values().map(|last| {
+        let on_the_way = if open { last.last_sent } else { last.last_reply };
+        last.drive_time.min(plan.load.duration).max(on_the_way)
+    });
+    span.max()
 }
 
 fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
@@ -279,27 +298,25 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         let rate = plan.record.rate_per_second.unwrap_or(0.0);
         crate::load::pace::Pace::new(rate).count_before(plan.load.duration)
     });
-    // How long messages were sent: the duration as planned, less if the run was cut short, more if the
-    // generator was late. The closed model sends when replies come, so there it is the last of those.
-    let span = measured.finals.values().map(|last| {
-        let on_the_way = if open { last.last_sent } else { last.last_reply };
-        last.drive_time.min(plan.load.duration).max(on_the_way)
-    });
-    let time = span.max();
+    let (http, time) = (plan.record.http.is_some(), traffic_time(plan, measured));
+    let bytes_received = if http { totals.bytes_received } else { totals.received * size };
     schema::Messages {
         planned,
         sent: totals.sent,
         received: totals.received,
+        unserved: totals.unserved,
+        resent: totals.resent,
         lost: totals.sent.saturating_sub(totals.received),
         mismatched: totals.mismatched,
         bytes_sent: totals.sent * size,
-        bytes_received: totals.received * size,
+        bytes_received,
         seconds: time.map_or(0.0, Nanos::as_secs_f64),
         rate_planned: plan.record.rate_per_second,
         first_echo: measured.first_echo.map(|took| schema::FirstEcho {
             planned: measured.first_echo_planned,
             sent: totals.first_sent,
             received: totals.first_received,
+            unserved: totals.first_unserved,
             seconds: took.as_secs_f64(),
             ..schema::FirstEcho::default()
         }),

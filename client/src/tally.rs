@@ -14,6 +14,10 @@ pub(crate) struct Totals {
     pub(crate) failed: u64,
     /// Connections that were usable and then lost.
     pub(crate) lost: u64,
+    /// Connections that came to an agreed end.
+    pub(crate) ended: u64,
+    /// Connections that took the place of those.
+    pub(crate) replaced: u64,
     /// Failed and lost ones by kind, in the order of `Failure::ALL`.
     pub(crate) failures: [u64; Failure::COUNT],
     /// Four-tuples that were passed over because somebody had them.
@@ -26,6 +30,13 @@ pub(crate) struct Totals {
     pub(crate) sent: u64,
     /// Their replies.
     pub(crate) received: u64,
+    /// Bytes in those, where the protocol tells.
+    pub(crate) bytes_received: u64,
+    /// Of those, the ones that did not bring what was asked for; and of the first ones.
+    pub(crate) unserved: u64,
+    pub(crate) first_unserved: u64,
+    /// Messages that were sent once more, on another connection.
+    pub(crate) resent: u64,
     /// Messages of either kind that will not be answered any more.
     pub(crate) unanswered: u64,
     /// Of those, the ones of the first-echo round.
@@ -39,7 +50,7 @@ pub(crate) struct Totals {
 impl Totals {
     /// Connections that are open.
     pub(crate) fn open(&self) -> u64 {
-        self.opened - self.lost
+        self.opened - self.lost - self.ended
     }
 
     /// Messages on their way.
@@ -58,6 +69,8 @@ impl Totals {
         self.opened += other.opened;
         self.failed += other.failed;
         self.lost += other.lost;
+        self.ended += other.ended;
+        self.replaced += other.replaced;
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;
         }
@@ -66,6 +79,10 @@ impl Totals {
         self.first_received += other.first_received;
         self.sent += other.sent;
         self.received += other.received;
+        self.bytes_received += other.bytes_received;
+        self.unserved += other.unserved;
+        self.first_unserved += other.first_unserved;
+        self.resent += other.resent;
         self.unanswered += other.unanswered;
         self.first_unanswered += other.first_unanswered;
         self.mismatched += other.mismatched;
@@ -83,7 +100,7 @@ const OTHER_RULES: &str = "other rules";
 /// Why peers were given up as breaking the protocol. Counted on failures only, so it may allocate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Causes {
-    /// Replies to handshakes with another status than was asked for.
+    /// Replies by status: those to handshakes with another one than was asked for, or all of HTTP.
     pub(crate) statuses: BTreeMap<u16, u64>,
     /// Connections by the sentence that says what was wrong.
     pub(crate) rules: BTreeMap<String, u64>,
@@ -95,9 +112,9 @@ impl Causes {
         self.count(rule.chars().take(RULE_CHARS_MAX).collect(), 1);
     }
 
-    /// A handshake was answered with this status.
-    pub(crate) fn answered_with(&mut self, status: u16) {
-        *self.statuses.entry(status).or_default() += 1;
+    /// So many replies had this status.
+    pub(crate) fn answered_with(&mut self, status: u16, count: u64) {
+        *self.statuses.entry(status).or_default() += count;
     }
 
     fn count(&mut self, rule: String, count: u64) {
@@ -109,7 +126,7 @@ impl Causes {
     /// Adds another reactor's counts.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (status, count) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += count;
+            self.answered_with(*status, *count);
         }
         for (rule, count) in &other.rules {
             self.count(rule.clone(), *count);

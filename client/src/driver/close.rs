@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 
 /// Connections closed before other work gets its turn.
 const CLOSE_BATCH: usize = 1024;
+/// How long opening rests behind a failure where each message has a connection of its own, in the closed
+/// model: trying at once would only be a loop around a refusal.
+pub(super) const REST: Nanos = Nanos::from_millis(10);
 /// Connections of one reactor that wait for their peer's leave at the same time.
 const FAREWELL_WINDOW: usize = 64;
 /// So many peers in a row that never answered it: then the others are not waited for. A million of
@@ -56,6 +59,12 @@ impl<P: Protocol> LoadDriver<P> {
             return;
         };
         let kind = match end {
+            End::Agreed => {
+                if let Some(session) = core.reset(key) {
+                    self.renew(core, session);
+                }
+                return;
+            }
             End::Closed => Failure::Closed,
             End::NoMemory => Failure::NoMemory,
             End::Mismatch(mismatch) => {
@@ -68,7 +77,7 @@ impl<P: Protocol> LoadDriver<P> {
                 Failure::Protocol
             }
             End::Status(status, meaning) => {
-                self.causes.answered_with(status);
+                self.causes.answered_with(status, 1);
                 self.causes.violated(&meaning);
                 Failure::Protocol
             }
@@ -100,16 +109,28 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     /// A connection has ended by itself.
-    pub(super) fn ended(&mut self, mut session: Session<P>, ending: Ending) {
-        self.protocol.forget(&mut session.spoken);
+    pub(super) fn ended<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut session: Session<P>,
+        ending: Ending,
+    ) {
         let kind = match ending {
             Ending::NotOpened(kind) => {
                 self.opening.count -= 1;
+                self.protocol.forget(&mut session.spoken);
+                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+                self.rest_until = core.turn_started() + REST;
                 return self.failed(kind);
             }
+            Ending::Closed if P::RENEWS => match self.peer_closed(core, &mut session) {
+                Some(kind) => kind,
+                None => return self.renew(core, session),
+            },
             Ending::Closed => Failure::Closed,
             Ending::Broken(kind) => kind,
         };
+        self.protocol.forget(&mut session.spoken);
         match P::phase(&session.spoken) {
             Phase::Opening => {
                 self.opening.count -= 1;
@@ -122,6 +143,50 @@ impl<P: Protocol> LoadDriver<P> {
                 self.leaving.count -= 1;
             }
             Phase::Left => self.leaving.count -= 1,
+        }
+    }
+
+    /// The peer has closed. `None`: as agreed, which may have completed a reply; else what it was.
+    fn peer_closed<N: Network>(
+        &mut self,
+        core: &Table<N, P>,
+        session: &mut Session<P>,
+    ) -> Option<Failure> {
+        let now = core.now();
+        let (protocol, mut books) = self.books(now);
+        let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
+            books.reply(times, content);
+        });
+        if heard.replies > 0 {
+            self.last_reply_at = now;
+        }
+        match heard.end {
+            Some(End::Agreed) => None,
+            Some(End::Violation(rule)) => {
+                self.causes.violated(&rule);
+                Some(Failure::Protocol)
+            }
+            _ => Some(Failure::Closed),
+        }
+    }
+
+    /// A connection has come to its agreed end: another one takes its place, and what it can answer no
+    /// more is sent there, or on any other.
+    fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>) {
+        self.totals.ended += 1;
+        while let Some(intended) = self.protocol.take_back(&mut session.spoken) {
+            self.again.push_back(intended);
+        }
+        self.protocol.forget(&mut session.spoken);
+        if self.step >= Step::Drain {
+            self.totals.unanswered += std::mem::take(&mut self.again).len() as u64;
+            return;
+        }
+        if !self.load.churn {
+            self.replace(core, &session.spoken);
+        }
+        if self.step == Step::FirstEcho {
+            self.first_echo(core);
         }
     }
 
@@ -164,6 +229,10 @@ impl<P: Protocol> LoadDriver<P> {
         let (now, limit) = (core.turn_started(), self.load.reply_timeout);
         for index in self.sweep.step(now, core.high_water()).into_iter().flatten() {
             let Some(key) = core.key_at(index) else { continue };
+            if P::RENEWS && core.is_connecting(key) {
+                // That has a limit of its own.
+                continue;
+            }
             let Some(session) = core.session(key).filter(|session| is_open(session)) else {
                 continue;
             };

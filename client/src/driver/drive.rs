@@ -1,5 +1,7 @@
 //! Traffic: the round of first echoes, the open and the closed model, pings.
 
+use super::close::REST;
+use super::ramp::CONNECTING_MAX;
 use super::{LoadDriver, Session, Table, UNSENT_BYTES};
 use crate::load::Model;
 use crate::load::pace::Pace;
@@ -51,12 +53,36 @@ impl<P: Protocol> LoadDriver<P> {
         while self.totals.in_flight() < window && self.cursor < core.high_water() {
             let key = core.key_at(self.cursor);
             self.cursor += 1;
-            if let Some(key) = key {
+            if let Some(key) = key.filter(|key| Self::is_fresh(core, *key)) {
                 self.send(core, key, 1, None);
             }
         }
         if self.cursor >= core.high_water() && self.totals.in_flight() == 0 {
             self.finish_step(core);
+        }
+    }
+
+    /// Whether nothing was said on a connection yet, nor on one whose place it has taken.
+    fn is_fresh<N: Network>(core: &mut Table<N, P>, key: Key) -> bool {
+        let silent = |session: &mut Session<P>| {
+            P::received(&session.spoken) == 0 && P::in_flight(&session.spoken) == 0
+        };
+        !P::RENEWS || !core.is_connecting(key) && core.session(key).is_some_and(silent)
+    }
+
+    /// Sends a message once more whose connection came to an agreed end before it was answered.
+    pub(super) fn send_again<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        let now = core.now();
+        let Some(session) = core.session(key) else { return };
+        let Some(intended) = self.again.pop_front() else { return };
+        if P::in_flight(&session.spoken) == 0 {
+            session.since = now;
+        }
+        self.totals.resent += 1;
+        self.last_sent_at = now;
+        let bytes = self.protocol.compose(&mut session.spoken, 1, intended, now);
+        if let Err(failure) = core.send(key, bytes) {
+            self.lose(core, key, failure);
         }
     }
 
@@ -108,7 +134,7 @@ impl<P: Protocol> LoadDriver<P> {
             }
             let key = core.key_at(self.cursor);
             self.cursor += 1;
-            if let Some(key) = key {
+            if let Some(key) = key.filter(|key| !P::RENEWS || Self::is_ready(core, *key, 1)) {
                 self.send(core, key, in_flight, None);
             }
         }
@@ -119,6 +145,14 @@ impl<P: Protocol> LoadDriver<P> {
     fn pace<N: Network>(&mut self, core: &mut Table<N, P>, rate: f64) -> Nanos {
         let pace = Pace::new(rate);
         for _ in 0..SEND_BATCH {
+            if P::RENEWS && !self.again.is_empty() {
+                match self.next_sendable(core) {
+                    Sendable::Now(key) => self.send_again(core, key),
+                    Sendable::LookOn => return Nanos::ZERO,
+                    Sendable::Blocked => return core.now() + BLOCKED_REST,
+                }
+                continue;
+            }
             if self.paced == self.planned {
                 return Nanos::MAX;
             }
@@ -128,7 +162,7 @@ impl<P: Protocol> LoadDriver<P> {
             if due > now {
                 return due.max(now + PACE_REST);
             }
-            if self.totals.open() == 0 {
+            if self.totals.open() == 0 && self.opening.count == 0 {
                 // There is nothing to send on, and never will be.
                 self.paced = self.planned;
                 return Nanos::MAX;
@@ -162,6 +196,10 @@ impl<P: Protocol> LoadDriver<P> {
             let key = core.key_at(self.cursor);
             self.cursor += 1;
             let Some(key) = key else { continue };
+            if P::RENEWS && !Self::is_ready(core, key, self.load.in_flight_max) {
+                blocked = true;
+                continue;
+            }
             if P::HANDSHAKES && !core.session(key).is_some_and(|session| is_open(session)) {
                 continue;
             }
@@ -171,6 +209,43 @@ impl<P: Protocol> LoadDriver<P> {
             blocked = true;
         }
         if blocked { Sendable::Blocked } else { Sendable::LookOn }
+    }
+
+    /// Whether a connection stands and has fewer than `in_flight` messages on their way.
+    fn is_ready<N: Network>(core: &mut Table<N, P>, key: Key, in_flight: u32) -> bool {
+        let room = |session: &mut Session<P>| P::in_flight(&session.spoken) < in_flight;
+        !core.is_connecting(key) && core.session(key).is_some_and(room)
+    }
+
+    /// A connection for each message: opens what is due, or as many as may be open at a time. Returns
+    /// when to go on.
+    fn churn<N: Network>(&mut self, core: &mut Table<N, P>, over: bool) -> Nanos {
+        for _ in 0..SEND_BATCH {
+            let now = core.now();
+            let due = match self.load.model {
+                Model::Open(_) if self.paced == self.planned => return Nanos::MAX,
+                Model::Open(rate) => {
+                    let n = self.index as u64 + self.paced * self.load.senders();
+                    Some(self.drive_started + Pace::new(rate).due(n))
+                }
+                Model::Idle | Model::Closed(_) if over => return Nanos::MAX,
+                Model::Idle | Model::Closed(_) => None,
+            };
+            let from = due.unwrap_or(self.rest_until);
+            if from > now {
+                return from.max(now + PACE_REST);
+            }
+            if core.connections() as u64 >= self.share || self.opening.count >= CONNECTING_MAX {
+                // The end of one brings this back.
+                self.totals.pace_blocked += u64::from(due.is_some());
+                return Nanos::MAX;
+            }
+            self.paced += u64::from(due.is_some());
+            if !self.open_for_one(core, due) {
+                self.rest_until = now + REST;
+            }
+        }
+        Nanos::ZERO
     }
 
     pub(super) fn drive<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
@@ -183,6 +258,7 @@ impl<P: Protocol> LoadDriver<P> {
         let end = self.drive_started + self.load.duration;
         let over = core.turn_started() >= end;
         let next = match self.load.model {
+            _ if self.load.churn => self.churn(core, over),
             Model::Open(rate) => self.pace(core, rate),
             Model::Closed(in_flight) if !over => self.fill(core, in_flight),
             Model::Idle | Model::Closed(_) => Nanos::MAX,

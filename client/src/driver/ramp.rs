@@ -2,8 +2,10 @@
 //! at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
+use crate::load::Model;
 use crate::load::pace::Pace;
 use crate::protocol::{Phase, Protocol};
+use crate::tally::Step;
 use host::socket::ConnectStep;
 use measure::{Failure, Nanos, Stage};
 use reactor::{Key, Network, Opened};
@@ -36,6 +38,10 @@ pub(super) struct Opening {
 impl<P: Protocol> LoadDriver<P> {
     /// Opens what is due. Returns when to go on.
     pub(super) fn ramp<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
+        if self.load.churn {
+            // Connections are opened when there is something to say on them.
+            self.tried = self.share;
+        }
         self.give_up_opening(core);
         for _ in 0..OPEN_BATCH {
             if self.tried == self.share || core.turn_started() < self.opening_room_at() {
@@ -74,30 +80,95 @@ impl<P: Protocol> LoadDriver<P> {
         self.opening_deadline() - self.load.connect_timeout + FAR
     }
 
-    /// Opens one connection, by the first four-tuple that nobody else has.
+    /// Opens the next connection of this reactor's share.
     fn open_next<N: Network>(&mut self, core: &mut Table<N, P>) {
         // Connection numbers interleave like four-tuples: reactor r has r, r + k, r + 2k …
         let number = self.index as u64 + self.tried * self.load.reactors;
         self.tried += 1;
+        let opened = self.open(core, number as u32, false);
+        self.go_on_opening(core, opened);
+    }
+
+    /// Opens a connection in the place of one that came to its agreed end.
+    pub(super) fn replace<N: Network>(&mut self, core: &mut Table<N, P>, before: &P::Session) {
+        let opened = self.open(core, P::number(before), true);
+        self.go_on_opening(core, opened);
+    }
+
+    /// Opens a connection for one message, which was meant to leave at `due`, or is when this begins.
+    /// False if that failed at once.
+    pub(super) fn open_for_one<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        due: Option<Nanos>,
+    ) -> bool {
+        let number = self.index as u64 + self.begun * self.load.reactors;
+        self.begun += 1;
+        // It counts as sent when its connection begins to open, so that its time has the connect in it.
+        self.totals.sent += 1;
+        let opened = self.open(core, number as u32, false);
+        let key = opened.map(|(Opened::AtOnce(key) | Opened::Waiting(key))| key);
+        let Some((key, session)) = key.and_then(|key| Some((key, core.session(key)?))) else {
+            self.totals.unanswered += 1;
+            return false;
+        };
+        let sent = session.since;
+        let intended = due.unwrap_or(sent);
+        self.last_sent_at = sent;
+        if due.is_some() {
+            self.recorder.record(Stage::SendLag, sent - intended);
+            self.send_lag.record((sent - intended).0);
+        }
+        self.protocol.compose(&mut session.spoken, 1, intended, sent);
+        self.go_on_opening(core, opened);
+        core.session(key).is_some()
+    }
+
+    /// Opens one connection, by the first four-tuple that nobody else has. `None`: it failed, and was
+    /// counted.
+    fn open<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        number: u32,
+        renewed: bool,
+    ) -> Option<Opened> {
+        let mut rewound = !P::RENEWS;
         loop {
             let Some(route) = self.hand_out.next(&self.load.tuples) else {
-                return self.failed(Failure::NoPorts);
+                if !std::mem::replace(&mut rewound, true) {
+                    self.hand_out.rewind();
+                    continue;
+                }
+                self.failed(Failure::NoPorts);
+                return None;
             };
             let since = core.now();
-            let spoken = self.protocol.session(number as u32, route.target);
+            let spoken = self.protocol.session(number, route.target, renewed);
             match core.open(&route, Session { spoken, since }) {
-                Ok(Opened::AtOnce(key)) => return self.connected(core, key),
-                Ok(Opened::Waiting(key)) => return self.note_opening(core, key, since),
+                Ok(opened) => return Some(opened),
                 Err(error) => {
                     let kind = error.error.kind();
                     let taken = matches!(kind, ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
                         && error.step != ConnectStep::Socket;
                     if !taken {
-                        return self.failed(Failure::from_io(&error.error));
+                        self.failed(Failure::from_io(&error.error));
+                        return None;
                     }
                     self.totals.tuples_skipped += 1;
                 }
             }
+        }
+    }
+
+    fn go_on_opening<N: Network>(&mut self, core: &mut Table<N, P>, opened: Option<Opened>) {
+        match opened {
+            Some(Opened::AtOnce(key)) => self.connected(core, key),
+            Some(Opened::Waiting(key)) => {
+                let now = core.now();
+                let since = core.session(key).map_or(now, |session| session.since);
+                self.note_opening(core, key, since);
+            }
+            None => {}
         }
     }
 
@@ -117,7 +188,11 @@ impl<P: Protocol> LoadDriver<P> {
         let since = session.since;
         self.recorder.record(Stage::Connect, now - since);
         if !P::HANDSHAKES {
-            return self.usable(core);
+            self.usable(core);
+            if P::RENEWS {
+                self.join_in(core, key, now);
+            }
+            return;
         }
         let request = self.protocol.greet(&mut session.spoken, now);
         if let Err(failure) = core.send(key, request) {
@@ -145,8 +220,30 @@ impl<P: Protocol> LoadDriver<P> {
         self.usable(core);
     }
 
+    /// A connection stands that was opened in the middle of the traffic, perhaps: it takes its part.
+    fn join_in<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, now: Nanos) {
+        if self.load.churn {
+            let Some(session) = core.session(key) else { return };
+            let request = self.protocol.oldest(&session.spoken);
+            if let Err(failure) = core.send(key, request) {
+                self.lose(core, key, failure);
+            }
+            return;
+        }
+        let Model::Closed(in_flight) = self.load.model else { return };
+        let end = self.drive_started + self.load.duration;
+        if self.step == Step::Drive && (self.drive_started..end).contains(&now) {
+            let again = in_flight.min(self.again.len() as u32);
+            for _ in 0..again {
+                self.send_again(core, key);
+            }
+            self.send(core, key, in_flight - again, None);
+        }
+    }
+
     fn usable<N: Network>(&mut self, core: &Table<N, P>) {
         self.totals.opened += 1;
+        self.totals.replaced += u64::from(self.step > Step::Ramp && !self.load.churn);
         let open = core.connections() - self.opening.count - self.leaving.here();
         self.open_peak = self.open_peak.max(open as u64);
     }
@@ -158,7 +255,7 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     /// When the oldest of those in the making is given up.
-    fn opening_deadline(&self) -> Nanos {
+    pub(super) fn opening_deadline(&self) -> Nanos {
         self.opening.queue.front().map_or(Nanos::MAX, |(_, deadline)| *deadline)
     }
 
@@ -169,7 +266,7 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
-    fn give_up_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
+    pub(super) fn give_up_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
         while let Some(&(key, deadline)) = self.opening.queue.front() {
             if is_opening(core, key) {
                 if deadline > core.turn_started() {
@@ -187,7 +284,9 @@ impl<P: Protocol> LoadDriver<P> {
         if is_opening(core, key) {
             self.opening.count -= 1;
             self.opening.upgrading -= usize::from(!core.is_connecting(key));
-            self.reset(core, key);
+            if let Some(session) = self.reset(core, key) {
+                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+            }
         }
     }
 }

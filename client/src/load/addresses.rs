@@ -97,6 +97,7 @@ impl Tuples {
 /// spare ones for those that turn out to be taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct HandOut {
+    first: u64,
     next: u64,
     step: u64,
 }
@@ -105,7 +106,12 @@ impl HandOut {
     /// The part of reactor `index` of `reactors`.
     #[must_use]
     pub fn new(index: u64, reactors: u64) -> Self {
-        Self { next: index, step: reactors }
+        Self { first: index, next: index, step: reactors }
+    }
+
+    /// Begins again with the first: those whose connections have ended can be used once more.
+    pub fn rewind(&mut self) {
+        self.next = self.first;
     }
 
     /// The next tuple of this part; `None` when there is none left.
@@ -178,6 +184,11 @@ mod tests {
             let mut seen = HashSet::new();
             for index in 0..reactors {
                 let mut part = HandOut::new(index, reactors);
+                let first = part.next(&tuples);
+                while part.next(&tuples).is_some() {}
+                part.rewind();
+                prop_assert_eq!(part.next(&tuples), first);
+                part.rewind();
                 while let Some(route) = part.next(&tuples) {
                     let source = route.source.expect("named");
                     prop_assert_eq!(source.is_ipv4(), route.target.is_ipv4());

@@ -46,6 +46,10 @@ pub struct Load {
     pub reply_timeout: Nanos,
     /// How long is waited for replies at the end.
     pub drain_timeout: Nanos,
+    /// Messages that one connection may have on their way at once, in either model.
+    pub in_flight_max: u32,
+    /// Whether each message has a connection of its own, which is opened for it and closed behind it.
+    pub churn: bool,
     /// How often each connection is pinged, if it is.
     pub ping: Option<Nanos>,
     /// The seed of the run.
@@ -53,7 +57,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Messages that one connection may have on their way at once.
+    /// Messages that one connection is given at once.
     pub(crate) fn in_flight(&self) -> u32 {
         match self.model {
             Model::Closed(in_flight) => in_flight,

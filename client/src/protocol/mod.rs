@@ -3,10 +3,12 @@
 //!
 //! The driver is compiled once for each protocol, so what one has no use for costs it nothing.
 
+mod http;
 mod order;
 mod raw;
 mod websocket;
 
+pub use http::{Http, Setup as HttpSetup};
 pub use raw::Raw;
 pub(crate) use websocket::{Reply, Shaking, nonce};
 pub use websocket::{Setup, WebSocket};
@@ -31,11 +33,19 @@ pub trait Protocol: fmt::Debug + Send + 'static {
     /// Whether a connection has to be upgraded before it is usable, and is taken leave of at the end.
     const HANDSHAKES: bool;
 
+    /// Whether a connection may come to an agreed end in the middle of the run. Another one then takes
+    /// its place.
+    const RENEWS: bool = false;
+
     /// The stages that only this protocol has.
     const STAGES: &'static [Stage];
 
-    /// A connection that is about to be opened; `number` is its number within the run.
-    fn session(&self, number: u32, target: SocketAddr) -> Self::Session;
+    /// A connection that is about to be opened. Its number within the run is that of the one before
+    /// where it takes the place of one that came to its agreed end (`renewed`).
+    fn session(&self, number: u32, target: SocketAddr, renewed: bool) -> Self::Session;
+
+    /// The number of a connection within the run.
+    fn number(session: &Self::Session) -> u32;
 
     /// Where a connection stands, apart from TCP.
     fn phase(session: &Self::Session) -> Phase;
@@ -66,8 +76,30 @@ pub trait Protocol: fmt::Debug + Send + 'static {
         &mut self,
         session: &mut Self::Session,
         bytes: &mut [u8],
-        on_reply: impl FnMut(&Times),
+        now: Nanos,
+        on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard;
+
+    /// The peer has closed the connection, which may be how a reply ends.
+    fn peer_closed(
+        &mut self,
+        _: &mut Self::Session,
+        _now: Nanos,
+        _on_reply: impl FnMut(&Times, Option<Content>),
+    ) -> Heard {
+        Heard { end: Some(End::Closed), ..Heard::default() }
+    }
+
+    /// Takes back the oldest message that will not be answered on this connection, and is to be sent
+    /// on another one: when it was meant to leave.
+    fn take_back(&mut self, _: &mut Self::Session) -> Option<Nanos> {
+        None
+    }
+
+    /// The bytes of the oldest message on its way, which was laid out before the connection stood.
+    fn oldest(&mut self, _: &Self::Session) -> &[u8] {
+        &[]
+    }
 
     /// What [`Heard::answers`] told of: to be sent at once.
     fn answers(&self) -> &[u8] {
@@ -101,6 +133,11 @@ pub trait Protocol: fmt::Debug + Send + 'static {
     fn limits_reached(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
+
+    /// How many replies had which status.
+    fn statuses(&self) -> Vec<(u16, u64)> {
+        Vec::new()
+    }
 }
 
 /// Where a connection stands.
@@ -125,6 +162,17 @@ pub struct Times {
     pub intended: Nanos,
     /// The actual time.
     pub sent: Nanos,
+}
+
+/// What a reply was, where the protocol has more to say of it than that it was right.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// When its first byte was read.
+    pub begun: Nanos,
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// Whether it brought what was asked for; else it says why not.
+    pub served: bool,
 }
 
 /// What the bytes of one read meant.
@@ -164,6 +212,8 @@ pub enum End {
     Status(u16, String),
     /// The peer took leave in the middle of the run.
     Closed,
+    /// As agreed: the last reply that this connection was to carry is here.
+    Agreed,
     /// It had been taken leave of, and the peer broke a rule instead of taking leave.
     NoLeave,
     /// We ran out of what it takes to go on; the peer did nothing wrong.

@@ -1,5 +1,5 @@
-//! `Order`: when the messages of each connection left, first in, first out. Only for peers that answer
-//! with something else than they got; everywhere else a message carries its own times.
+//! `Clocks` and `Order`: when the messages of each connection left, first in, first out. Only for peers
+//! that answer with something else than they got; everywhere else a message carries its own times.
 
 use super::Times;
 use measure::Nanos;
@@ -7,16 +7,14 @@ use measure::Nanos;
 /// The times of the messages on their way, of all connections of a reactor: chains through one table
 /// that grows to the most messages that were ever on their way, and stays.
 #[derive(Debug)]
-pub(crate) struct Order {
-    /// A connection's place in `chains` is its number divided by this.
-    reactors: u32,
-    chains: Vec<Chain>,
+pub(crate) struct Clocks {
     links: Vec<Link>,
     free: u32,
 }
 
+/// The messages of one connection: eight bytes, kept with the connection.
 #[derive(Clone, Copy, Debug)]
-struct Chain {
+pub(crate) struct Chain {
     first: u32,
     last: u32,
 }
@@ -24,28 +22,29 @@ struct Chain {
 #[derive(Clone, Copy, Debug)]
 struct Link {
     times: Times,
+    /// When the first byte of its reply came; zero before.
+    begun: Nanos,
     next: u32,
 }
 
 const NONE: u32 = u32::MAX;
 
-impl Order {
-    /// For one of so many reactors, whose connections are numbered in turn.
-    pub(crate) fn new(reactors: u64) -> Self {
-        Self { reactors: reactors as u32, chains: Vec::new(), links: Vec::new(), free: NONE }
+impl Default for Chain {
+    fn default() -> Self {
+        Self { first: NONE, last: NONE }
     }
+}
 
-    fn chain(&mut self, connection: u32) -> &mut Chain {
-        let at = (connection / self.reactors) as usize;
-        if at >= self.chains.len() {
-            self.chains.resize(at + 1, Chain { first: NONE, last: NONE });
-        }
-        &mut self.chains[at]
+impl Default for Clocks {
+    fn default() -> Self {
+        Self { links: Vec::new(), free: NONE }
     }
+}
 
+impl Clocks {
     /// A message has left.
-    pub(crate) fn push(&mut self, connection: u32, first: bool, intended: Nanos, sent: Nanos) {
-        let link = Link { times: Times { first, intended, sent }, next: NONE };
+    pub(crate) fn push(&mut self, chain: &mut Chain, times: Times) {
+        let link = Link { times, begun: Nanos::ZERO, next: NONE };
         let at = match self.free {
             NONE => {
                 self.links.push(link);
@@ -57,30 +56,63 @@ impl Order {
                 free
             }
         };
-        let chain = self.chain(connection);
-        let before = std::mem::replace(&mut chain.last, at);
-        match before {
+        match std::mem::replace(&mut chain.last, at) {
             NONE => chain.first = at,
             before => self.links[before as usize].next = at,
         }
     }
 
-    /// The times of the oldest message of a connection, whose reply has come.
-    pub(crate) fn pop(&mut self, connection: u32) -> Option<Times> {
-        let chain = self.chain(connection);
-        let at = chain.first;
-        if at == NONE {
-            return None;
+    /// Bytes of the reply to the oldest message have come. The first of them count.
+    pub(crate) fn begin(&mut self, chain: &Chain, now: Nanos) {
+        if let Some(link) = self.links.get_mut(chain.first as usize)
+            && link.begun == Nanos::ZERO
+        {
+            link.begun = now;
         }
-        let Link { times, next } = self.links[at as usize];
-        let chain = self.chain(connection);
+    }
+
+    /// The times of the oldest message, whose reply has come, and when that began.
+    pub(crate) fn pop(&mut self, chain: &mut Chain) -> Option<(Times, Nanos)> {
+        let at = chain.first;
+        let link = self.links.get_mut(at as usize)?;
+        let Link { times, begun, next } = *link;
+        link.next = std::mem::replace(&mut self.free, at);
         chain.first = next;
         if next == NONE {
             chain.last = NONE;
         }
-        self.links[at as usize].next = self.free;
-        self.free = at;
-        Some(times)
+        Some((times, begun))
+    }
+}
+
+/// The same for connections that keep no chain of their own.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// A connection's place in `chains` is its number divided by this.
+    reactors: u32,
+    chains: Vec<Chain>,
+    clocks: Clocks,
+}
+
+impl Order {
+    /// For one of so many reactors, whose connections are numbered in turn.
+    pub(crate) fn new(reactors: u64) -> Self {
+        Self { reactors: reactors as u32, chains: Vec::new(), clocks: Clocks::default() }
+    }
+
+    /// A message has left.
+    pub(crate) fn push(&mut self, connection: u32, first: bool, intended: Nanos, sent: Nanos) {
+        let at = (connection / self.reactors) as usize;
+        if at >= self.chains.len() {
+            self.chains.resize(at + 1, Chain::default());
+        }
+        self.clocks.push(&mut self.chains[at], Times { first, intended, sent });
+    }
+
+    /// The times of the oldest message of a connection, whose reply has come.
+    pub(crate) fn pop(&mut self, connection: u32) -> Option<Times> {
+        let chain = self.chains.get_mut((connection / self.reactors) as usize)?;
+        self.clocks.pop(chain).map(|(times, _)| times)
     }
 
     /// A connection has ended.
@@ -121,7 +153,7 @@ mod tests {
                     }
                 }
                 most = most.max(model.iter().map(VecDeque::len).sum());
-                prop_assert_eq!(order.links.len(), most);
+                prop_assert_eq!(order.clocks.links.len(), most);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `Raw`: the echo load over plain TCP, messages end to end without a frame around them.
 
-use super::{End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
 use crate::load::Load;
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
@@ -29,8 +29,12 @@ impl Protocol for Raw {
     const HANDSHAKES: bool = false;
     const STAGES: &'static [Stage] = &[];
 
-    fn session(&self, number: u32, _: SocketAddr) -> Echo {
+    fn session(&self, number: u32, _: SocketAddr, _: bool) -> Echo {
         Echo::new(number)
+    }
+
+    fn number(echo: &Echo) -> u32 {
+        echo.connection()
     }
 
     #[inline]
@@ -65,14 +69,12 @@ impl Protocol for Raw {
         &mut self,
         echo: &mut Echo,
         bytes: &mut [u8],
-        mut on_reply: impl FnMut(&Times),
+        _: Nanos,
+        mut on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard {
         let read = echo.read(&self.template, &mut self.pool, bytes, |stamp| {
-            on_reply(&Times {
-                first: stamp.sequence == 0,
-                intended: Nanos(stamp.intended),
-                sent: Nanos(stamp.sent),
-            });
+            let (intended, sent) = (Nanos(stamp.intended), Nanos(stamp.sent));
+            on_reply(&Times { first: stamp.sequence == 0, intended, sent }, None);
         });
         match read {
             Ok(replies) => Heard { replies, ..Heard::default() },

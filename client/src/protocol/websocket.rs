@@ -1,7 +1,7 @@
 //! `WebSocket`: the echo load in frames of RFC 6455, masked, perhaps compressed (RFC 7692).
 
 use super::order::Order;
-use super::{End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
 use wire::ws::{
@@ -213,7 +213,7 @@ impl WebSocket {
         session: &mut Session,
         bytes: &mut [u8],
         heard: &mut Heard,
-        on_reply: &mut impl FnMut(&Times),
+        on_reply: &mut impl FnMut(&Times, Option<Content>),
     ) {
         self.answers.clear();
         let Session { state, echo, asked } = session;
@@ -310,7 +310,12 @@ struct Replies<'a> {
 }
 
 impl Replies<'_> {
-    fn whole(&mut self, kind: Kind, payload: &[u8], on_reply: &mut impl FnMut(&Times)) {
+    fn whole(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        on_reply: &mut impl FnMut(&Times, Option<Content>),
+    ) {
         if self.wrong.is_some() {
             return;
         }
@@ -340,7 +345,7 @@ impl Replies<'_> {
         }
     }
 
-    fn end(&mut self, on_reply: &mut impl FnMut(&Times)) {
+    fn end(&mut self, on_reply: &mut impl FnMut(&Times, Option<Content>)) {
         if self.wrong.is_some() {
             return;
         }
@@ -352,20 +357,21 @@ impl Replies<'_> {
             self.wrong = Some(mismatch);
         } else if let Some(times) = order.pop(self.echo.connection()) {
             self.count += 1;
-            on_reply(&times);
+            on_reply(&times, None);
         }
     }
 
     #[inline]
-    fn take(&mut self, read: Result<Stamp, Mismatch>, on_reply: &mut impl FnMut(&Times)) {
+    fn take(
+        &mut self,
+        read: Result<Stamp, Mismatch>,
+        on_reply: &mut impl FnMut(&Times, Option<Content>),
+    ) {
         match read {
             Ok(stamp) => {
                 self.count += 1;
-                on_reply(&Times {
-                    first: stamp.sequence == 0,
-                    intended: Nanos(stamp.intended),
-                    sent: Nanos(stamp.sent),
-                });
+                let (intended, sent) = (Nanos(stamp.intended), Nanos(stamp.sent));
+                on_reply(&Times { first: stamp.sequence == 0, intended, sent }, None);
             }
             Err(mismatch) => self.wrong = Some(mismatch),
         }
@@ -378,12 +384,16 @@ impl Protocol for WebSocket {
     const HANDSHAKES: bool = true;
     const STAGES: &'static [Stage] = &[Stage::Upgrade, Stage::Handshake, Stage::Ping, Stage::Close];
 
-    fn session(&self, number: u32, target: SocketAddr) -> Session {
+    fn session(&self, number: u32, target: SocketAddr, _: bool) -> Session {
         let of = self.setup.requests.iter().position(|(address, _)| *address == target);
         // The plan has a request for each target.
         let target = of.unwrap_or_default() as u16;
         let state = State::Shaking(Shaking::new(target));
         Session { state, echo: Echo::new(number), asked: Nanos::ZERO }
+    }
+
+    fn number(session: &Session) -> u32 {
+        session.echo.connection()
     }
 
     #[inline]
@@ -455,7 +465,8 @@ impl Protocol for WebSocket {
         &mut self,
         session: &mut Session,
         bytes: &mut [u8],
-        mut on_reply: impl FnMut(&Times),
+        _: Nanos,
+        mut on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard {
         let mut heard = Heard::default();
         let mut bytes = bytes;

@@ -14,6 +14,8 @@ pub enum Stage {
     Handshake,
     /// The first message of a connection and its reply, from the actual send.
     FirstEcho,
+    /// The first byte of a reply, from the actual send (HTTP).
+    FirstByte,
     /// A reply, counted from the time at which its message was *meant* to be sent.
     Response,
     /// The same reply, counted from the time at which its message was sent.
@@ -30,12 +32,13 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in the order of a connection's life, which is the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
         Self::Handshake,
         Self::FirstEcho,
+        Self::FirstByte,
         Self::Response,
         Self::Service,
         Self::SendLag,
@@ -56,6 +59,7 @@ impl Stage {
             Self::Upgrade => "upgrade",
             Self::Handshake => "handshake",
             Self::FirstEcho => "first_echo",
+            Self::FirstByte => "first_byte",
             Self::Response => "response",
             Self::Service => "service",
             Self::SendLag => "send_lag",

@@ -66,6 +66,8 @@ const NUMBERS: &[Number] = &[
     ("connections.opened", Unit::Count, |r| Some(r.connections.opened as f64)),
     ("connections.failed", Unit::Count, |r| Some(r.connections.failed as f64)),
     ("connections.lost", Unit::Count, |r| Some(r.connections.lost as f64)),
+    ("connections.ended", Unit::Count, |r| Some(r.connections.ended as f64)),
+    ("connections.replaced", Unit::Count, |r| Some(r.connections.replaced as f64)),
     ("connections.not_tried", Unit::Count, |r| Some(r.connections.not_tried as f64)),
     ("connections.open_at_end", Unit::Count, |r| Some(r.connections.open_at_end as f64)),
     ("connections.open_peak", Unit::Count, |r| Some(r.connections.open_peak as f64)),
@@ -74,6 +76,8 @@ const NUMBERS: &[Number] = &[
     ("messages.planned", Unit::Count, |r| r.messages.planned.map(|n| n as f64)),
     ("messages.sent", Unit::Count, |r| Some(r.messages.sent as f64)),
     ("messages.received", Unit::Count, |r| Some(r.messages.received as f64)),
+    ("messages.unserved", Unit::Count, |r| Some(r.messages.unserved as f64)),
+    ("messages.resent", Unit::Count, |r| Some(r.messages.resent as f64)),
     ("messages.lost", Unit::Count, |r| Some(r.messages.lost as f64)),
     ("messages.mismatched", Unit::Count, |r| Some(r.messages.mismatched as f64)),
     ("messages.bytes_sent", Unit::Bytes, |r| Some(r.messages.bytes_sent as f64)),
@@ -82,6 +86,9 @@ const NUMBERS: &[Number] = &[
     ("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
     ("messages.first_echo.received", Unit::Count, |r| {
         r.messages.first_echo.as_ref().map(|round| round.received as f64)
+    }),
+    ("messages.first_echo.unserved", Unit::Count, |r| {
+        r.messages.first_echo.as_ref().map(|round| round.unserved as f64)
     }),
     ("messages.first_echo.seconds", Unit::Seconds, |r| {
         r.messages.first_echo.as_ref().map(|round| round.seconds)
@@ -139,6 +146,7 @@ fn server(result: &ResultFile) -> Option<&Process> {
 pub(crate) enum Metric {
     Stage(Stage, &'static str),
     Failures(Failure),
+    Statuses(Statuses),
     Number(&'static Number),
 }
 
@@ -149,7 +157,9 @@ impl Metric {
             return Ok(Self::Number(number));
         }
         let (first, rest) = name.split_once('.').unwrap_or((name, ""));
-        let found = if first == "failures" {
+        let found = if first == "http" {
+            Statuses::parse(rest).map(Self::Statuses)
+        } else if first == "failures" {
             Failure::ALL.into_iter().find(|kind| kind.name() == rest).map(Self::Failures)
         } else {
             Stage::from_name(first).and_then(|stage| {
@@ -171,6 +181,7 @@ impl Metric {
         match self {
             Self::Stage(stage, statistic) => format!("{}.{statistic}", stage.name()),
             Self::Failures(kind) => format!("failures.{}", kind.name()),
+            Self::Statuses(which) => format!("http.{}", which.name()),
             Self::Number((path, ..)) => (*path).to_owned(),
         }
     }
@@ -178,8 +189,18 @@ impl Metric {
     /// Whether more of it is better: more connections, messages and rates are, longer times, more
     /// memory and more failures are not.
     pub(crate) fn more_is_better(self) -> bool {
-        let bad = ["failed", "lost", "mismatched", "not_tried"];
+        let bad = [
+            "failed",
+            "lost",
+            "mismatched",
+            "not_tried",
+            "unserved",
+            "resent",
+            "ended",
+            "replaced",
+        ];
         match (self, self.unit()) {
+            (Self::Statuses(which), _) => which.has(200),
             (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds) => false,
             (Self::Number((path, ..)), Unit::Bytes) => path.starts_with("messages."),
             (Self::Number((path, ..)), Unit::Count) => !bad.iter().any(|end| path.ends_with(end)),
@@ -189,7 +210,7 @@ impl Metric {
 
     pub(crate) fn unit(self) -> Unit {
         match self {
-            Self::Stage(_, "count") | Self::Failures(_) => Unit::Count,
+            Self::Stage(_, "count") | Self::Failures(_) | Self::Statuses(_) => Unit::Count,
             Self::Stage(..) => Unit::Nanoseconds,
             Self::Number((_, unit, _)) => *unit,
         }
@@ -206,6 +227,7 @@ impl Metric {
                 result.stages.get(stage).filter(|e| e.count > 0)?.statistic(statistic)
             }
             Self::Failures(kind) => Some(result.failures.get(kind) as f64),
+            Self::Statuses(which) => which.count(result),
             Self::Number((_, _, read)) => read(result),
         }
     }
@@ -221,6 +243,56 @@ impl Metric {
     }
 }
 
+/// Responses whose status is one of these.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Statuses {
+    /// This one: `http.404`.
+    Code(u16),
+    /// Those with this first digit: `http.5xx`.
+    Class(u16),
+    /// All but 2xx: `http.non_2xx`.
+    Not2xx,
+}
+
+impl Statuses {
+    fn parse(name: &str) -> Option<Self> {
+        if name == "non_2xx" {
+            return Some(Self::Not2xx);
+        }
+        if let Some(class) = name.strip_suffix("xx") {
+            return class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class);
+        }
+        name.parse().ok().filter(|code| name.len() == 3 && *code >= 100).map(Self::Code)
+    }
+
+    /// The name behind `http.`, which [`Self::parse`] reads.
+    fn name(self) -> String {
+        match self {
+            Self::Code(code) => code.to_string(),
+            Self::Class(class) => format!("{class}xx"),
+            Self::Not2xx => "non_2xx".to_owned(),
+        }
+    }
+
+    fn has(self, status: u16) -> bool {
+        match self {
+            Self::Code(code) => status == code,
+            Self::Class(class) => status / 100 == class,
+            Self::Not2xx => status / 100 != 2,
+        }
+    }
+
+    /// How many responses; nothing where no statuses are counted.
+    fn count(self, result: &ResultFile) -> Option<f64> {
+        let plan = &result.plan;
+        plan.http.is_some().then(|| {
+            let each = result.http_statuses.iter();
+            let these = each.filter(|(status, _)| status.parse().is_ok_and(|code| self.has(code)));
+            these.map(|(_, count)| *count).sum::<u64>() as f64
+        })
+    }
+}
+
 /// What could have been meant by a metric that begins with `first`.
 fn what_exists(first: &str) -> String {
     let stages = || Stage::ALL.map(Stage::name).join(", ");
@@ -230,12 +302,15 @@ fn what_exists(first: &str) -> String {
     if first == "failures" {
         return format!("failures has {}", Failure::ALL.map(Failure::name).join(", "));
     }
+    if first == "http" {
+        return "http has 2xx, 3xx, 4xx, 5xx, non_2xx, and each status, like http.404".to_owned();
+    }
     let prefix = format!("{first}.");
     let under: Vec<_> =
         NUMBERS.iter().filter_map(|(path, ..)| path.strip_prefix(&prefix)).collect();
     if under.is_empty() {
         format!(
-            "it begins with a stage ({}) or with connections, messages, failures or resources",
+            "it begins with a stage ({}) or with connections, messages, failures, http or resources",
             stages()
         )
     } else {
@@ -276,6 +351,8 @@ mod tests {
             StageEntry::STATISTICS.map(|statistic| Metric::Stage(stage, statistic))
         });
         let failures = Failure::ALL.into_iter().map(Metric::Failures);
+        let statuses = [Statuses::Code(404), Statuses::Class(5), Statuses::Not2xx];
+        let failures = failures.chain(statuses.map(Metric::Statuses));
         for metric in stages.chain(failures).chain(NUMBERS.iter().map(Metric::Number)) {
             let found = Metric::parse(&metric.name()).expect("its own name");
             assert_eq!((found.name(), found.unit()), (metric.name(), metric.unit()));
@@ -289,6 +366,8 @@ mod tests {
             ("response.count", true),
             ("failures.reset", false),
             ("connections.lost", false),
+            ("http.2xx", true),
+            ("http.404", false),
             ("connections.opened", true),
             ("connections.open_seconds", false),
             ("connections.rate_per_second", true),

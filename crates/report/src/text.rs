@@ -13,7 +13,8 @@
 
 use crate::metric::Unit;
 use crate::schema::{
-    Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning, ratio,
+    Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning,
+    ratio,
 };
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
@@ -168,7 +169,11 @@ pub(crate) fn plan(plan: &Plan) -> String {
     let ramp = plan
         .connect_rate_per_second
         .map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
-    let (message, duration) = (size(plan.size_bytes), time(plan.duration_ns));
+    let duration = time(plan.duration_ns);
+    let (message, echo) = match &plan.http {
+        None => (size(plan.size_bytes), "echo of "),
+        Some(http) => (requests(http, plan.size_bytes), ""),
+    };
     let traffic = match plan.model {
         Model::Open => {
             let rate = format_rate(plan.rate_per_second.unwrap_or_default());
@@ -178,7 +183,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
             let in_flight = format_grouped(plan.in_flight.unwrap_or_default());
             format!("{message}, {in_flight} in flight for {duration} (closed)")
         }
-        Model::None if plan.first_echo => format!("one echo of {message} each"),
+        Model::None if plan.first_echo => format!("one {echo}{message} each"),
         Model::None => "no messages".to_owned(),
     };
     let connections = format_grouped(plan.connections);
@@ -186,7 +191,26 @@ pub(crate) fn plan(plan: &Plan) -> String {
         0 => String::new(),
         hold => format!(", held {}", time(hold)),
     };
-    format!("{connections} connections{ramp}{hold}; {traffic}")
+    let at_a_time = match &plan.http {
+        Some(http) if http.close => " at a time, one for each request",
+        _ => "",
+    };
+    format!("{connections} connections{at_a_time}{ramp}{hold}; {traffic}")
+}
+
+/// What is asked for.
+fn requests(http: &Http, body_bytes: u64) -> String {
+    let mut text = http.method.clone();
+    if http.paths > 1 {
+        let _ = write!(text, " of {} paths", format_grouped(http.paths));
+    }
+    if body_bytes > 0 {
+        let _ = write!(text, " with {}", size(body_bytes));
+    }
+    if http.pipeline > 1 {
+        let _ = write!(text, ", {} pipelined", format_grouped(http.pipeline));
+    }
+    text
 }
 
 pub(crate) fn outcome(run: &Run, verdict: &Verdict) -> String {
@@ -216,10 +240,19 @@ pub(crate) fn connections(result: &ResultFile) -> String {
         0 => String::new(),
         count => format!(", {} not tried", format_grouped(count)),
     };
+    let churn = result.plan.http.as_ref().is_some_and(|http| http.close);
+    let planned = match churn {
+        true => String::new(),
+        false => format!(" of {}", format_grouped(it.planned)),
+    };
+    let replaced = match it.replaced {
+        0 => String::new(),
+        count => format!(", {} replaced", format_grouped(count)),
+    };
     format!(
-        "{} of {} opened in {} ({})\n{} failed, {} lost{not_tried}; open: {} at the end, {} at the peak",
-        format_grouped(it.opened),
-        format_grouped(it.planned),
+        "{}{planned} opened in {} ({})\n{} failed, {} lost{replaced}{not_tried}; \
+         open: {} at the end, {} at the peak",
+        format_grouped(it.opened.saturating_sub(it.replaced)),
         seconds(it.open_seconds),
         format_rate(it.rate_per_second),
         format_grouped(it.failed),
@@ -240,14 +273,22 @@ fn messages(result: &ResultFile) -> String {
     );
     let planned =
         it.planned.map_or_else(String::new, |planned| format!(" of {}", format_grouped(planned)));
+    let (count, wrong) = match result.plan.http {
+        Some(_) => (it.unserved, "neither 2xx nor 3xx"),
+        None => (it.mismatched, "mismatched"),
+    };
+    let resent = match it.resent {
+        0 => String::new(),
+        count => format!("; {} sent once more", format_grouped(count)),
+    };
     format!(
         "{}{planned} sent, {} received, {} lost\n{} achieved{asked}\n\
-         {} mismatched; {} out, {} in",
+         {} {wrong}; {} out, {} in{resent}",
         format_grouped(it.sent),
         format_grouped(it.received),
         format_grouped(it.lost),
         format_rate(it.rate_achieved),
-        format_grouped(it.mismatched),
+        format_grouped(count),
         size(it.bytes_sent),
         size(it.bytes_received),
     )
@@ -255,8 +296,9 @@ fn messages(result: &ResultFile) -> String {
 
 fn first_echo(result: &ResultFile) -> String {
     result.messages.first_echo.as_ref().map_or_else(String::new, |round| {
+        let did = if result.plan.http.is_some() { "were answered" } else { "echoed" };
         format!(
-            "{} of {} connections echoed in {} ({})",
+            "{} of {} connections {did} in {} ({})",
             format_grouped(round.received),
             format_grouped(round.planned),
             seconds(round.seconds),
@@ -389,7 +431,7 @@ pub(crate) fn failures(result: &ResultFile) -> String {
     non_zero(kinds)
 }
 
-/// What handshakes were answered with instead of an upgrade.
+/// What was answered, by status; of handshakes only what was no upgrade.
 fn statuses(result: &ResultFile) -> String {
     non_zero(result.http_statuses.iter().map(|(status, &count)| (status.as_str(), count)))
 }

@@ -195,6 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn responses_are_counted_by_status_where_there_are_any() {
+        let mut result = result();
+        result.http_statuses = [("200", 90), ("302", 5), ("404", 2), ("503", 3)]
+            .map(|(status, count)| (status.to_owned(), count))
+            .into();
+        let value = |result: &ResultFile, name: &str| {
+            let threshold: Threshold = format!("http.{name}>0").parse().expect(name);
+            threshold.evaluate(result).value
+        };
+        assert_eq!(value(&result, "2xx"), None);
+        result.plan.http = Some(crate::schema::Http::default());
+        let all = ["2xx", "3xx", "4xx", "5xx", "non_2xx", "404", "500"];
+        let counts = all.map(|name| value(&result, name));
+        assert_eq!(counts, [90.0, 5.0, 2.0, 3.0, 10.0, 2.0, 0.0].map(Some));
+        for bad in ["", "1xx", "6xx", "xx", "99", "1000", "+20", "non_5xx"] {
+            assert!(error(&format!("http.{bad}>0")).contains("http has 2xx"), "{bad}");
+        }
+    }
+
+    #[test]
     fn nothing_measured_is_not_a_pass() {
         for expression in ["service.p99>50ms", "service.p99<50ms", "service.max!=0"] {
             let verdict = verdict(expression);
@@ -232,7 +252,7 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, response, service, send_lag, receive_lag, ping, close) or with connections, messages, failures or resources",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, receive_lag, ping, close) or with connections, messages, failures, http or resources",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (

@@ -18,7 +18,8 @@ const MARKS: [(&str, &str, f64); 6] = [
 ];
 
 /// What a message goes through.
-const REPLIES: [Stage; 4] = [Stage::Response, Stage::Service, Stage::SendLag, Stage::ReceiveLag];
+const REPLIES: [Stage; 5] =
+    [Stage::Response, Stage::Service, Stage::FirstByte, Stage::SendLag, Stage::ReceiveLag];
 
 /// What a connection goes through until it is of use.
 const OPENING: [Stage; 5] =
@@ -149,6 +150,7 @@ const fn words(stage: Stage) -> &'static str {
         Stage::Service => "service",
         Stage::SendLag => "send lag",
         Stage::ReceiveLag => "receive lag",
+        Stage::FirstByte => "first byte",
         Stage::Ping => "ping",
         Stage::Close => "closing handshake",
     }

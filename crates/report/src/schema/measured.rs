@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Connections {
-    /// How many were to be opened.
+    /// How many were to be opened and held; where each request has a connection of its own
+    /// (`--close`), how many may be open at the same time.
     pub planned: u64,
-    /// How many became usable: TCP, TLS and upgrade done.
+    /// How many became usable: TCP, TLS and upgrade done. Over the whole run, with those that took the
+    /// place of others.
     pub opened: u64,
     /// How many never did.
     pub failed: u64,
@@ -20,19 +22,26 @@ pub struct Connections {
     pub not_tried: u64,
     /// How many were usable and then lost before the run let them go.
     pub lost: u64,
+    /// How many came to an agreed end in the middle of the run, behind a response that was to be their
+    /// last (HTTP): opened = lost + ended + open at the end.
+    pub ended: u64,
+    /// How many of those opened took the place of one that had ended so.
+    pub replaced: u64,
     /// How many were open when the run began to close them.
     pub open_at_end: u64,
     /// The most that were open at the same time.
     pub open_peak: u64,
-    /// From the first `connect` to the last usable connection.
+    /// From the first `connect` to the last usable connection of the ramp; where each request has a
+    /// connection of its own, how long requests were sent.
     pub open_seconds: f64,
-    /// Opened per second over that time. Derived.
+    /// Opened per second over that time, replacements apart. Derived.
     pub rate_per_second: f64,
 }
 
 impl Connections {
     pub(super) fn fill_derived(&mut self) {
-        self.rate_per_second = ratio(self.opened as f64, self.open_seconds);
+        let ramped = self.opened.saturating_sub(self.replaced);
+        self.rate_per_second = ratio(ramped as f64, self.open_seconds);
         self.not_tried = self.planned.saturating_sub(self.opened + self.failed);
     }
 }
@@ -56,6 +65,9 @@ pub struct Stages {
     /// The first message of a connection and its reply, from the actual send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_echo: Option<StageEntry>,
+    /// The first byte of a reply, counted from the time at which its message was sent (HTTP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<StageEntry>,
     /// A reply, counted from the time at which its message was meant to be sent: what a user feels,
     /// free of coordinated omission.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +99,7 @@ impl Stages {
             Stage::Upgrade => self.upgrade.as_ref(),
             Stage::Handshake => self.handshake.as_ref(),
             Stage::FirstEcho => self.first_echo.as_ref(),
+            Stage::FirstByte => self.first_byte.as_ref(),
             Stage::Response => self.response.as_ref(),
             Stage::Service => self.service.as_ref(),
             Stage::SendLag => self.send_lag.as_ref(),
@@ -104,6 +117,7 @@ impl Stages {
             Stage::Upgrade => &mut self.upgrade,
             Stage::Handshake => &mut self.handshake,
             Stage::FirstEcho => &mut self.first_echo,
+            Stage::FirstByte => &mut self.first_byte,
             Stage::Response => &mut self.response,
             Stage::Service => &mut self.service,
             Stage::SendLag => &mut self.send_lag,
@@ -196,15 +210,20 @@ pub struct Messages {
     pub planned: Option<u64>,
     /// How many were sent.
     pub sent: u64,
-    /// How many replies came, each to its message.
+    /// How many replies came, each to its message; over HTTP whatever their status.
     pub received: u64,
+    /// How many of those did not bring what was asked for: their status is neither 2xx nor 3xx (HTTP).
+    pub unserved: u64,
+    /// How many were sent once more, since the server ended their connection behind an earlier response
+    /// (HTTP). Each counts once in what was sent.
+    pub resent: u64,
     /// How many were sent and never answered in time.
     pub lost: u64,
     /// How many replies were not what had been sent.
     pub mismatched: u64,
-    /// Payload bytes sent.
+    /// Payload bytes sent; over HTTP those of the requests' bodies.
     pub bytes_sent: u64,
-    /// Payload bytes received.
+    /// Payload bytes received; over HTTP those of the responses' bodies, without what frames them.
     pub bytes_received: u64,
     /// How long messages were sent.
     pub seconds: f64,
@@ -235,6 +254,8 @@ pub struct FirstEcho {
     pub sent: u64,
     /// How many replies came.
     pub received: u64,
+    /// How many of those did not bring what was asked for, see the messages.
+    pub unserved: u64,
     /// From the first message to the last reply.
     pub seconds: f64,
     /// Replies per second over that time. Derived.

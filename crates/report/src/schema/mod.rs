@@ -17,8 +17,8 @@ pub use measured::{
     Second, StageEntry, Stages,
 };
 pub use run::{
-    FdTables, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict, Timeouts,
-    Tool, Verdict, Warning, WebSocket, timestamp,
+    FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict,
+    Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
 
 use schemars::JsonSchema;
@@ -57,8 +57,9 @@ pub struct ResultFile {
     pub messages: Messages,
     /// How many connections failed or were lost, by kind.
     pub failures: Failures,
-    /// How many handshakes were answered with another status than the one that was asked for, by
-    /// status: `{"403": 12}`. They are among the failures of kind `protocol`.
+    /// How many responses had which status: `{"200": 1000, "503": 12}`. With `http://` all of them, those
+    /// of the first round included; with `ws://` the handshakes that were answered with another one than
+    /// was asked for, which are among the failures of kind `protocol`.
     #[serde(default)]
     pub http_statuses: BTreeMap<String, u64>,
     /// How many connections broke which rule of the protocol, by the sentence that says it. They are

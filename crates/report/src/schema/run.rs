@@ -121,7 +121,7 @@ pub struct Plan {
     pub duration_ns: u64,
     /// How long the connections are held without traffic.
     pub hold_ns: u64,
-    /// Payload of one message.
+    /// Payload of one message; over HTTP the body of one request.
     pub size_bytes: u64,
     /// Source addresses as text; empty: the kernel chooses.
     pub sources: Vec<String>,
@@ -149,6 +149,26 @@ pub struct Plan {
     pub thresholds: Vec<String>,
     /// The options that only `ws://` has; null for other protocols.
     pub websocket: Option<WebSocket>,
+    /// The options that only `http://` has; null for other protocols.
+    pub http: Option<Http>,
+}
+
+/// The options that only `http://` has. What is asked for stands in the targets, or in `paths_file`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Http {
+    /// The method of all requests.
+    pub method: String,
+    /// Further headers that were sent, each as `Name: value`.
+    pub headers: Vec<String>,
+    /// The file that names the paths; null: the path of the URL.
+    pub paths_file: Option<String>,
+    /// How many paths were asked for in turn.
+    pub paths: u64,
+    /// The most requests that a connection had on their way.
+    pub pipeline: u64,
+    /// Whether each request had a connection of its own.
+    pub close: bool,
 }
 
 /// The options that only `ws://` has.

@@ -1,0 +1,1 @@
+//! The driver over HTTP on the simulated network.

@@ -1,0 +1,296 @@
+//! `Http`: requests and their responses over HTTP/1.1. Responses carry no stamp: they are matched with
+//! requests by their order, and their lengths are checked; bodies are counted, not kept.
+
+use super::order::{Chain, Clocks};
+use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
+use measure::{Nanos, Stage};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use wire::http::{Composer, Response, ResponseEvent, ResponsePool, Responses};
+
+/// Statuses that mean that a request was served. Redirects and "not modified" are among them.
+const SERVED: Range<u16> = 200..400;
+/// A status has three digits.
+const STATUSES: usize = 1000;
+/// How a server may take leave of a connection on which nobody asks anything (RFC 9110 15.5.9).
+const REQUEST_TIMEOUT: u16 = 408;
+/// The rule that a response broke which belongs to no request.
+const UNASKED: &str = "a response came that no request had asked for (RFC 9112 9.2)";
+
+/// What all connections of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What is asked of each target: the same paths, in the same order.
+    pub requests: Vec<(SocketAddr, Composer)>,
+    /// How many paths are asked for in turn.
+    pub paths: u64,
+    /// Requests that a connection may have on their way.
+    pub in_flight: u32,
+    /// Whether each request has a connection of its own.
+    pub close: bool,
+}
+
+impl Setup {
+    /// Bytes that a request has on the wire, at the most.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        let lengths = |composer: &Composer| (0..self.paths).map(|n| composer.length(n)).max();
+        let most = self.requests.iter().filter_map(|(_, composer)| lengths(composer)).max();
+        most.unwrap_or_default().max(1)
+    }
+}
+
+/// What is kept for each connection.
+#[derive(Debug)]
+pub struct Session {
+    responses: Responses,
+    /// When the requests on their way left.
+    sent: Chain,
+    number: u32,
+    in_flight: u32,
+    /// Responses that were complete, on this connection and those whose place it took.
+    received: u32,
+    /// Which target.
+    target: u16,
+    /// A response has begun that no request had asked for.
+    unasked: bool,
+}
+
+const _: () = assert!(size_of::<Session>() == 36);
+
+impl Session {
+    /// The number of the next request among those that are asked for in turn. Each connection starts
+    /// at another one, so that the load on them is even.
+    #[inline]
+    fn next(&self) -> u64 {
+        u64::from(self.number) + u64::from(self.received) + u64::from(self.in_flight)
+    }
+}
+
+/// The protocol.
+#[derive(Debug)]
+pub struct Http {
+    setup: Arc<Setup>,
+    message_bytes: usize,
+    pool: ResponsePool,
+    clocks: Clocks,
+    /// Responses by status.
+    statuses: Box<[u64; STATUSES]>,
+    /// Requests on their way out.
+    composed: Vec<u8>,
+}
+
+impl Http {
+    /// For one reactor.
+    #[must_use]
+    pub fn new(setup: Arc<Setup>) -> Self {
+        Self {
+            message_bytes: setup.message_bytes(),
+            setup,
+            pool: ResponsePool::default(),
+            clocks: Clocks::default(),
+            statuses: Box::new([0; STATUSES]),
+            composed: Vec::new(),
+        }
+    }
+}
+
+/// Matches responses with requests.
+struct Replies<'a> {
+    clocks: &'a mut Clocks,
+    statuses: &'a mut [u64; STATUSES],
+    sent: &'a mut Chain,
+    in_flight: &'a mut u32,
+    received: &'a mut u32,
+    unasked: &'a mut bool,
+    now: Nanos,
+    /// Each connection carries one response.
+    close: bool,
+    heard: Heard,
+}
+
+impl Replies<'_> {
+    #[inline]
+    fn take(
+        &mut self,
+        event: ResponseEvent<'_>,
+        on_reply: &mut impl FnMut(&Times, Option<Content>),
+    ) {
+        match event {
+            ResponseEvent::Start { status, .. } => self.start(status),
+            ResponseEvent::Chunk(_) => {}
+            ResponseEvent::End(response) => self.end(response, on_reply),
+        }
+    }
+
+    #[inline]
+    fn start(&mut self, status: u16) {
+        if *self.in_flight > 0 && !*self.unasked {
+            self.clocks.begin(self.sent, self.now);
+        } else {
+            self.heard.end.get_or_insert_with(|| match status {
+                REQUEST_TIMEOUT => End::Closed,
+                _ => End::Violation(UNASKED.to_owned()),
+            });
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, response: Response, on_reply: &mut impl FnMut(&Times, Option<Content>)) {
+        let Response { status, keeps, body_bytes } = response;
+        // What nobody asked for has been found out when it began.
+        if self.heard.end.is_some() {
+            return;
+        }
+        let Some((times, begun)) = self.clocks.pop(self.sent) else { return };
+        *self.in_flight -= 1;
+        *self.received = self.received.saturating_add(1);
+        self.heard.replies += 1;
+        self.statuses[usize::from(status) % STATUSES] += 1;
+        let content = Content { begun, bytes: body_bytes, served: SERVED.contains(&status) };
+        on_reply(&times, Some(content));
+        if !keeps || self.close {
+            self.heard.end = Some(End::Agreed);
+        }
+    }
+}
+
+impl Protocol for Http {
+    type Session = Session;
+
+    const HANDSHAKES: bool = false;
+    const RENEWS: bool = true;
+    const STAGES: &'static [Stage] = &[Stage::FirstByte];
+
+    fn session(&self, number: u32, target: SocketAddr, renewed: bool) -> Session {
+        let of = self.setup.requests.iter().position(|(address, _)| *address == target);
+        Session {
+            responses: Responses::default(),
+            sent: Chain::default(),
+            number,
+            in_flight: 0,
+            received: u32::from(renewed),
+            // The plan has requests for each target.
+            target: of.unwrap_or_default() as u16,
+            unasked: false,
+        }
+    }
+
+    fn number(session: &Session) -> u32 {
+        // The next one goes on behind the paths that were asked for here, and counts one response.
+        session.number.wrapping_add(session.received).wrapping_sub(1)
+    }
+
+    #[inline]
+    fn phase(_: &Session) -> Phase {
+        Phase::Open
+    }
+
+    #[inline]
+    fn in_flight(session: &Session) -> u32 {
+        session.in_flight
+    }
+
+    fn received(session: &Session) -> u32 {
+        session.received
+    }
+
+    fn batch_max(&self) -> usize {
+        batch_max(self.message_bytes, self.setup.in_flight)
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    #[inline]
+    fn compose(
+        &mut self,
+        session: &mut Session,
+        count: usize,
+        intended: Nanos,
+        sent: Nanos,
+    ) -> &[u8] {
+        self.composed.clear();
+        let composer = &self.setup.requests[usize::from(session.target)].1;
+        composer.write_many(session.next(), count, &mut self.composed);
+        for _ in 0..count {
+            let first = session.received == 0 && session.in_flight == 0;
+            self.clocks.push(&mut session.sent, Times { first, intended, sent });
+            session.in_flight += 1;
+        }
+        &self.composed
+    }
+
+    fn oldest(&mut self, session: &Session) -> &[u8] {
+        self.composed.clear();
+        let composer = &self.setup.requests[usize::from(session.target)].1;
+        let number = session.next() - u64::from(session.in_flight);
+        composer.write(number, &mut self.composed);
+        &self.composed
+    }
+
+    #[inline]
+    fn receive(
+        &mut self,
+        session: &mut Session,
+        bytes: &mut [u8],
+        now: Nanos,
+        mut on_reply: impl FnMut(&Times, Option<Content>),
+    ) -> Heard {
+        let Self { setup, pool, clocks, statuses, .. } = self;
+        let Session { responses, sent, in_flight, received, target, unasked, .. } = session;
+        let method = setup.requests[usize::from(*target)].1.method();
+        let (close, heard) = (setup.close, Heard::default());
+        let mut replies =
+            Replies { clocks, statuses, sent, in_flight, received, unasked, now, close, heard };
+        let read = responses.read(method, pool, bytes, |event| replies.take(event, &mut on_reply));
+        let Replies { mut heard, .. } = replies;
+        if let Err(error) = read {
+            heard.end = Some(End::Violation(error.to_string()));
+        } else if !responses.is_idle() && !responses.is_over() {
+            // Of a response that is only partly here, the first byte is.
+            self.clocks.begin(&session.sent, now);
+            session.unasked |= session.in_flight == 0;
+        }
+        heard
+    }
+
+    fn peer_closed(
+        &mut self,
+        session: &mut Session,
+        now: Nanos,
+        mut on_reply: impl FnMut(&Times, Option<Content>),
+    ) -> Heard {
+        let Self { setup, pool, clocks, statuses, .. } = self;
+        let Session { responses, sent, in_flight, received, unasked, .. } = session;
+        let (close, heard) = (setup.close, Heard::default());
+        let mut replies =
+            Replies { clocks, statuses, sent, in_flight, received, unasked, now, close, heard };
+        let ended = responses.end(pool, |event| replies.take(event, &mut on_reply));
+        let mut heard = replies.heard;
+        match ended {
+            Err(error) => heard.end = Some(End::Violation(error.to_string())),
+            Ok(()) if heard.end.is_none() => heard.end = Some(End::Closed),
+            Ok(()) => {}
+        }
+        heard
+    }
+
+    fn take_back(&mut self, session: &mut Session) -> Option<Nanos> {
+        let (times, _) = self.clocks.pop(&mut session.sent)?;
+        session.in_flight -= 1;
+        Some(times.intended)
+    }
+
+    fn forget(&mut self, session: &mut Session) {
+        session.responses.forget(&mut self.pool);
+        while self.clocks.pop(&mut session.sent).is_some() {}
+    }
+
+    fn statuses(&self) -> Vec<(u16, u64)> {
+        let counts = (0..).zip(self.statuses.iter().copied());
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
