@@ -308,6 +308,7 @@ impl EchoDriver {
         };
         if matches!(next, Stopping::Done) {
             self.last = self.snapshot(core);
+            self.http.close_files();
         }
         self.stopping = Some(next);
         Nanos::ZERO

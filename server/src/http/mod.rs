@@ -199,6 +199,12 @@ impl Http {
         self.counts.receiving + self.counts.closing > 0
     }
 
+    /// Closes all files, here on the reactor's own thread: its descriptors may be in a table of its
+    /// own, and would name others elsewhere.
+    pub(crate) fn close_files(&mut self) {
+        self.site = Site::page();
+    }
+
     /// A connection has come.
     pub(crate) fn arrived(&mut self) {
         self.counts.open += 1;
