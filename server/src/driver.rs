@@ -519,5 +519,9 @@ mod tests;
 mod ws_tests;
 
 #[cfg(test)]
+#[path = "driver_http_tests.rs"]
+mod http_tests;
+
+#[cfg(test)]
 #[path = "driver_alloc_tests.rs"]
 mod alloc_tests;
