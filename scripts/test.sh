@@ -8,7 +8,7 @@
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
 # two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
-# Chromium). As root it installs the Debian packages that this needs and that are missing. What cannot
+# Chromium; for HTTP: curl, wrk, h2load and nginx). As root it installs the Debian packages that this needs and that are missing. What cannot
 # run here is named with the reason; with CI=true nothing may be left out.
 #
 # The last line is 'N passed, N failed, N skipped': each test of the workspace and each check counts.
@@ -69,7 +69,8 @@ have() { command -v "$1" >/dev/null; }
 install_missing() {
     local packages=() pair
     for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux nft:nftables \
-        sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3; do
+        sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3 curl:curl wrk:wrk \
+        h2load:nghttp2-client nginx:nginx-light; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
     # Debian's python3 comes without what makes a virtual environment.
@@ -146,6 +147,11 @@ programs() {
         check "WebSocket peers" ./scripts/tests/websocket.sh
     else
         skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
+    fi
+    if have curl && have wrk && have h2load && have nginx && have python3; then
+        check "HTTP peers" ./scripts/tests/http.sh
+    else
+        skip "HTTP peers" "missing: apt-get install curl wrk nghttp2-client nginx-light python3"
     fi
     in_namespaces "network namespaces" ./scripts/tests/netns.sh
     if have prlimit && have python3; then

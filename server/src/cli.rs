@@ -5,9 +5,11 @@ use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_size};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use wire::Url;
 
-/// The matching target for c1000k-client: sends back what it gets, on up to millions of connections.
+/// The matching target for c1000k-client: sends back what it gets, or serves files, on up to millions of
+/// connections.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "c1000k-server",
@@ -71,8 +73,9 @@ pub enum Deflate {
 /// The options of a server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Where to listen and what to echo there: bytes (tcp://127.0.0.1:9000) or WebSocket messages
-    /// (ws://127.0.0.1:9001, on every path); IPv6 in brackets, port 0 takes any free one
+    /// Where to listen and what for: echo of bytes (tcp://127.0.0.1:9000), echo of WebSocket messages
+    /// (ws://127.0.0.1:9001, on every path), files over HTTP (http://127.0.0.1:8080, which also takes
+    /// WebSocket); IPv6 in brackets, port 0 takes any free one
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
     /// Connections to hold at the same time; more are refused and counted [default: as many as the
@@ -94,10 +97,16 @@ pub struct ServeArgs {
     /// Whose descriptor table a reactor uses
     #[arg(long, value_enum, default_value_t = FdTable::Own)]
     pub fd_table: FdTable,
+    /// The folder whose files http:// serves [default: none, but a page with the server's counters]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The largest body of an HTTP request, which is read and dropped; a larger one is refused (413)
+    #[arg(long, value_name = "SIZE", default_value = "1m", value_parser = parse_size)]
+    pub body_max: u64,
     /// Close connections that stay silent for so long (0: never)
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     pub idle_timeout: Nanos,
-    /// Refuse WebSocket connections whose request is not there after so long (0: never)
+    /// Refuse WebSocket handshakes and HTTP requests that are not complete after so long (408; 0: never)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub handshake_timeout: Nanos,
     /// The largest WebSocket message, after decompression; a larger one ends its connection (1009)

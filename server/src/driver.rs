@@ -1,6 +1,7 @@
 //! The server's side of the loop: admits connections, hands their bytes to the service they belong to
 //! and sends its answers, keeps the time limits, stops.
 
+use crate::http::{self, Http, Reply, Site, Then};
 use crate::limits::{CLOSING_TIMEOUT, STOP_PATIENCE, STOP_STEP};
 use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
@@ -11,13 +12,15 @@ use std::sync::Arc;
 pub use crate::admission::Admission;
 use crate::session::{Answer, State};
 pub use crate::session::{Service, Session};
-pub use crate::snapshot::{Snapshot, WebSocketSnapshot};
+pub use crate::snapshot::{HttpSnapshot, Snapshot, WebSocketSnapshot};
 
 /// What the control plane asks of a server's reactor.
 #[derive(Debug)]
 pub enum Command {
     /// Send a snapshot there.
     Snapshot(Sender<Snapshot>),
+    /// What the page of the HTTP service is to show from now on, as JSON.
+    Show(Arc<[u8]>),
     /// Close everything and end.
     Stop,
 }
@@ -27,17 +30,24 @@ pub enum Command {
 struct TimeLimits {
     /// For silence.
     idle: Option<Nanos>,
-    /// For a handshake.
+    /// For a handshake, and for any other request.
     handshake: Option<Nanos>,
 }
 
 impl TimeLimits {
-    /// The one that holds for a connection in this state.
-    fn of(&self, state: &State) -> Option<Nanos> {
+    /// The one that holds for a connection in this state, of which something waits to be sent or not.
+    fn of(&self, state: &State, blocked: bool) -> Option<Nanos> {
         match state {
-            State::Raw | State::WebSocket(Phase::Open(_)) => self.idle,
+            // As long as it takes its answer it is in nobody's way.
+            State::Http(_) if blocked => self.idle,
+            State::Http(phase) if phase.is_receiving() => self.handshake,
+            State::Raw | State::WebSocket(Phase::Open(_)) | State::Http(http::Phase::Open(..)) => {
+                self.idle
+            }
             State::WebSocket(Phase::Opening(_)) => self.handshake,
-            State::WebSocket(Phase::Closing) => Some(CLOSING_TIMEOUT),
+            State::WebSocket(Phase::Closing) | State::Http(http::Phase::Closing) => {
+                Some(CLOSING_TIMEOUT)
+            }
         }
     }
 
@@ -70,6 +80,7 @@ pub struct EchoDriver {
     /// What each listener serves; those behind the last serve plain TCP.
     services: Vec<Service>,
     websockets: WebSockets,
+    http: Http,
     limits: TimeLimits,
     sweep: Sweep,
     started: Nanos,
@@ -100,6 +111,7 @@ impl EchoDriver {
             admission,
             services: Vec::new(),
             websockets: WebSockets::new(Arc::new(Config::default())),
+            http: Http::new(http::Config::default(), Site::page()),
             limits,
             sweep: limits.sweep(),
             started,
@@ -127,6 +139,13 @@ impl EchoDriver {
         self
     }
 
+    /// The same driver, but with this site on its HTTP listeners.
+    #[must_use]
+    pub fn with_site(mut self, config: http::Config, site: Site) -> Self {
+        self.http = Http::new(config, site);
+        self
+    }
+
     /// The last word of a reactor that has ended.
     #[must_use]
     pub fn last_snapshot(&self) -> &Snapshot {
@@ -143,6 +162,7 @@ impl EchoDriver {
             connections: core.connections() as u64,
             accepted,
             messages: self.reads + self.websockets.messages(),
+            requests: self.http.requests(),
             idle_closed: self.idle_closed,
             closed: self.closed,
             broken: self.failures.iter().sum(),
@@ -161,6 +181,7 @@ impl EchoDriver {
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
             websocket: self.websockets.snapshot(),
+            http: self.http.snapshot(),
         }
     }
 
@@ -170,6 +191,7 @@ impl EchoDriver {
         match session.state {
             State::Raw => {}
             State::WebSocket(phase) => self.websockets.ended(phase),
+            State::Http(phase) => self.http.ended(phase),
         }
     }
 
@@ -199,15 +221,17 @@ impl EchoDriver {
     /// began to count. Returns when to go on.
     fn keep_time<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         // Connections that may stay for ever cost nothing.
-        if self.limits.idle.is_none() && !self.websockets.has_deadlines() {
+        let has_deadlines = self.websockets.has_deadlines() || self.http.has_deadlines();
+        if self.limits.idle.is_none() && !has_deadlines {
             return None;
         }
         let now_ms = now_ms(core);
         for index in self.sweep.step(core.turn_started(), core.high_water()).into_iter().flatten() {
             let Some(key) = core.key_at(index) else { continue };
+            let blocked = core.is_blocked(key);
             let Some(session) = core.session(key) else { continue };
             let age_ms = u64::from(now_ms.wrapping_sub(session.since_ms));
-            let limit = self.limits.of(&session.state);
+            let limit = self.limits.of(&session.state, blocked);
             if limit.is_some_and(|limit| age_ms >= limit.0.div_ceil(1_000_000)) {
                 self.time_out(core, key);
             }
@@ -217,8 +241,31 @@ impl EchoDriver {
 
     /// The time limit of this connection has passed.
     fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let blocked = core.is_blocked(key);
+        let now = core.turn_started();
         let Some(session) = core.session(key) else { return };
         let last_words = match &mut session.state {
+            State::Http(_) if blocked => {
+                self.idle_closed += 1;
+                self.http.stalled();
+                // An answer that ends early must not look whole.
+                if let Some(session) = core.reset(key) {
+                    self.settle(session);
+                }
+                return;
+            }
+            State::Http(http::Phase::Closing) => {
+                self.http.give_up();
+                None
+            }
+            State::Http(phase) if phase.is_receiving() => {
+                Some(Answer::last(self.http.time_out(phase, now)))
+            }
+            State::Http(_) => {
+                self.idle_closed += 1;
+                self.http.idled();
+                None
+            }
             State::WebSocket(phase @ Phase::Opening(_)) => Some(self.websockets.time_out(phase)),
             State::WebSocket(Phase::Closing) => {
                 self.websockets.give_up();
@@ -261,6 +308,7 @@ impl EchoDriver {
         };
         if matches!(next, Stopping::Done) {
             self.last = self.snapshot(core);
+            self.http.close_files();
         }
         self.stopping = Some(next);
         Nanos::ZERO
@@ -268,9 +316,16 @@ impl EchoDriver {
 
     /// The server stops: ends this connection, politely where its protocol has a word for that.
     fn part<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let blocked = core.is_blocked(key);
         let Some(session) = core.session(key) else { return };
         let phase = match &mut session.state {
-            State::Raw | State::WebSocket(Phase::Opening(_)) => {
+            State::Http(http::Phase::Closing) => return,
+            // The answer that is on its way still arrives.
+            State::Http(phase) if blocked => {
+                self.http.part(phase);
+                return Self::finish(core, key);
+            }
+            State::Raw | State::WebSocket(Phase::Opening(_)) | State::Http(_) => {
                 return self.drop_connection(core, key);
             }
             State::WebSocket(phase) => phase,
@@ -280,6 +335,59 @@ impl EchoDriver {
         match core.send(key, answer.bytes) {
             Ok(()) => Self::finish(core, key),
             Err(failure) => self.fail(core, key, failure),
+        }
+    }
+}
+
+/// What HTTP does with its connections.
+impl EchoDriver {
+    /// Answers the next bytes of a connection.
+    #[inline]
+    fn answer<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
+        let (now, now_ms) = (core.turn_started(), now_ms(core));
+        let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let State::Http(phase) = state else { return };
+        let reply = self.http.read(phase, bytes, self.websockets.policy(), now);
+        let Reply { bytes: answers, file, used, then, renewed } = reply;
+        if renewed {
+            *since_ms = now_ms;
+        }
+        if let Then::Upgrade(accepted) = then {
+            *state = State::WebSocket(self.websockets.upgraded(accepted));
+        }
+        let sent = match file {
+            Some(part) => core.send_file(key, answers, part),
+            None if answers.is_empty() => Ok(()),
+            None => core.send(key, answers),
+        };
+        if let Err(failure) = sent {
+            return self.fail(core, key, failure);
+        }
+        match then {
+            Then::More if used == bytes.len() => core.pause_reads(key),
+            Then::More => self.hold(core, key, &bytes[used..]),
+            Then::Last => Self::finish(core, key),
+            // Frames may have come right behind the request.
+            Then::Upgrade(_) if used < bytes.len() => {
+                return self.on_bytes(core, key, &mut bytes[used..]);
+            }
+            Then::Upgrade(_) => {}
+        }
+        if self.stopping.is_some() {
+            self.part(core, key);
+        }
+    }
+
+    /// Keeps requests until the answers before them have left, or the others had their turn.
+    #[cold]
+    fn hold<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, rest: &[u8]) {
+        let Some(Session { state: State::Http(phase), .. }) = core.session(key) else { return };
+        if self.http.hold(phase, rest).is_err() {
+            self.fail(core, key, Failure::NoMemory);
+        } else if core.is_blocked(key) {
+            core.pause_reads(key);
+        } else {
+            core.yield_turn(key);
         }
     }
 }
@@ -317,8 +425,10 @@ impl<N: Network> Driver<N> for EchoDriver {
             return None;
         }
         let state = self.services.get(listener).copied().unwrap_or(Service::Tcp).greet();
-        if matches!(state, State::WebSocket(_)) {
-            self.websockets.arrived();
+        match state {
+            State::Raw => {}
+            State::WebSocket(_) => self.websockets.arrived(),
+            State::Http(_) => self.http.arrived(),
         }
         Some(Session { since_ms: now_ms(core), state })
     }
@@ -342,6 +452,7 @@ impl<N: Network> Driver<N> for EchoDriver {
                 }
                 answer
             }
+            State::Http(_) => return self.answer(core, key, bytes),
         };
         if !bytes.is_empty()
             && let Err(failure) = core.send(key, bytes)
@@ -351,6 +462,20 @@ impl<N: Network> Driver<N> for EchoDriver {
             Self::finish(core, key);
         } else if self.stopping.is_some() {
             self.part(core, key);
+        }
+    }
+
+    fn on_progress(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let (now_ms, blocked) = (now_ms(core), core.is_blocked(key));
+        let Some(Session { since_ms, state: State::Http(phase) }) = core.session(key) else {
+            return;
+        };
+        *since_ms = now_ms;
+        if !blocked {
+            let mut held = self.http.take_held(phase);
+            if !held.is_empty() {
+                self.answer(core, key, &mut held);
+            }
         }
     }
 
@@ -368,6 +493,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         match command {
             // Whoever asked may have stopped waiting; then nobody needs the answer.
             Command::Snapshot(reply) => drop(reply.try_send(self.snapshot(core))),
+            Command::Show(counters) => self.http.show(&counters, core.turn_started()),
             Command::Stop => self.stopping = Some(Stopping::GoodBye(0)),
         }
     }
@@ -391,6 +517,10 @@ mod tests;
 #[cfg(test)]
 #[path = "driver_ws_tests.rs"]
 mod ws_tests;
+
+#[cfg(test)]
+#[path = "driver_http_tests.rs"]
+mod http_tests;
 
 #[cfg(test)]
 #[path = "driver_alloc_tests.rs"]

@@ -117,3 +117,55 @@ fn the_counter_counts() {
     let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 100])));
     assert_eq!(counted.count_total, 1);
 }
+
+#[test]
+fn an_answer_from_a_kept_file_allocates_nothing() {
+    let clock = Clock::start();
+    let options = ListenOptions { backlog: 16, reuse_port: false };
+    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
+    let target = socket::local_address(&listener).expect("its address");
+    let limits = Limits::for_slots(16);
+    let (_, mut inbox) = mailbox::open().expect("mailbox");
+    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("small"), [7; 1_000]).expect("a file");
+    std::fs::write(folder.path().join("large"), vec![7; 100_000]).expect("a file");
+    let root = Some(folder.path().to_owned());
+    let config = http::Config { root, ..http::Config::default() };
+    let site = Site::open(&config).expect("a site");
+    let limit = Some(Nanos::from_secs(60));
+    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now())
+        .serving(vec![Service::Http], Arc::new(Config::default()), limit)
+        .with_site(config, site);
+    let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+    let mut peer = TcpStream::connect(target).expect("it listens");
+    peer.set_nodelay(true).expect("option");
+    let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{more}\r\n");
+    let cases = [
+        ("one", get("/small", "")),
+        ("sixteen", get("/small", "").repeat(16)),
+        ("by turns", (get("/small", "") + &get("/small", "X: y\r\n")).repeat(8)),
+        ("old", get("/small", "Connection: keep-alive\r\n").replace("1.1", "1.0")),
+        ("head alone", get("/small", "").replace("GET", "HEAD")),
+    ];
+    let mut buffer = vec![0; 64 * 1024];
+    for (what, said) in cases {
+        let mut round = || {
+            peer.write_all(said.as_bytes()).expect("taken");
+            // Loopback has delivered all of it by now; the wait comes back at once.
+            let turned = allocation_counter::measure(|| {
+                let asked = server.driver().http.requests();
+                while server.driver().http.requests() == asked {
+                    server.turn().expect("turn");
+                }
+            });
+            assert!(peer.read(&mut buffer).expect("answers") > 100);
+            turned.count_total
+        };
+        // A file that is looked at again, once a second, costs a few.
+        let warm: u64 = (0..10).map(|_| round()).sum();
+        let counted: Vec<u64> = (0..100).map(|_| round()).collect();
+        let costly = counted.iter().filter(|count| **count > 0).count();
+        assert!(costly <= 1, "{what}: {counted:?}; {warm} while it was warming up");
+    }
+}

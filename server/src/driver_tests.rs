@@ -49,6 +49,13 @@ impl Rig {
         }
     }
 
+    /// Gives all reactors something to show.
+    pub(super) fn show(&self, counters: &[u8]) {
+        for outside in &self.outsides {
+            outside.send(Command::Show(counters.into())).expect("room");
+        }
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.reactors.iter().all(|reactor| Driver::<Sim>::is_finished(reactor.driver()))
     }

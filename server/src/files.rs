@@ -5,14 +5,16 @@
 //! it is older than [`FRESH`]; a small file's length is that of the bytes that were read; and a large
 //! one that ends before its answer does is an error, never a short answer.
 
+use crate::http::Answered;
 use measure::Nanos;
+use reactor::FilePart;
 use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -245,6 +247,18 @@ pub enum Contents {
 }
 
 impl Kept {
+    /// What is no file, but answered with like one; `unix` is the time since 1970.
+    pub(crate) fn of_memory(content_type: &'static str, body: &[u8], unix: Nanos) -> Self {
+        let seconds = (unix.0 / 1_000_000_000) as i64;
+        let time = (seconds, unix.0 % 1_000_000_000);
+        let length = body.len() as u64;
+        let identity = Identity { device: 0, inode: 0, length, modified: time, changed: time };
+        let etag = identity.etag();
+        let modified = identity.modified_seconds();
+        let prepared = Prepared::new(&File { length, modified, etag: &etag, content_type }, body);
+        Self { identity, etag, content_type, contents: Contents::Small(prepared) }
+    }
+
     /// What headers say of it.
     #[must_use]
     #[inline]
@@ -266,29 +280,30 @@ impl Kept {
 
     /// Writes the answer to a request for this file, as [`Files::answer`] does.
     #[inline]
-    fn answer(
+    pub(crate) fn answer(
         &self,
         request: &Request<'_>,
         now: Nanos,
         date: &DateText,
         out: &mut Vec<u8>,
-    ) -> Option<Transfer> {
+    ) -> Answered {
         let (method, persistence) = (request.method(), request.persistence());
         if let (Contents::Small(prepared), false) = (&self.contents, request.is_conditional()) {
             prepared.write(method, persistence, date, out);
-            return None;
+            return Answered { status: Status::OK, part: None };
         }
         let file = self.describe();
         let answer = choose(request, &file, now.0 / 1_000_000_000);
         write_file_head(answer, &file, persistence, date, out);
         let (first, end) = answer.body(method, &file);
-        match &self.contents {
+        let part = match &self.contents {
             Contents::Small(prepared) => {
                 out.extend_from_slice(&prepared.body()[first as usize..end as usize]);
                 None
             }
-            Contents::Large(fd) => (first < end).then(|| Transfer::new(Arc::clone(fd), first, end)),
-        }
+            Contents::Large(fd) => (first < end).then(|| FilePart::new(Arc::clone(fd), first, end)),
+        };
+        Answered { status: answer.status(), part }
     }
 
     /// Descriptors that it holds.
@@ -316,6 +331,8 @@ pub struct Files {
     descriptors: usize,
     /// Where paths are decoded.
     room: Vec<u8>,
+    hits: u64,
+    misses: u64,
 }
 
 #[derive(Debug)]
@@ -333,32 +350,44 @@ impl Files {
     /// Nothing kept yet.
     #[must_use]
     pub fn new(root: Arc<Root>) -> Self {
-        let (kept, order) = (HashMap::new(), VecDeque::new());
-        Self { root, kept, order, bytes: 0, descriptors: 0, room: Vec::new() }
+        Self {
+            root,
+            kept: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            descriptors: 0,
+            room: Vec::new(),
+            hits: 0,
+            misses: 0,
+        }
     }
 
     /// Answers a request: writes head and body behind `out`, or the head alone where what follows it
-    /// is a [`Transfer`], to be sent when `out` has left. `now` is the time since 1970, and `date` its
-    /// text.
+    /// is a part of a file, to be sent when `out` has left. `now` is the time since 1970, and `date`
+    /// its text.
     #[inline]
-    pub fn answer(
+    pub(crate) fn answer(
         &mut self,
         request: &Request<'_>,
         now: Nanos,
         date: &DateText,
         out: &mut Vec<u8>,
-    ) -> Option<Transfer> {
+    ) -> Answered {
         let method = request.method();
         let found = match method.refusal() {
             Some(refusal) => Err(refusal),
             None => self.find(request.path(), now).map_err(|error| error.status()),
         };
-        match found {
+        let status = match found {
             Ok(kept) => return kept.answer(request, now, date, out),
-            Err(Status::MOVED_PERMANENTLY) => write_redirect(request, date, out),
-            Err(status) => write_status(status, method, request.persistence(), date, out),
+            Err(status) => status,
+        };
+        if status == Status::MOVED_PERMANENTLY {
+            write_redirect(request, date, out);
+        } else {
+            write_status(status, method, request.persistence(), date, out);
         }
-        None
+        Answered { status, part: None }
     }
 
     /// What a request for `path`, as it was sent, is answered with. `now` is the time since 1970.
@@ -371,7 +400,10 @@ impl Files {
             entry.used = true;
             entry.checked.0.abs_diff(now.0) < FRESH.0
         });
-        if !fresh {
+        if fresh {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
             self.check(path, now)?;
         }
         self.kept.get(path).map(|entry| &entry.kept).ok_or(FileError::Missing)
@@ -381,6 +413,18 @@ impl Files {
     #[must_use]
     pub fn len(&self) -> usize {
         self.kept.len()
+    }
+
+    /// How often a file was answered with that had just been looked at.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    /// How often a file had to be looked at, or looked for in vain.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses
     }
 
     /// Whether none is kept.
@@ -510,51 +554,6 @@ fn read_whole(fd: &OwnedFd, body: &mut Vec<u8>) -> Result<(), FileError> {
     }
     body.truncate(length);
     Ok(())
-}
-
-/// A part of a large file on its way to a socket.
-#[derive(Clone, Debug)]
-pub struct Transfer {
-    file: Arc<OwnedFd>,
-    /// What is to be sent next, and where it ends.
-    at: u64,
-    end: u64,
-}
-
-/// One call of `sendfile(2)` is asked for no more than this, in bytes, so that one connection does not
-/// hold up the others.
-const SEND_BYTES_MAX: u64 = 1024 * 1024;
-
-impl Transfer {
-    /// The bytes from `first` up to, not including, `end`.
-    #[must_use]
-    pub fn new(file: Arc<OwnedFd>, first: u64, end: u64) -> Self {
-        Self { file, at: first, end: end.max(first) }
-    }
-
-    /// Bytes that are left to send.
-    #[must_use]
-    pub fn left(&self) -> u64 {
-        self.end - self.at
-    }
-
-    /// Sends what the socket has room for, at most 1 MiB: how many bytes those were.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is no room. `UnexpectedEof` if the file has become shorter than was
-    /// announced: the connection is to be reset, or the peer would take what follows for the rest.
-    /// Anything else if the connection is broken.
-    pub fn send(&mut self, socket: impl AsFd) -> io::Result<u64> {
-        let count = self.left().min(SEND_BYTES_MAX);
-        if count == 0 {
-            return Ok(0);
-        }
-        let sent = fs::sendfile(socket, &self.file, Some(&mut self.at), count as usize)?;
-        if sent == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(sent as u64)
-    }
 }
 
 #[cfg(test)]

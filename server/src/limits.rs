@@ -33,3 +33,18 @@ pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// How much longer than one read the answer to it may be where it is not compressed, in bytes: the
 /// header of a fragment, what was held of the read before, and a close frame.
 pub(crate) const ANSWER_EXCESS_BYTES: usize = 1024;
+
+/// Answers to the requests of one read are sent when there are so many bytes of them, before the next
+/// request is answered.
+pub(crate) const HTTP_ANSWERS_BYTES_MAX: usize = 128 * 1024;
+
+/// Bytes of pipelined requests that wait for the answers before them, over all reactors: up to one
+/// read, 64 KiB, for each connection.
+pub(crate) const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The same for one reactor, however many there are.
+pub(crate) const HELD_BYTES_PER_REACTOR_MIN: usize = 1024 * 1024;
+
+/// Descriptors of a reactor that connections may not have where files are served: of the files that
+/// are kept open, and of those on their way.
+pub(crate) const FILE_DESCRIPTORS: u64 = 512;

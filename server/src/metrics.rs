@@ -1,6 +1,6 @@
 //! What the server tells about itself: a snapshot over all reactors, as JSON and for Prometheus.
 
-use crate::driver::{Command, Snapshot, WebSocketSnapshot};
+use crate::driver::{Command, HttpSnapshot, Snapshot, WebSocketSnapshot};
 use crate::snapshot::add_by_key;
 use control::endpoint::Page;
 use control::prometheus::{Exposition, Kind};
@@ -10,6 +10,7 @@ use measure::{Clock, Nanos};
 use reactor::mailbox::Outside;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the reactors have to answer. One that does not is named in the snapshot.
@@ -38,10 +39,14 @@ pub struct ServerSnapshot {
     pub refused_full: u64,
     /// What was echoed since the start: WebSocket messages, and reads of plain TCP.
     pub messages: u64,
+    /// HTTP requests since the start.
+    pub requests: u64,
     /// Connections that broke, by kind of failure.
     pub failures: BTreeMap<String, u64>,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
+    /// The HTTP connections.
+    pub http: HttpSnapshot,
     /// The most connections accepted by one reactor over the mean: 1 is even.
     pub accept_skew: f64,
     /// Resident memory of the process.
@@ -100,10 +105,12 @@ impl Watcher {
     pub fn sum(&self, reactors: Vec<Snapshot>) -> ServerSnapshot {
         let mut counters = BTreeMap::new();
         let (mut failures, mut websocket) = (BTreeMap::new(), WebSocketSnapshot::default());
+        let mut http = HttpSnapshot::default();
         for reactor in &reactors {
             add_by_key(&mut counters, &reactor.counters);
             add_by_key(&mut failures, &reactor.failures);
             websocket.merge(&reactor.websocket);
+            http.merge(&reactor.http);
         }
         let total = |field: fn(&Snapshot) -> u64| reactors.iter().map(field).sum::<u64>();
         let accepted = total(|reactor| reactor.accepted);
@@ -121,7 +128,9 @@ impl Watcher {
             refused_full: counters.get("refused_full").copied().unwrap_or(0),
             messages: total(|reactor| reactor.messages),
             failures,
+            requests: total(|reactor| reactor.requests),
             websocket,
+            http,
             accept_skew: if accepted == 0 { 1.0 } else { most as f64 / mean },
             rss_bytes: host::memory::process_rss_bytes(),
             cpu_ns: host::usage::process_cpu_time().0,
@@ -132,6 +141,35 @@ impl Watcher {
             kernel: Counters::read(),
             counters,
             reactors,
+        }
+    }
+
+    /// Tells every reactor what the page of the HTTP service is to show.
+    pub(crate) fn show(&self) {
+        let snapshot = self.snapshot();
+        let counter = |name: &str| snapshot.counters.get(name).copied().unwrap_or(0);
+        let counters = serde_json::json!({
+            "schema": "c1000k.counters/1",
+            "version": snapshot.version,
+            "uptime_ns": snapshot.uptime_ns,
+            "reactors": snapshot.reactors.len(),
+            "connections": snapshot.connections,
+            "connections_max": snapshot.connections_max,
+            "accepted": snapshot.accepted,
+            "refused_full": snapshot.refused_full,
+            "messages": snapshot.messages,
+            "requests": snapshot.requests,
+            "responses": snapshot.http.responses,
+            "websocket_open": snapshot.websocket.open,
+            "bytes_received": counter("bytes_received"),
+            "bytes_sent": counter("bytes_sent"),
+            "rss_bytes": snapshot.rss_bytes,
+            "cpu_ns": snapshot.cpu_ns,
+        });
+        let counters: Arc<[u8]> = format!("{counters}\n").into_bytes().into();
+        for outside in &self.outsides {
+            // A reactor whose mailbox is full shows the counters of a second ago.
+            let _ = outside.send(Command::Show(Arc::clone(&counters)));
         }
     }
 
@@ -220,7 +258,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         page.family(name, kind, help).sample(&[], value);
     }
     type Field = fn(&Snapshot) -> f64;
-    let each: [(&str, Kind, &str, Field); 6] = [
+    let each: [(&str, Kind, &str, Field); 7] = [
         ("c1000k_reactor_connections", Kind::Gauge, "Connections open on a reactor.", |r| {
             r.connections as f64
         }),
@@ -232,6 +270,9 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         ),
         ("c1000k_reactor_messages_total", Kind::Counter, "Messages echoed by a reactor.", |r| {
             r.messages as f64
+        }),
+        ("c1000k_reactor_requests_total", Kind::Counter, "HTTP requests of a reactor.", |r| {
+            r.requests as f64
         }),
         (
             "c1000k_reactor_idle_closed_total",
@@ -267,6 +308,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         family.sample(&[("kind", kind)], *count);
     }
     websocket(&mut page, &snapshot.websocket);
+    http(&mut page, &snapshot.http);
     page.finish()
 }
 
@@ -320,5 +362,42 @@ fn websocket(page: &mut Exposition, ws: &WebSocketSnapshot) {
         for (key, count) in counts {
             family.sample(&[(label, &key.to_string())], *count);
         }
+    }
+}
+
+fn http(page: &mut Exposition, http: &HttpSnapshot) {
+    let gauges: [(&str, u64); 6] = [
+        ("open", http.open),
+        ("receiving", http.receiving),
+        ("closing", http.closing),
+        ("files_kept", http.files_kept),
+        ("partial_requests", http.partial_requests),
+        ("held_bytes", http.held_bytes),
+    ];
+    let help = "HTTP connections by phase, and what they hold of the reactors' pools.";
+    let mut family = page.family("c1000k_http", Kind::Gauge, help);
+    for (what, count) in gauges {
+        family.sample(&[("what", what)], count);
+    }
+    let counters: [(&str, u64); 9] = [
+        ("requests", http.requests),
+        ("response_bytes", http.response_bytes),
+        ("cache_hits", http.cache_hits),
+        ("cache_misses", http.cache_misses),
+        ("idle_closed", http.idle_closed),
+        ("stalled_closed", http.stalled_closed),
+        ("abandoned", http.abandoned),
+        ("close_timed_out", http.close_timed_out),
+        ("held_full", http.held_full),
+    ];
+    let help = "What happened to HTTP requests and connections.";
+    let mut family = page.family("c1000k_http_total", Kind::Counter, help);
+    for (what, count) in counters {
+        family.sample(&[("what", what)], count);
+    }
+    let help = "HTTP answers by status.";
+    let mut family = page.family("c1000k_http_responses_total", Kind::Counter, help);
+    for (status, count) in &http.responses {
+        family.sample(&[("status", &status.to_string())], *count);
     }
 }

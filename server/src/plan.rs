@@ -2,7 +2,9 @@
 
 use crate::cli::{Deflate, ServeArgs, Steer};
 use crate::driver::Service;
-use crate::limits::ANSWER_EXCESS_BYTES;
+use crate::files::{Root, SMALL_BYTES_MAX};
+use crate::http;
+use crate::limits::{ANSWER_EXCESS_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX};
 use crate::websocket;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
@@ -12,6 +14,7 @@ use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use reactor::Limits;
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use wire::ws::{DeflatePolicy, Policy};
@@ -43,10 +46,12 @@ pub struct Plan {
     pub own_tables: bool,
     /// After how much silence a connection is closed.
     pub idle_timeout: Option<Nanos>,
-    /// How long a WebSocket handshake may take.
+    /// How long a WebSocket handshake, or any other request, may take.
     pub handshake_timeout: Option<Nanos>,
     /// What WebSocket clients are granted.
     pub websocket: Arc<websocket::Config>,
+    /// What is served over HTTP.
+    pub http: http::Config,
     /// Where to serve metrics.
     pub metrics: Option<SocketAddr>,
     /// Whether to speak JSON.
@@ -67,7 +72,9 @@ impl Plan {
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
         // Each listener takes a descriptor out of the table too.
-        let limit = facts.descriptors_hard.saturating_sub(listen.len() as u64).min(SLOTS_MAX);
+        let for_files = if args.root.is_some() { FILE_DESCRIPTORS } else { 0 };
+        let not_for_connections = listen.len() as u64 + for_files.min(facts.descriptors_hard / 8);
+        let limit = facts.descriptors_hard.saturating_sub(not_for_connections).min(SLOTS_MAX);
         let wanted = args.connections_max;
         if wanted == Some(0) {
             return Err(Error::Usage(
@@ -100,6 +107,7 @@ impl Plan {
         let slots = connections_max.min(per_table) as usize;
         let limits = choose_limits(args, slots, reactors)?;
         let websocket = choose_websocket(args, reactors)?;
+        let http = choose_http(args, reactors)?;
         let demand = Demand {
             role: Role::Server,
             peer_here: listen.iter().all(|(_, address)| address.ip().is_loopback()),
@@ -129,6 +137,7 @@ impl Plan {
             idle_timeout: unless_zero(args.idle_timeout),
             handshake_timeout: unless_zero(args.handshake_timeout),
             websocket: Arc::new(websocket),
+            http,
             metrics: args.metrics,
             json: args.json,
             notes,
@@ -139,7 +148,13 @@ impl Plan {
     /// What each listener serves.
     #[must_use]
     pub fn services(&self) -> Vec<Service> {
-        self.listen.iter().filter_map(|(url, _)| Service::of(url.scheme)).collect()
+        self.listen.iter().map(|(url, _)| Service::of(url.scheme)).collect()
+    }
+
+    /// Whether the page with the server's counters is served.
+    #[must_use]
+    pub fn serves_page(&self) -> bool {
+        self.http.root.is_none() && self.services().contains(&Service::Http)
     }
 
     /// Whether the machine lacks something without which this server cannot hold its connections.
@@ -158,9 +173,12 @@ fn unless_zero(time: Nanos) -> Option<Nanos> {
 /// before they read.
 fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limits, Error> {
     let usual = Limits::for_slots(slots);
-    let serves_ws = args.urls.iter().any(|url| url.scheme == Scheme::Ws);
+    let serves_ws = takes_websocket(args);
     let excess = if serves_ws { ANSWER_EXCESS_BYTES } else { 0 };
-    let least = usual.receive_buffer_bytes + excess;
+    let serves_http = args.urls.iter().any(|url| url.scheme == Scheme::Http);
+    let answers = HTTP_ANSWERS_BYTES_MAX + SMALL_BYTES_MAX as usize;
+    let answers = if serves_http { answers } else { usual.receive_buffer_bytes };
+    let least = usual.receive_buffer_bytes.max(answers) + excess;
     let unsent = usize::try_from(args.unsent_max / reactors as u64).unwrap_or(usize::MAX);
     if unsent < least {
         return Err(Error::Usage(format!(
@@ -180,17 +198,46 @@ fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limi
     })
 }
 
+/// Whether anything here speaks WebSocket; on an http:// port those who ask for it do.
+fn takes_websocket(args: &ServeArgs) -> bool {
+    args.urls.iter().any(|url| matches!(url.scheme, Scheme::Ws | Scheme::Http))
+}
+
+fn choose_http(args: &ServeArgs, reactors: usize) -> Result<http::Config, Error> {
+    if let Some(root) = &args.root {
+        if args.urls.iter().all(|url| url.scheme != Scheme::Http) {
+            return Err(Error::Usage(
+                "--root is for http://, which none of the URLs is: add one, or leave --root out"
+                    .to_owned(),
+            ));
+        }
+        Root::open(root).map_err(|error| {
+            Error::Usage(format!(
+                "--root {}: {}: give a folder that exists and may be read",
+                root.display(),
+                match error.kind() {
+                    io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+                    io::ErrorKind::NotADirectory => "this is no folder".to_owned(),
+                    _ => error.to_string(),
+                }
+            ))
+        })?;
+    }
+    Ok(http::Config::new(args.root.clone(), args.body_max, reactors))
+}
+
 fn choose_websocket(args: &ServeArgs, reactors: usize) -> Result<websocket::Config, Error> {
     let given = [
         ("--deflate", args.deflate.is_some()),
         ("--origin", !args.origins.is_empty()),
         ("--subprotocol", !args.subprotocols.is_empty()),
     ];
-    let serves_ws = args.urls.iter().any(|url| url.scheme == Scheme::Ws);
-    if let (false, Some((name, _))) = (serves_ws, given.iter().find(|(_, given)| *given)) {
+    if let (false, Some((name, _))) =
+        (takes_websocket(args), given.iter().find(|(_, given)| *given))
+    {
         return Err(Error::Usage(format!(
-            "{name} is for WebSocket, which none of the URLs asks for: add a ws:// URL, or leave \
-             {name} out"
+            "{name} is for WebSocket, which none of the URLs asks for: add a ws:// or http:// \
+             URL, or leave {name} out"
         )));
     }
     let deflate = args.deflate.map(|windows| DeflatePolicy {
@@ -214,11 +261,6 @@ fn interfaces_of(listen: &[(Url, SocketAddr)], facts: &Facts) -> Vec<String> {
 fn resolve_all(urls: &[Url]) -> Result<Vec<(Url, SocketAddr)>, Error> {
     let mut listen: Vec<(Url, SocketAddr)> = Vec::new();
     for url in urls {
-        if Service::of(url.scheme).is_none() {
-            return Err(Error::Usage(format!(
-                "{url}: http:// is not served yet: use tcp:// or ws://"
-            )));
-        }
         if url.target.len() > 1 {
             return Err(Error::Usage(format!(
                 "{url}: the server answers on every path: leave out '{}'",
@@ -320,9 +362,6 @@ mod tests {
         ] {
             assert_eq!(plan(20_000, args).expect_err("refused").code(), 2, "{args:?}");
         }
-        let http = ["c1000k-server", "http://127.0.0.1:0"];
-        let http = Plan::new(&Cli::parse_from(http).serve, &facts(20_000));
-        assert_eq!(http.map(|_| ()).map_err(|e| e.code()), Err(2));
         let twice = ["c1000k-server", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9"];
         let twice = Plan::new(&Cli::parse_from(twice).serve, &facts(20_000));
         assert_eq!(twice.map(|_| ()).map_err(|e| e.code()), Err(2));

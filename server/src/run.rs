@@ -1,7 +1,9 @@
 //! Starting, serving, stopping.
 
+use crate::board::Board;
 use crate::cli::{CheckArgs, Cli, Command as CliCommand, ServeArgs, Steer};
 use crate::driver::{Admission, Command, EchoDriver};
+use crate::http::Site;
 use crate::metrics::{ServerSnapshot, Watcher};
 use crate::plan::Plan;
 use control::Error;
@@ -14,7 +16,7 @@ use host::facts::Facts;
 use host::preflight;
 use host::socket::{self, ListenOptions};
 use measure::Clock;
-use measure::units::format_grouped;
+use measure::units::{format_grouped, format_size};
 use reactor::mailbox::Undelivered;
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +36,7 @@ pub struct Server {
     reactors: Vec<Reactor>,
     watcher: Arc<Watcher>,
     endpoint: Option<Endpoint>,
+    board: Option<Board>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -87,8 +90,19 @@ fn last_line(summary: &Summary) -> String {
         counts(summary.refused_full),
         counts(summary.messages),
     );
+    let serves = |scheme: &str| summary.urls.iter().any(|url| url.starts_with(scheme));
+    let http = &summary.http;
+    if serves("http://") {
+        line += &format!(
+            "; HTTP: answered {}, {} of answers, closed for silence {}, ended within a request {}",
+            by_key(&http.responses),
+            format_size(http.response_bytes),
+            counts(http.idle_closed),
+            counts(http.abandoned),
+        );
+    }
     let ws = &summary.websocket;
-    if summary.urls.iter().any(|url| url.starts_with("ws://")) {
+    if serves("ws://") || ws.upgraded > 0 {
         line += &format!(
             "; WebSocket: upgraded {}, refused {}, broken rules {}, lost without a close {}",
             counts(ws.upgraded),
@@ -179,7 +193,16 @@ impl Server {
             backlog: plan.backlog,
             clock,
         });
-        let mut server = Self { reactors, watcher, endpoint: None, addresses: listen };
+        let mut server = Self { reactors, watcher, endpoint: None, board: None, addresses: listen };
+        if plan.serves_page() {
+            match Board::start(Arc::clone(&server.watcher)) {
+                Ok(board) => server.board = Some(board),
+                Err(error) => {
+                    let _ = server.stop();
+                    return Err(Error::Failed(format!("starting the thread of the page: {error}")));
+                }
+            }
+        }
         if let Some(address) = plan.metrics {
             let watcher = Arc::clone(&server.watcher);
             match Endpoint::start(address, Box::new(move |path| watcher.page(path))) {
@@ -216,6 +239,9 @@ impl Server {
     /// # Errors
     /// If a reactor panicked.
     pub fn stop(self) -> Result<Summary, Error> {
+        if let Some(board) = self.board {
+            board.stop();
+        }
         stop_all(&self.reactors);
         let threads = self.reactors.into_iter().map(|reactor| reactor.thread);
         let ended = join_all(threads).map_err(|panic| Error::Failed(panic.to_string()))?;
@@ -305,6 +331,7 @@ fn start_reactor(
     let steer = plan.steer == Steer::Cpu && index + 1 == seats.len();
     let (idle_timeout, handshake_timeout) = (plan.idle_timeout, plan.handshake_timeout);
     let (services, websocket) = (plan.services(), Arc::clone(&plan.websocket));
+    let http = plan.http.clone();
     group::start(seat, move || {
         // Where clients run on the same cores, a million open in two thirds of the time. A machine
         // that forbids it is only slower.
@@ -318,11 +345,10 @@ fn start_reactor(
                 socket::attach_steering(listener, &seats)?;
             }
         }
-        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now()).serving(
-            services,
-            websocket,
-            handshake_timeout,
-        );
+        let site = Site::open(&http)?;
+        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now())
+            .serving(services, websocket, handshake_timeout)
+            .with_site(http, site);
         Ok(Parts { driver, listeners, report: () })
     })
 }

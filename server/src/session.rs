@@ -1,5 +1,6 @@
 //! What is kept for each connection, and the services that a connection can belong to.
 
+use crate::http;
 use crate::websocket::Phase;
 use wire::Scheme;
 use wire::ws::Head;
@@ -22,6 +23,8 @@ pub(crate) enum State {
     Raw,
     /// WebSocket, from the request on.
     WebSocket(Phase),
+    /// HTTP, until it ends or becomes a WebSocket.
+    Http(http::Phase),
 }
 
 /// What a listener serves.
@@ -31,15 +34,17 @@ pub enum Service {
     Tcp,
     /// Echo of WebSocket messages.
     Ws,
+    /// Files, or the server's own page; and echo of WebSocket messages for those who ask for it.
+    Http,
 }
 
 impl Service {
-    /// The service that a URL of this scheme asks for, if there is one.
-    pub(crate) fn of(scheme: Scheme) -> Option<Self> {
+    /// The service that a URL of this scheme asks for.
+    pub(crate) fn of(scheme: Scheme) -> Self {
         match scheme {
-            Scheme::Tcp => Some(Self::Tcp),
-            Scheme::Ws => Some(Self::Ws),
-            Scheme::Http => None,
+            Scheme::Tcp => Self::Tcp,
+            Scheme::Ws => Self::Ws,
+            Scheme::Http => Self::Http,
         }
     }
 
@@ -48,6 +53,7 @@ impl Service {
         match self {
             Self::Tcp => State::Raw,
             Self::Ws => State::WebSocket(Phase::Opening(Head::default())),
+            Self::Http => State::Http(http::Phase::default()),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Snapshot {
     /// What was echoed: WebSocket messages, and reads of plain TCP. For single messages in flight
     /// a read is a message.
     pub messages: u64,
+    /// HTTP requests.
+    pub requests: u64,
     /// Connections closed for their silence.
     pub idle_closed: u64,
     /// Connections that their peers closed in the ordinary way.
@@ -37,6 +39,67 @@ pub struct Snapshot {
     pub counters: BTreeMap<String, u64>,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
+    /// The HTTP connections.
+    pub http: HttpSnapshot,
+}
+
+/// The HTTP connections of a reactor or of all.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct HttpSnapshot {
+    /// Connections that requests are read from.
+    pub open: u64,
+    /// Those of them with a request that is only partly here.
+    pub receiving: u64,
+    /// Connections that wait for their peers to close after our last word.
+    pub closing: u64,
+    /// Requests that were complete.
+    pub requests: u64,
+    /// Answers by status: to requests, and to what is none.
+    pub responses: BTreeMap<u16, u64>,
+    /// Bytes of answers, head and body.
+    pub response_bytes: u64,
+    /// Files that are kept in memory or open.
+    pub files_kept: u64,
+    /// How often a file was answered with that had just been looked at.
+    pub cache_hits: u64,
+    /// How often a file had to be looked at, or was looked for in vain.
+    pub cache_misses: u64,
+    /// Connections closed for their silence between two requests.
+    pub idle_closed: u64,
+    /// Connections closed because their peers took nothing of their answers for too long.
+    pub stalled_closed: u64,
+    /// Connections that ended in the middle of a request.
+    pub abandoned: u64,
+    /// Connections whose peers did not close in time after our last word.
+    pub close_timed_out: u64,
+    /// Requests whose head or body is only partly here.
+    pub partial_requests: u64,
+    /// Bytes of requests that wait for the answers before them.
+    pub held_bytes: u64,
+    /// Connections closed because there was no room for such bytes.
+    pub held_full: u64,
+}
+
+impl HttpSnapshot {
+    /// Adds another reactor's.
+    pub fn merge(&mut self, other: &Self) {
+        self.open += other.open;
+        self.receiving += other.receiving;
+        self.closing += other.closing;
+        self.requests += other.requests;
+        self.response_bytes += other.response_bytes;
+        self.files_kept += other.files_kept;
+        self.cache_hits += other.cache_hits;
+        self.cache_misses += other.cache_misses;
+        self.idle_closed += other.idle_closed;
+        self.stalled_closed += other.stalled_closed;
+        self.abandoned += other.abandoned;
+        self.close_timed_out += other.close_timed_out;
+        self.partial_requests += other.partial_requests;
+        self.held_bytes += other.held_bytes;
+        self.held_full += other.held_full;
+        add_by_key(&mut self.responses, &other.responses);
+    }
 }
 
 /// The WebSocket connections of a reactor or of all.

@@ -15,8 +15,8 @@ use crate::session::Answer;
 use crate::snapshot::WebSocketSnapshot;
 use std::sync::Arc;
 use wire::ws::{
-    CloseCode, Echoed, End, HandshakeError, Head, HeadPool, Limits, Policy, Pools, ReadPool, Role,
-    WritePool, Writer, Ws, echo,
+    Accepted, CloseCode, Echoed, End, HandshakeError, Head, HeadPool, Limits, Policy, Pools,
+    ReadPool, Role, WritePool, Writer, Ws, echo,
 };
 
 /// What is asked of peers and granted to them.
@@ -123,6 +123,18 @@ impl WebSockets {
         self.counts.opening + self.counts.closing > 0
     }
 
+    /// What a handshake may ask for.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    /// A connection of another protocol has become one of WebSocket; the answer is written already.
+    pub(crate) fn upgraded(&mut self, accepted: Accepted) -> Phase {
+        self.counts.open += 1;
+        self.counts.upgraded += 1;
+        Phase::Open(Ws::new(Role::Server, accepted.deflate))
+    }
+
     /// A connection has come, in the phase [`Phase::Opening`].
     pub(crate) fn arrived(&mut self) {
         self.counts.opening += 1;
@@ -170,10 +182,8 @@ impl WebSockets {
             Err(error) => self.refuse(phase, error.into()),
             Ok(Some((Err(error), _))) => self.refused(phase, error),
             Ok(Some((Ok(accepted), used))) => {
-                *phase = Phase::Open(Ws::new(Role::Server, accepted.deflate));
                 self.counts.opening -= 1;
-                self.counts.open += 1;
-                self.counts.upgraded += 1;
+                *phase = self.upgraded(accepted);
                 self.read_behind(phase, &mut bytes[used..])
             }
         }

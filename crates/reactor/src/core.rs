@@ -1,10 +1,11 @@
 //! `Core`: what a driver has at hand. The connections, their unsent bytes, the clock, the counters.
 
 use crate::counters::Counters;
+use crate::file_part::FilePart;
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Route, Stream, Token};
 use crate::slots::{Key, Slots};
-use crate::unsent::{NOTHING, Unsent};
+use crate::unsent::{NOTHING, Next, Unsent};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos};
 use std::collections::VecDeque;
@@ -38,6 +39,9 @@ impl Flags {
     pub(crate) const MARKED: u8 = 1 << 5;
     /// Our last word was given: when it has left, our side of the connection closes.
     pub(crate) const FINISHING: u8 = 1 << 6;
+    /// Its turn is over, although it could go on sending: a mark brings it back. It is read from no
+    /// more before that.
+    pub(crate) const YIELDED: u8 = 1 << 7;
 
     pub(crate) fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
@@ -64,12 +68,21 @@ pub enum Opened {
     Waiting(Key),
 }
 
+/// How far what waited has left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Flushed {
+    /// All of it.
+    All,
+    /// As far as the peer has room, or the connection's turn lasted.
+    Partly,
+}
+
 /// A reactor's connections and means, for its driver to use.
 pub struct Core<N: Network, S> {
     pub(crate) net: N,
     pub(crate) slots: Slots<Connection<N::Stream, S>>,
     pub(crate) unsent: Unsent,
-    /// Connections that stopped reading before the kernel ran dry: mio tells of a change only once.
+    /// Connections whose turn ended before their work did: mio tells of a change only once.
     pub(crate) marks: Vec<Key>,
     /// Connections in the order in which they became blocked. Some may not be any more.
     blocked: VecDeque<Key>,
@@ -251,6 +264,12 @@ impl<N: Network, S> Core<N, S> {
         }
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         connection.unsent = entry;
+        self.arm(key)
+    }
+
+    /// Has the kernel tell when there is room to write.
+    fn arm(&mut self, key: Key) -> Result<(), Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         if !connection.flags.has(Flags::WRITABLE_WATCHED) {
             // Registering anew also reports room that has come up in the meantime.
             let watched = self.net.watch_writable(&connection.stream, Token(key.to_bits()));
@@ -258,6 +277,57 @@ impl<N: Network, S> Core<N, S> {
             connection.flags.set(Flags::WRITABLE_WATCHED);
         }
         Ok(())
+    }
+
+    /// Sends bytes and, behind them, a part of a file that is not empty. The connection is read from no
+    /// more until all of it has left, and nothing else may be sent on it before that: `send` would say
+    /// that there is no room.
+    ///
+    /// # Errors
+    /// As [`Core::send`]. A file that ends early breaks its connection, now or later: that is to be
+    /// closed, and will be reset, so that the peer does not take the end for the whole.
+    pub fn send_file(&mut self, key: Key, head: &[u8], part: FilePart) -> Result<(), Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        let mut taken = 0;
+        if connection.flags.has(Flags::FINISHING) {
+            return Ok(());
+        }
+        if connection.unsent == NOTHING {
+            taken = match connection.stream.send_ahead(head) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(Failure::from_io(&error)),
+            };
+            self.counters.bytes_sent += taken as u64;
+        }
+        if taken < head.len() {
+            self.queue(key, &head[taken..])?;
+        }
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        connection.unsent = self.unsent.append_file(connection.unsent, part);
+        if taken == head.len() {
+            self.flush(key)?;
+        }
+        Ok(())
+    }
+
+    /// Lets this connection be read from no more until all that waits for its peer has left, however
+    /// little that is.
+    pub fn pause_reads(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        if connection.unsent != NOTHING {
+            self.unsent.rest(connection.unsent);
+        }
+    }
+
+    /// Ends this connection's part in the turn, although there is more to do for it: nothing more is
+    /// read from it before the next turn calls [`crate::Driver::on_progress`].
+    pub fn yield_turn(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        connection.flags.set(Flags::YIELDED);
+        self.counters.sends_budget_hits += 1;
+        self.mark(key);
     }
 
     fn note_blocked(&mut self, key: Key) {
@@ -269,11 +339,17 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
+    fn holds_bytes(&mut self, key: Key) -> bool {
+        let unsent = self.slots.get_mut(key).map_or(NOTHING, |connection| connection.unsent);
+        unsent != NOTHING && !self.unsent.waiting(unsent).is_empty()
+    }
+
     /// Closes the connection that has been blocked for longest, but for `asking`. False if there is
     /// none, or none is to be closed.
     fn evict(&mut self, asking: Key) -> bool {
         while let Some(key) = self.blocked.pop_front() {
-            if key != asking && self.is_blocked(key) {
+            // Who waits for the rest of a file holds no room.
+            if key != asking && self.holds_bytes(key) {
                 self.counters.unsent_full += 1;
                 let session = self.reset(key);
                 self.evicted.extend(session);
@@ -283,26 +359,51 @@ impl<N: Network, S> Core<N, S> {
         false
     }
 
-    /// Sends what waits, as far as the peer has room. True when nothing is left.
+    /// Sends what waits, as far as the peer has room and the connection's turn lasts.
     ///
     /// # Errors
-    /// If the connection is broken.
-    pub(crate) fn flush(&mut self, key: Key) -> Result<bool, Failure> {
-        let Some(connection) = self.slots.get_mut(key) else { return Ok(true) };
-        while connection.unsent != NOTHING {
-            match connection.stream.send(self.unsent.waiting(connection.unsent)) {
+    /// If the connection is broken, or the file ends before what was promised of it.
+    pub(crate) fn flush(&mut self, key: Key) -> Result<Flushed, Failure> {
+        let mut file_bytes = self.limits.file_bytes_per_turn;
+        loop {
+            let Some(connection) = self.slots.get_mut(key) else { return Ok(Flushed::All) };
+            if connection.unsent == NOTHING {
+                return Ok(Flushed::All);
+            }
+            let (sent, is_file) = match self.unsent.next(connection.unsent) {
+                Next::Bytes(bytes) => (connection.stream.send(bytes), false),
+                Next::File(_) if file_bytes == 0 => {
+                    self.yield_turn(key);
+                    return Ok(Flushed::Partly);
+                }
+                Next::File(part) => (connection.stream.send_file(part, file_bytes), true),
+            };
+            match sent {
+                Ok(0) if is_file => {
+                    self.counters.files_cut += 1;
+                    connection.stream.reset_on_close();
+                    return Err(Failure::Other);
+                }
                 Ok(count) => {
                     self.counters.bytes_sent += count as u64;
-                    if self.unsent.take(connection.unsent, count) {
+                    let all = if is_file {
+                        file_bytes -= count;
+                        self.unsent.take_file(connection.unsent, count)
+                    } else {
+                        self.unsent.take(connection.unsent, count)
+                    };
+                    if all {
                         connection.unsent = NOTHING;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.arm(key)?;
+                    return Ok(Flushed::Partly);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure::from_io(&error)),
             }
         }
-        Ok(true)
     }
 
     /// Leaves a mark that brings reading from this connection back in the next turn.

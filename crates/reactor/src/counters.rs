@@ -54,6 +54,10 @@ counters! {
     unsent_full,
     /// Times that one connection was made to wait because it had used up its reads of a turn.
     reads_budget_hits,
+    /// Times that one connection was made to wait because it had used up its sending of a turn.
+    sends_budget_hits,
+    /// Files that ended before what was promised of them: their connections were reset.
+    files_cut,
     /// Times that accepting was interrupted because a batch was full.
     accept_budget_hits,
     /// Times that a wait gave as many events as it may.

@@ -43,6 +43,12 @@ pub trait Driver<N: Network>: Sized {
     /// Bytes have arrived. They are the driver's to change: an echo may be made in place.
     fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, bytes: &mut [u8]);
 
+    /// Bytes of this connection have left that were waiting, all of them if it is no more
+    /// [`Core::is_blocked`]; or its turn has come again after [`Core::yield_turn`].
+    fn on_progress(&mut self, core: &mut Core<N, Self::Session>, key: Key) {
+        let _ = (core, key);
+    }
+
     /// A connection has ended, and its slot is free: this is what was kept for it.
     fn on_end(&mut self, core: &mut Core<N, Self::Session>, session: Self::Session, ending: Ending);
 

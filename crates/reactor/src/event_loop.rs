@@ -1,6 +1,6 @@
 //! `Reactor`: one turn of the loop after the other, until the driver is done.
 
-use crate::core::{Core, Flags};
+use crate::core::{Core, Flags, Flushed};
 use crate::driver::{Driver, Ending};
 use crate::limits::Limits;
 use crate::mailbox::Inbox;
@@ -87,7 +87,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             let ready = self.ready[index];
             self.dispatch(ready);
         }
-        self.read_marked();
+        self.resume_marked();
         self.report_evicted();
         self.accept_due();
         while let Some(command) = self.inbox.next() {
@@ -172,22 +172,27 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         // Otherwise the event came too early, and another one will.
     }
 
+    /// Sends what waits, and goes on with the connection when all of it has left.
     fn write_ready(&mut self, key: Key) {
+        let before = self.core.counters.bytes_sent;
         match self.core.flush(key) {
-            Err(failure) => self.end(key, Ending::Broken(failure)),
-            Ok(false) => {}
-            Ok(true) => {
-                let Some(connection) = self.core.slots.get_mut(key) else { return };
-                if connection.flags.has(Flags::PEER_FINISHED) {
-                    return self.end(key, Ending::Closed);
-                }
-                if connection.flags.has(Flags::FINISHING) {
-                    connection.stream.finish_sending();
-                }
-                if connection.flags.has(Flags::READ_AGAIN) {
-                    self.read_ready(key);
-                }
-            }
+            Err(failure) => return self.end(key, Ending::Broken(failure)),
+            Ok(Flushed::Partly) if self.core.counters.bytes_sent == before => return,
+            Ok(_) => self.driver.on_progress(&mut self.core, key),
+        }
+        // The driver may have had more to say.
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        if connection.unsent != NOTHING || connection.flags.has(Flags::YIELDED) {
+            return;
+        }
+        if connection.flags.has(Flags::PEER_FINISHED) {
+            return self.end(key, Ending::Closed);
+        }
+        if connection.flags.has(Flags::FINISHING) {
+            connection.stream.finish_sending();
+        }
+        if connection.flags.has(Flags::READ_AGAIN) {
+            self.read_ready(key);
         }
     }
 
@@ -197,9 +202,10 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         for _ in 0..self.core.limits.reads_per_turn {
             let Some(connection) = self.core.slots.get_mut(key) else { return };
             let to_pause = self.core.limits.unsent_bytes_to_pause;
-            if D::PAUSE_READS_WHILE_BLOCKED && self.core.unsent.pauses(connection.unsent, to_pause)
-            {
-                // Flushing brings reading back.
+            let pauses = D::PAUSE_READS_WHILE_BLOCKED
+                && self.core.unsent.pauses(connection.unsent, to_pause);
+            if pauses || connection.flags.has(Flags::YIELDED) {
+                // Flushing, or its next turn, brings reading back.
                 return connection.flags.set(Flags::READ_AGAIN);
             }
             connection.flags.unset(Flags::READ_AGAIN);
@@ -223,6 +229,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
         }
         self.core.counters.reads_budget_hits += 1;
+        if let Some(connection) = self.core.slots.get_mut(key) {
+            connection.flags.set(Flags::READ_AGAIN);
+        }
         self.core.mark(key);
     }
 
@@ -243,13 +252,18 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
     }
 
-    fn read_marked(&mut self) {
+    fn resume_marked(&mut self) {
         std::mem::swap(&mut self.core.marks, &mut self.marks_taken);
         for index in 0..self.marks_taken.len() {
             let key = self.marks_taken[index];
             if let Some(connection) = self.core.slots.get_mut(key) {
-                connection.flags.unset(Flags::MARKED);
-                self.read_ready(key);
+                let yielded = connection.flags.has(Flags::YIELDED);
+                connection.flags.unset(Flags::MARKED | Flags::YIELDED);
+                if yielded {
+                    self.write_ready(key);
+                } else {
+                    self.read_ready(key);
+                }
             }
         }
         self.marks_taken.clear();

@@ -23,6 +23,8 @@ pub struct Limits {
     /// When that is used up: whether those go whose peers have taken nothing for longest (a server,
     /// where one deaf peer must not harm the others), or the one that asks for more.
     pub evicts_blocked: bool,
+    /// Bytes of a file that one connection is sent before the others get their turn.
+    pub file_bytes_per_turn: usize,
     /// Events taken from the kernel by one wait.
     pub events_per_wait: usize,
 }
@@ -40,6 +42,7 @@ impl Limits {
             unsent_bytes_to_pause: 0,
             unsent_bytes: 64 * 1024 * 1024,
             evicts_blocked: false,
+            file_bytes_per_turn: 1024 * 1024,
             events_per_wait: 1024,
         }
     }

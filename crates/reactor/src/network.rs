@@ -1,6 +1,7 @@
 //! `Network`: the seam between the loop and the world. [`crate::System`] is the kernel,
 //! [`crate::sim`] a pair of pipes and a clock moved by hand.
 
+use crate::file_part::FilePart;
 use host::socket::ConnectError;
 use measure::Nanos;
 use std::io;
@@ -81,6 +82,11 @@ pub trait Stream {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Hands bytes to the kernel; it may take only some.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// The same for bytes that more will follow at once: the kernel may wait for it, and fill a packet.
+    fn send_ahead(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Hands the next bytes of a file to the kernel, `max` at the most; it may take only some. 0 says
+    /// that the file ends before they do.
+    fn send_file(&self, part: &FilePart, max: usize) -> io::Result<usize>;
     /// Whether connecting has succeeded.
     fn is_established(&self) -> bool;
     /// The error that the socket holds, which is cleared by this.

@@ -5,6 +5,7 @@
 //! does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads and
 //! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`.
 
+use crate::file_part::FilePart;
 use crate::network::{Interest, Network, Ready, Route, Stream, Token};
 use host::socket::{ConnectError, ConnectStep};
 use measure::Nanos;
@@ -283,6 +284,16 @@ impl Stream for SimStream {
         state.ends[peer].arrived.extend(&bytes[..count]);
         state.edge(peer);
         Ok(count)
+    }
+
+    fn send_ahead(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes)
+    }
+
+    fn send_file(&self, part: &FilePart, max: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; part.left().min(max as u64) as usize];
+        let count = rustix::io::pread(part.file(), &mut bytes, part.at())?;
+        if count == 0 { Ok(0) } else { self.send(&bytes[..count]) }
     }
 
     fn is_established(&self) -> bool {

@@ -1,5 +1,6 @@
 //! `System`: the kernel's network, by way of mio (epoll) and plain sockets.
 
+use crate::file_part::FilePart;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Ready, Route, Stream, Token};
 use host::socket::ConnectError;
@@ -129,6 +130,16 @@ impl Stream for OwnedFd {
     #[inline]
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn send_ahead(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
+    }
+
+    fn send_file(&self, part: &FilePart, max: usize) -> io::Result<usize> {
+        let count = part.left().min(max as u64) as usize;
+        // Rust programs ignore SIGPIPE, for which this call has no flag.
+        Ok(rustix::fs::sendfile(self, part.file(), Some(&mut part.at()), count)?)
     }
 
     fn is_established(&self) -> bool {

@@ -1,4 +1,7 @@
-//! Bytes that the kernel did not take: kept only while there are any, and never more than agreed.
+//! Bytes that the kernel did not take: kept only while there are any, and never more than agreed. A part
+//! of a file may follow them.
+
+use crate::file_part::FilePart;
 
 /// The unsent bytes of all connections of one reactor. A connection holds the number of its entry
 /// only while something waits, so an idle one pays four bytes for the possibility.
@@ -15,6 +18,16 @@ pub(crate) struct Unsent {
 struct Entry {
     bytes: Vec<u8>,
     taken: usize,
+    /// What follows the bytes. While it is here nothing may be appended.
+    file: Option<FilePart>,
+    /// Whether the connection is to be read from no more, however little waits.
+    rests: bool,
+}
+
+/// What is to be sent next.
+pub(crate) enum Next<'a> {
+    Bytes(&'a [u8]),
+    File(&'a FilePart),
 }
 
 /// Marks a connection with nothing unsent.
@@ -40,8 +53,10 @@ impl Unsent {
     /// Appends to entry `at`, or to a new one if that is [`NOTHING`]; returns its number.
     pub(crate) fn append(&mut self, at: u32, bytes: &[u8]) -> Result<u32, Full> {
         let waiting = if at == NOTHING { 0 } else { self.waiting(at).len() };
+        let behind_a_file = at != NOTHING && self.entries[at as usize].file.is_some();
         if waiting + bytes.len() > self.bytes_per_entry_max
             || self.bytes + bytes.len() > self.bytes_max
+            || behind_a_file
         {
             return Err(Full);
         }
@@ -56,6 +71,38 @@ impl Unsent {
         entry.bytes.extend_from_slice(bytes);
         self.bytes += bytes.len();
         Ok(at)
+    }
+
+    /// Appends a part of a file to entry `at`, or to a new one if that is [`NOTHING`].
+    pub(crate) fn append_file(&mut self, at: u32, part: FilePart) -> u32 {
+        let at = if at == NOTHING { self.entry() } else { at };
+        self.entries[at as usize].file = Some(part);
+        at
+    }
+
+    /// Lets the connection of entry `at` be read from no more until the entry is given back.
+    pub(crate) fn rest(&mut self, at: u32) {
+        self.entries[at as usize].rests = true;
+    }
+
+    /// What entry `at` is to send next.
+    pub(crate) fn next(&self, at: u32) -> Next<'_> {
+        match &self.entries[at as usize].file {
+            Some(part) if self.waiting(at).is_empty() => Next::File(part),
+            _ => Next::Bytes(self.waiting(at)),
+        }
+    }
+
+    /// The kernel took `count` bytes of the file of entry `at`. True if nothing is left, as with
+    /// [`Unsent::take`].
+    pub(crate) fn take_file(&mut self, at: u32, count: usize) -> bool {
+        let Some(part) = &mut self.entries[at as usize].file else { return false };
+        part.advance(count);
+        let done = part.left() == 0;
+        if done {
+            self.release(at);
+        }
+        done
     }
 
     fn entry(&mut self) -> u32 {
@@ -73,7 +120,14 @@ impl Unsent {
     /// Whether enough waits in entry `at` for its connection to be read from no more: `to_pause` bytes,
     /// or anything at all once half of the room is used up.
     pub(crate) fn pauses(&self, at: u32, to_pause: usize) -> bool {
-        at != NOTHING && (self.waiting(at).len() >= to_pause || self.bytes >= self.bytes_max / 2)
+        if at == NOTHING {
+            return false;
+        }
+        let entry = &self.entries[at as usize];
+        entry.rests
+            || entry.file.is_some()
+            || self.waiting(at).len() >= to_pause
+            || self.bytes >= self.bytes_max / 2
     }
 
     /// Bytes that would still fit, over all connections.
@@ -101,6 +155,10 @@ impl Unsent {
                 entry.bytes.shrink_to_fit();
                 entry.taken = 0;
             }
+            return false;
+        }
+        if entry.file.is_some() {
+            (entry.bytes, entry.taken) = (Vec::new(), 0);
             return false;
         }
         self.release(at);

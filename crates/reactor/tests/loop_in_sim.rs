@@ -1,7 +1,9 @@
 //! The loop against the simulated network: edge-triggered events, one-byte reads, budgets of one.
 
 use c1000k_reactor::sim::{Faults, Sim, SimStream, World};
-use c1000k_reactor::{Core, Driver, Ending, Key, Limits, Opened, Reactor, Route, Stream, mailbox};
+use c1000k_reactor::{
+    Core, Driver, Ending, FilePart, Key, Limits, Opened, Reactor, Route, Stream, mailbox,
+};
 use measure::{Failure, Nanos};
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -379,4 +381,172 @@ fn a_reset_peer_ends_as_broken_and_a_closed_one_as_closed() {
     settle(&mut server, &world);
     assert_eq!(server.driver().endings[1], Ending::Broken(Failure::Reset));
     assert_eq!(server.core().connections(), 0);
+}
+
+/// Answers each byte with itself and, behind it, a part of a file.
+struct FileSender {
+    file: std::sync::Arc<std::os::fd::OwnedFd>,
+    length: u64,
+    /// Bytes that came while the answer to another was under way.
+    held: Vec<u8>,
+    progress: u32,
+    endings: Vec<Ending>,
+}
+
+impl FileSender {
+    fn answer(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &[u8]) {
+        let part = FilePart::new(self.file.clone(), 0, self.length);
+        if let Err(failure) = core.send_file(key, &bytes[..1], part) {
+            core.close(key);
+            self.endings.push(Ending::Broken(failure));
+            return;
+        }
+        self.held.extend_from_slice(&bytes[1..]);
+        if !self.held.is_empty() && !core.is_blocked(key) {
+            core.yield_turn(key);
+        }
+    }
+}
+
+impl Driver<Sim> for FileSender {
+    type Session = ();
+    type Command = ();
+    const PAUSE_READS_WHILE_BLOCKED: bool = true;
+
+    fn admit(&mut self, _: &mut Core<Sim, ()>, _: usize) -> Option<()> {
+        Some(())
+    }
+    fn on_open(&mut self, _: &mut Core<Sim, ()>, _: Key) {}
+    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &mut [u8]) {
+        assert!(!core.is_blocked(key) && self.held.is_empty(), "nothing is read before its turn");
+        self.answer(core, key, bytes);
+    }
+    fn on_progress(&mut self, core: &mut Core<Sim, ()>, key: Key) {
+        self.progress += 1;
+        if !core.is_blocked(key) && !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            self.answer(core, key, &held);
+        }
+    }
+    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending) {
+        self.endings.push(ending);
+    }
+    fn on_command(&mut self, _: &mut Core<Sim, ()>, (): ()) {}
+    fn on_turn(&mut self, _: &mut Core<Sim, ()>) -> Option<Nanos> {
+        None
+    }
+    fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+/// A file of these bytes, to be changed by its other handle.
+fn file_of(bytes: &[u8]) -> (std::fs::File, std::sync::Arc<std::os::fd::OwnedFd>) {
+    use std::io::Write as _;
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(bytes).expect("room");
+    let copy = file.try_clone().expect("a descriptor");
+    (file, std::sync::Arc::new(copy.into()))
+}
+
+fn file_server(
+    world: &World,
+    bytes: &[u8],
+    limits: Limits,
+) -> (std::fs::File, Reactor<Sim, FileSender>) {
+    let (file, fd) = file_of(bytes);
+    let sender = FileSender {
+        file: fd,
+        length: bytes.len() as u64,
+        held: Vec::new(),
+        progress: 0,
+        endings: Vec::new(),
+    };
+    let (_, inbox) = mailbox::open_unwatched();
+    (file, Reactor::new(world.network(&[address()]), sender, inbox, limits, 1))
+}
+
+#[test]
+fn files_follow_bytes_in_order_however_little_fits() {
+    let bytes: Vec<u8> = (0..3_000_u32).map(|number| (number % 251) as u8).collect();
+    let expected: Vec<u8> =
+        b"abc".iter().flat_map(|byte| [&[*byte], &bytes[..]].concat()).collect();
+    let usual = Limits::for_slots(4);
+    for (limits, faults) in [
+        (usual, Faults::default()),
+        (Limits { file_bytes_per_turn: 1, reads_per_turn: 1, ..usual }, Faults::default()),
+        (
+            Limits { file_bytes_per_turn: 700, ..usual },
+            Faults { pipe_bytes: 50, ..Faults::default() },
+        ),
+        (usual, Faults { pipe_bytes: 7, write_max: 3, ..Faults::default() }),
+        (usual, Faults { pipe_bytes: 1, ..Faults::default() }),
+    ] {
+        let world = World::new(faults);
+        let (_file, mut server) = file_server(&world, &bytes, limits);
+        let peer = world.connect_by_hand(address());
+        // All three at once, where they fit, and the end right behind them.
+        let (mut said, mut heard, mut buffer) = (0, Vec::new(), [0; 4096]);
+        for _ in 0..200_000 {
+            if said < 3 {
+                said += peer.send(&b"abc"[said..]).unwrap_or(0);
+                if said == 3 {
+                    peer.finish_sending();
+                }
+            }
+            server.turn().expect("turn");
+            match peer.receive(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => heard.extend_from_slice(&buffer[..count]),
+                Err(_) => {}
+            }
+        }
+        assert!(heard == expected, "{limits:?} {faults:?}: {} bytes", heard.len());
+        assert_eq!(server.driver().endings, [Ending::Closed]);
+        assert_eq!(server.core().unsent_bytes(), 0);
+        assert_eq!(server.core().counters.bytes_sent, expected.len() as u64);
+    }
+}
+
+#[test]
+fn one_large_file_does_not_hold_up_the_others() {
+    let world = World::new(Faults { pipe_bytes: 1 << 20, ..Faults::default() });
+    let limits = Limits { file_bytes_per_turn: 1_000, ..Limits::for_slots(4) };
+    let (_file, mut server) = file_server(&world, &vec![7; 100_000], limits);
+    let peers: Vec<SimStream> = (0..2).map(|_| world.connect_by_hand(address())).collect();
+    for peer in &peers {
+        peer.send(b"x").expect("room");
+    }
+    for _ in 0..10 {
+        server.turn().expect("turn");
+    }
+    let mut buffer = vec![0; 200_000];
+    let counts: Vec<usize> =
+        peers.iter().map(|peer| peer.receive(&mut buffer).expect("a part")).collect();
+    assert!(counts.iter().all(|count| (5_000..=11_001).contains(count)), "{counts:?}");
+    assert!(server.core().counters.sends_budget_hits > 10);
+}
+
+#[test]
+fn a_file_that_ends_early_resets_its_connection() {
+    let world = World::new(Faults { pipe_bytes: 600, ..Faults::default() });
+    let (file, mut server) = file_server(&world, &[7; 5_000], Limits::for_slots(4));
+    let peer = world.connect_by_hand(address());
+    peer.send(b"x").expect("room");
+    for _ in 0..5 {
+        server.turn().expect("turn");
+    }
+    file.set_len(100).expect("a cut");
+    let (mut buffer, mut heard) = ([0; 600], 0);
+    let error = loop {
+        match peer.receive(&mut buffer) {
+            Ok(count) => heard += count,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+        }
+        server.turn().expect("turn");
+    };
+    assert_eq!((heard, error.kind()), (600, std::io::ErrorKind::ConnectionReset));
+    assert_eq!(server.core().counters.files_cut, 1);
+    assert_eq!(server.driver().endings, [Ending::Broken(Failure::Other)]);
 }

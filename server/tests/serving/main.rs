@@ -4,6 +4,7 @@ mod common;
 mod deflate;
 mod endpoint;
 mod handshake;
+mod http;
 mod peers;
 mod rules;
 mod start_and_stop;

@@ -1,0 +1,380 @@
+//! HTTP at the server: requests in, answers out, for all connections of a reactor.
+//!
+//! No socket here: bytes and time limits that have passed come in, answers and parts of files go out.
+//!
+//! ```text
+//!          ┌── request complete: answered ──┐
+//!          ▼                                │
+//!  Open: idle ── first byte ──► receiving ──┤
+//!                                           ├── WebSocket ──► see `websocket.rs`
+//!                                           └── refused, time limit, last answer ──► Closing
+//! ```
+
+mod held;
+mod site;
+
+use crate::limits::{
+    ANSWER_KEPT_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN, HTTP_ANSWERS_BYTES_MAX,
+    PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN,
+};
+use crate::snapshot::HttpSnapshot;
+use held::{Held, NOTHING};
+use measure::Nanos;
+use reactor::FilePart;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wire::http::{
+    CONTINUE, DateCache, DateText, HTTP_BODY_BYTES_DEFAULT, Method, Persistence, Refusal,
+    RequestEvent, RequestPool, Requests, Status, write_status,
+};
+use wire::ws::{Accepted, HandshakeError, Policy};
+
+pub(crate) use held::Full;
+pub(crate) use site::Answered;
+pub use site::Site;
+
+/// What is served, and what is asked of peers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder whose files are served; without one, the page with the server's counters.
+    pub root: Option<PathBuf>,
+    /// The largest request body that is read (and dropped), in bytes.
+    pub body_bytes_max: u64,
+    /// Requests that may be only partly here, per reactor.
+    pub partial_requests_max: usize,
+    /// Bytes of requests that may wait for the answers before them, per reactor.
+    pub held_bytes_max: usize,
+}
+
+impl Config {
+    /// The share of one reactor of so many in what the server spends on HTTP.
+    #[must_use]
+    pub fn new(root: Option<PathBuf>, body_bytes_max: u64, reactors: usize) -> Self {
+        let share = |all: usize, least: usize| (all / reactors.max(1)).max(least);
+        Self {
+            root,
+            body_bytes_max,
+            partial_requests_max: share(PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN),
+            held_bytes_max: share(HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(None, HTTP_BODY_BYTES_DEFAULT, 1)
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Requests are read.
+    Open(Requests, Waiting),
+    /// Our last word was said; what comes is passed over.
+    Closing,
+}
+
+/// The number under which a connection's next requests are held.
+#[derive(Debug)]
+pub(crate) struct Waiting(u32);
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Open(Requests::default(), Waiting(NOTHING))
+    }
+}
+
+impl Phase {
+    /// Whether a request is only partly here.
+    pub(crate) fn is_receiving(&self) -> bool {
+        matches!(self, Self::Open(requests, _) if !requests.is_idle())
+    }
+}
+
+/// What the bytes that have come are answered with.
+#[derive(Debug)]
+pub(crate) struct Reply<'a> {
+    /// To be sent; may be empty.
+    pub bytes: &'a [u8],
+    /// To be sent behind them.
+    pub file: Option<FilePart>,
+    /// How many of the bytes were read. The others are to be held until all of this has left.
+    pub used: usize,
+    /// What becomes of the connection.
+    pub then: Then,
+    /// Whether a time limit begins to count anew: a request was complete, or one has begun.
+    pub renewed: bool,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Then {
+    /// It goes on.
+    More,
+    /// It ends.
+    Last,
+    /// It is one of WebSocket from here on.
+    Upgrade(Accepted),
+}
+
+/// The time of day, for a reactor that only reads the run's clock.
+#[derive(Debug, Default)]
+struct WallClock {
+    /// Unix time at the zero of the run's clock.
+    zero: Nanos,
+    /// When that is looked at again: somebody may set the clock.
+    look_at: Nanos,
+}
+
+impl WallClock {
+    /// Unix time when the run's clock says `now`.
+    #[inline]
+    fn at(&mut self, now: Nanos) -> Nanos {
+        if now >= self.look_at {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.zero = Nanos::from(unix) - now;
+            self.look_at = now + Nanos::from_secs(1);
+        }
+        self.zero + now
+    }
+}
+
+/// Codes from 0 up to, not including, this one are counted.
+const CODES: usize = 600;
+
+/// The HTTP connections of one reactor, but for what each one keeps in its [`Phase`].
+#[derive(Debug)]
+pub(crate) struct Http {
+    config: Config,
+    site: Site,
+    pool: RequestPool,
+    held: Held,
+    out: Vec<u8>,
+    clock: WallClock,
+    date: DateCache,
+    counts: HttpSnapshot,
+    /// Answers by status.
+    answers: Box<[u64; CODES]>,
+}
+
+impl Http {
+    pub(crate) fn new(config: Config, site: Site) -> Self {
+        Self {
+            held: Held::new(config.held_bytes_max),
+            config,
+            site,
+            pool: RequestPool::default(),
+            out: Vec::new(),
+            clock: WallClock::default(),
+            date: DateCache::default(),
+            counts: HttpSnapshot::default(),
+            answers: Box::new([0; CODES]),
+        }
+    }
+
+    /// What was done, and what is going on.
+    pub(crate) fn snapshot(&self) -> HttpSnapshot {
+        let answers = self.answers.iter().zip(0..).filter(|(count, _)| **count > 0);
+        let (files_kept, cache_hits, cache_misses) = self.site.cache();
+        HttpSnapshot {
+            responses: answers.map(|(count, code)| (code, *count)).collect(),
+            partial_requests: self.pool.in_use() as u64,
+            held_bytes: self.held.bytes() as u64,
+            files_kept,
+            cache_hits,
+            cache_misses,
+            ..self.counts.clone()
+        }
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn requests(&self) -> u64 {
+        self.counts.requests
+    }
+
+    /// Whether any connection is in a state that has a time limit of its own.
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.counts.receiving + self.counts.closing > 0
+    }
+
+    /// Closes all files, here on the reactor's own thread: its descriptors may be in a table of its
+    /// own, and would name others elsewhere.
+    pub(crate) fn close_files(&mut self) {
+        self.site = Site::page();
+    }
+
+    /// A connection has come.
+    pub(crate) fn arrived(&mut self) {
+        self.counts.open += 1;
+    }
+
+    /// What the page shows of the server from now on.
+    pub(crate) fn show(&mut self, counters: &[u8], now: Nanos) {
+        self.site.show(counters, self.clock.at(now));
+    }
+
+    /// Answers the next bytes of a connection: all requests that they complete, up to one whose body
+    /// has to leave first.
+    #[inline]
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        phase: &mut Phase,
+        bytes: &[u8],
+        policy: &Policy,
+        now: Nanos,
+    ) -> Reply<'a> {
+        let was_receiving = phase.is_receiving();
+        if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+        let Self { config, site, pool, out, clock, date, counts, answers, .. } = self;
+        out.clear();
+        let Phase::Open(requests, _) = phase else {
+            let used = bytes.len();
+            return Reply { bytes: &[], file: None, used, then: Then::More, renewed: false };
+        };
+        let unix = clock.at(now);
+        let date = date.at(unix.0 / 1_000_000_000);
+        let (before, mut file, mut upgrade) = (counts.requests, None, None);
+        let read = requests.read(config.body_bytes_max, pool, bytes, |event| {
+            let RequestEvent::Request(request) = event else {
+                out.extend_from_slice(CONTINUE);
+                return ControlFlow::Continue(());
+            };
+            counts.requests += 1;
+            if request.wants_websocket() {
+                upgrade = Some(policy.answer(request.head(), out));
+                return ControlFlow::Break(());
+            }
+            let Answered { status, part } = site.answer(&request, unix, date, out);
+            answers[usize::from(status.0)] += 1;
+            file = part;
+            if file.is_some() || out.len() >= HTTP_ANSWERS_BYTES_MAX {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let renewed = !was_receiving || counts.requests > before;
+        let (used, then) = match (read, upgrade) {
+            (Err(refusal), _) => {
+                refuse(refusal, date, answers, out);
+                (bytes.len(), Then::Last)
+            }
+            (Ok(used), Some(Ok(accepted))) => {
+                answers[101] += 1;
+                (used, Then::Upgrade(accepted))
+            }
+            (Ok(_), Some(Err(error))) => {
+                answers[usize::from(HandshakeError::status(error))] += 1;
+                (bytes.len(), Then::Last)
+            }
+            (Ok(_), None) if requests.is_over() => (bytes.len(), Then::Last),
+            (Ok(_), None) if pool.in_use() > config.partial_requests_max && !requests.is_idle() => {
+                let busy = Status::SERVICE_UNAVAILABLE;
+                write_status(busy, Method::Get, Persistence::Close, date, out);
+                answers[usize::from(busy.0)] += 1;
+                (bytes.len(), Then::Last)
+            }
+            (Ok(used), None) => (used, Then::More),
+        };
+        let sent = out.len() as u64 + file.as_ref().map_or(0, FilePart::left);
+        counts.response_bytes += sent;
+        if then != Then::More {
+            self.leave(phase, then);
+        }
+        self.counts.receiving += u64::from(phase.is_receiving());
+        self.counts.receiving -= u64::from(was_receiving);
+        Reply { bytes: &self.out, file, used, then, renewed }
+    }
+
+    /// The connection is ours no more, or takes no more requests.
+    fn leave(&mut self, phase: &mut Phase, then: Then) {
+        self.forget(phase);
+        *phase = Phase::Closing;
+        self.counts.open -= 1;
+        if then == Then::Last {
+            self.counts.closing += 1;
+        }
+    }
+
+    /// Keeps what came behind a request whose answer has to leave first.
+    pub(crate) fn hold(&mut self, phase: &mut Phase, rest: &[u8]) -> Result<(), Full> {
+        if let Phase::Open(_, Waiting(index)) = phase {
+            let put = self.held.put(rest);
+            *index = put.inspect_err(|_| self.counts.held_full += 1)?;
+        }
+        Ok(())
+    }
+
+    /// Takes out what was held.
+    pub(crate) fn take_held(&mut self, phase: &mut Phase) -> Vec<u8> {
+        match phase {
+            Phase::Open(_, Waiting(index)) => self.held.take(std::mem::replace(index, NOTHING)),
+            Phase::Closing => Vec::new(),
+        }
+    }
+
+    /// The request did not come in time: our last word on the connection.
+    pub(crate) fn time_out(&mut self, phase: &mut Phase, now: Nanos) -> &[u8] {
+        self.counts.receiving -= u64::from(phase.is_receiving());
+        self.leave(phase, Then::Last);
+        let date = self.date.at(self.clock.at(now).0 / 1_000_000_000);
+        self.out.clear();
+        refuse(Refusal::TimedOut, date, &mut self.answers, &mut self.out);
+        self.counts.response_bytes += self.out.len() as u64;
+        &self.out
+    }
+
+    /// The answer that is on its way is the last one.
+    pub(crate) fn part(&mut self, phase: &mut Phase) {
+        if matches!(phase, Phase::Open(..)) {
+            self.counts.receiving -= u64::from(phase.is_receiving());
+            self.leave(phase, Then::Last);
+        }
+    }
+
+    /// The peer was silent for too long, between two requests.
+    pub(crate) fn idled(&mut self) {
+        self.counts.idle_closed += 1;
+    }
+
+    /// The peer took nothing of its answer for too long.
+    pub(crate) fn stalled(&mut self) {
+        self.counts.stalled_closed += 1;
+    }
+
+    /// The peer did not close in time after our last word.
+    pub(crate) fn give_up(&mut self) {
+        self.counts.close_timed_out += 1;
+    }
+
+    /// A connection has ended, in whatever phase it is.
+    pub(crate) fn ended(&mut self, mut phase: Phase) {
+        if phase.is_receiving() {
+            self.counts.receiving -= 1;
+            self.counts.abandoned += 1;
+        }
+        match phase {
+            Phase::Open(..) => self.counts.open -= 1,
+            Phase::Closing => self.counts.closing -= 1,
+        }
+        self.forget(&mut phase);
+    }
+
+    /// Gives back what the pools hold for a connection.
+    fn forget(&mut self, phase: &mut Phase) {
+        drop(self.take_held(phase));
+        if let Phase::Open(requests, _) = phase {
+            requests.forget(&mut self.pool);
+        }
+    }
+}
+
+#[cold]
+fn refuse(refusal: Refusal, date: &DateText, answers: &mut [u64; CODES], out: &mut Vec<u8>) {
+    answers[usize::from(refusal.status().0)] += 1;
+    refusal.write(date, out);
+}
