@@ -3,6 +3,7 @@
 
 use crate::common::{Server, eventually};
 use crate::ws::{ACCEPT, BINARY, Frame, KEY, Peer, frame, read_head, request};
+use measure::{Clock, Nanos};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -153,6 +154,19 @@ fn the_subprotocol_that_we_prefer_is_chosen() {
         let found = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
         assert_eq!(found, chosen, "{offer}");
     }
+}
+
+#[test]
+fn a_head_full_of_subprotocols_holds_nobody_up() {
+    let server = Server::on(WS, &["--reactors", "1", "--subprotocol", "none.of.them"]);
+    let names = (0..3_000).map(|n| format!("{n:x}")).collect::<Vec<_>>().join(",");
+    let request = request(&format!("Sec-WebSocket-Protocol: {names}\r\n"));
+    let clock = Clock::start();
+    for _ in 0..100 {
+        accepted(&server, request.as_bytes());
+    }
+    // Each name held against each other one takes ten times as long.
+    assert!(clock.now() < Nanos::from_secs(3), "{:?}", clock.now());
 }
 
 #[test]

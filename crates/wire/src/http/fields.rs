@@ -51,10 +51,21 @@ pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).all(|feed| feed > 0 && head[feed - 1] == b'\r')
 }
 
-/// Whether this can be the value of `Host`: not empty, and nothing in it that ends a host and a port.
-pub(crate) fn is_authority(host: &[u8]) -> bool {
-    let odd = |byte: &u8| !byte.is_ascii_graphic() || b",/@?#\\\"<>".contains(byte);
-    !host.is_empty() && !host.iter().any(odd)
+/// Whether this can be the value of `Host` (RFC 9112 3.2): a host that is not empty, in brackets if it
+/// has colons of its own, and perhaps a port, which is digits.
+pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    let (host, port) = match authority.strip_prefix(b"[") {
+        Some(rest) => rest.split_at(memchr::memchr(b']', rest).unwrap_or(rest.len())),
+        None => authority.split_at(memchr::memchr(b':', authority).unwrap_or(authority.len())),
+    };
+    let port = if authority.starts_with(b"[") { port.strip_prefix(b"]") } else { Some(port) };
+    let is_port = match port {
+        Some([]) => true,
+        Some([b':', digits @ ..]) => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    let odd = |byte: &u8| !byte.is_ascii_graphic() || b",/@?#\\\"<>[]".contains(byte);
+    is_port && !host.is_empty() && !host.iter().any(odd)
 }
 
 /// Whether this can be sent as the value of a header: visible ASCII, no blanks around it.
@@ -74,6 +85,20 @@ mod tests {
         assert_eq!(found, [&b"keep-alive"[..], b"UPGRADE", b"x"]);
         assert!(has_element(lines.into_iter(), "upgrade"));
         assert!(!has_element(lines.into_iter(), "up"));
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_a_port() {
+        for good in ["a", "a.example", "127.0.0.1:80", "a:", "[::1]", "[::1]:9000", "[fe80::1%lo]"]
+        {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a:b", "a:80:80", "a:8o", "a:-1", "::1", "[]", "[::1", "[::1]80", "::1]",
+            "[[::1]]", "a b", "u@a", "a/b", "a,b", "a?", "a#", "[::1]:x",
+        ] {
+            assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
     }
 
     #[test]

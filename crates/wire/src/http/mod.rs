@@ -26,7 +26,7 @@ mod file;
 mod head;
 mod memo;
 mod path;
-mod request;
+pub(crate) mod request;
 mod requests;
 mod responses;
 mod status;

@@ -311,7 +311,7 @@ fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Whether the request line is one of another version that HTTP could have.
-fn has_other_version(head: &[u8]) -> bool {
+pub(crate) fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     let version = words.next().unwrap_or_default();

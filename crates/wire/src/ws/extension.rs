@@ -68,17 +68,15 @@ pub(super) fn answer<'a>(
     policy: Option<&DeflatePolicy>,
 ) -> Result<Option<Answer>, Malformed> {
     let mut chosen = None;
-    for line in lines {
-        parse(line, |extension| {
-            if let (None, Some(policy)) = (&chosen, policy)
-                && extension.name == NAME.as_bytes()
-                && extension.valid
-                && extension.server_bits != Some(8)
-            {
-                chosen = Some(accept(&extension, policy));
-            }
-        })?;
-    }
+    parse(lines, |extension| {
+        if let (None, Some(policy)) = (&chosen, policy)
+            && extension.name == NAME.as_bytes()
+            && extension.valid
+            && extension.server_bits != Some(8)
+        {
+            chosen = Some(accept(&extension, policy));
+        }
+    })?;
     Ok(chosen)
 }
 
@@ -146,21 +144,19 @@ pub(super) fn check<'a>(
     policy: Option<&DeflatePolicy>,
 ) -> Result<Option<Agreed>, Refused> {
     let (mut agreed, mut refused) = (None, None);
-    for line in lines {
-        parse(line, |extension| {
-            let verdict = match policy {
-                Some(policy) if extension.name == NAME.as_bytes() => meets(&extension, policy),
-                _ => Err(Refused::Unasked),
-            };
-            match verdict {
-                Ok(window) if agreed.is_none() => agreed = Some(window),
-                // The same extension twice.
-                Ok(_) => refused = refused.or(Some(Refused::Wrong)),
-                Err(reason) => refused = refused.or(Some(reason)),
-            }
-        })
-        .map_err(|Malformed| Refused::Wrong)?;
-    }
+    parse(lines, |extension| {
+        let verdict = match policy {
+            Some(policy) if extension.name == NAME.as_bytes() => meets(&extension, policy),
+            _ => Err(Refused::Unasked),
+        };
+        match verdict {
+            Ok(window) if agreed.is_none() => agreed = Some(window),
+            // The same extension twice.
+            Ok(_) => refused = refused.or(Some(Refused::Wrong)),
+            Err(reason) => refused = refused.or(Some(reason)),
+        }
+    })
+    .map_err(|Malformed| Refused::Wrong)?;
     refused.map_or(Ok(agreed), Err)
 }
 
@@ -243,19 +239,33 @@ impl Value<'_> {
     }
 }
 
-/// Calls `each` for every extension of a header line.
-fn parse<'a>(line: &'a [u8], mut each: impl FnMut(Extension<'a>)) -> Result<(), Malformed> {
+/// Calls `each` for every extension. Several header lines are one list (RFC 6455 9.1); one that is
+/// there at all must not be empty.
+fn parse<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+    mut each: impl FnMut(Extension<'a>),
+) -> Result<(), Malformed> {
+    let (mut there, mut empty) = (false, true);
+    for line in lines {
+        there = true;
+        parse_line(line, |extension| {
+            empty = false;
+            each(extension);
+        })?;
+    }
+    if there && empty { Err(Malformed) } else { Ok(()) }
+}
+
+fn parse_line<'a>(line: &'a [u8], mut each: impl FnMut(Extension<'a>)) -> Result<(), Malformed> {
     let mut cursor = Cursor { rest: line };
-    let mut empty = true;
     loop {
         cursor.skip_blanks();
         // Empty elements of a list are skipped (RFC 9110 5.6.1.2).
         if !cursor.rest.is_empty() && cursor.rest[0] != b',' {
-            empty = false;
             each(cursor.extension()?);
         }
         if cursor.rest.is_empty() {
-            return if empty { Err(Malformed) } else { Ok(()) };
+            return Ok(());
         }
         if !cursor.eat(b',') {
             return Err(Malformed);
@@ -418,6 +428,18 @@ mod tests {
         }
         let line = &b"permessage-deflate"[..];
         assert_eq!(answer([line].into_iter(), None), Ok(None));
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        let lines: [&[u8]; 4] = [b"", b"x-other", b"permessage-deflate; unknown,", b""];
+        let chosen = |lines: &[&'static [u8]]| answer(lines.iter().copied(), Some(&TAKEOVER));
+        assert_eq!(chosen(&lines), Ok(None));
+        let all = [&lines[..], &[b"permessage-deflate", b","]].concat();
+        assert_eq!(chosen(&all).map(|answer| answer.is_some()), Ok(true));
+        assert_eq!(chosen(&[b"", b","]), Err(Malformed));
+        assert_eq!(chosen(&[b"permessage-deflate", b";"]), Err(Malformed));
+        assert_eq!(chosen(&[]), Ok(None));
     }
 
     #[test]

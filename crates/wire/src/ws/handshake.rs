@@ -1,7 +1,8 @@
 //! What both ends of the opening handshake share: the keys and their answers.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest as _, Sha1};
 
 /// What is put behind the key before hashing (RFC 6455 1.3).
@@ -29,10 +30,17 @@ pub(super) fn key_value(nonce: [u8; 16]) -> [u8; KEY_BYTES] {
     value
 }
 
+/// Reads base64 whose last character has bits that belong to no byte: the example of RFC 6455 4.1 is
+/// such a key, and RFC 4648 3.5 leaves it to us.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 /// Whether this is a `Sec-WebSocket-Key`: the base64 form of 16 bytes.
 pub(super) fn is_key(value: &[u8]) -> bool {
     let mut nonce = [0; 18];
-    value.len() == KEY_BYTES && STANDARD.decode_slice(value, &mut nonce) == Ok(16)
+    value.len() == KEY_BYTES && LENIENT.decode_slice(value, &mut nonce) == Ok(16)
 }
 
 #[cfg(test)]
@@ -48,6 +56,8 @@ mod tests {
     #[test]
     fn a_key_is_sixteen_bytes() {
         assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        // As RFC 6455 4.1 writes the bytes from 1 to 16.
+        assert!(is_key(b"AQIDBAUGBwgJCgsMDQ4PEC=="));
         for wrong in [
             &b""[..],
             b"dGhlIHNhbXBsZSBub25j",

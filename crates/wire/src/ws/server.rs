@@ -6,6 +6,7 @@ use crate::http::HeadError;
 use crate::http::fields::{
     elements, has_element, has_strict_lines, is_authority, is_token_text, lines, one,
 };
+use crate::http::request::has_other_version;
 use crate::limits::HTTP_HEADERS_MAX;
 use std::mem::MaybeUninit;
 
@@ -179,7 +180,7 @@ impl Policy {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err(E::Syntax),
             Err(httparse::Error::TooManyHeaders) => return Err(E::TooLarge),
-            Err(httparse::Error::Version) => return Err(E::HttpVersion),
+            Err(httparse::Error::Version) if has_other_version(head) => return Err(E::HttpVersion),
             Err(_) => return Err(E::Syntax),
         }
         let headers = &*request.headers;
@@ -231,12 +232,13 @@ impl Policy {
     ) -> Result<Option<usize>, HandshakeError> {
         let lines = lines(headers, "Sec-WebSocket-Protocol");
         let offered = elements(lines.clone());
-        let repeated = || {
-            let later = |index| offered.clone().skip(index + 1);
-            offered.clone().enumerate().any(|(index, one)| later(index).any(|other| other == one))
-        };
-        let nothing = lines.clone().next().is_some() && offered.clone().next().is_none();
-        if nothing || !offered.clone().all(is_token_text) || repeated() {
+        // Sorted, because a head has room for thousands: each against each would take a good part of a
+        // second.
+        let mut sorted: Vec<&[u8]> = offered.clone().collect();
+        sorted.sort_unstable();
+        let repeated = sorted.windows(2).any(|pair| pair[0] == pair[1]);
+        let nothing = sorted.is_empty() && lines.clone().next().is_some();
+        if nothing || repeated || !sorted.into_iter().all(is_token_text) {
             return Err(HandshakeError::Subprotocols);
         }
         let spoken = |ours: &String| offered.clone().any(|theirs| theirs == ours.as_bytes());
@@ -251,12 +253,17 @@ fn check_request_line(request: &httparse::Request<'_, '_>) -> Result<(), Handsha
     if request.method != Some("GET") {
         return Err(HandshakeError::Method);
     }
-    // A path, or an absolute URL (RFC 6455 4.2.1).
-    let target = request.path.unwrap_or_default();
-    if !target.starts_with('/') && !target.contains("://") {
-        return Err(HandshakeError::Syntax);
-    }
-    Ok(())
+    if is_target(request.path.unwrap_or_default()) { Ok(()) } else { Err(HandshakeError::Syntax) }
+}
+
+/// Whether this is a path, or an absolute URL (RFC 6455 4.2.1). A fragment is no part of either.
+fn is_target(target: &str) -> bool {
+    let begins_with = |scheme: &str| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let is_local = target.starts_with('/');
+    (is_local || ["http://", "https://", "ws://", "wss://"].into_iter().any(begins_with))
+        && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// The headers that say where a request ends and whom it is for.
