@@ -143,21 +143,17 @@ fn an_echo_allocates_nothing_in_the_open_model() {
 
 #[test]
 fn an_echo_over_a_websocket_allocates_nothing() {
-    // Two connections in three in the closed model have several messages in one read; the open model
-    // pings as well.
     for (model, kind, fragment, in_order) in [
         (Model::Closed(1), Kind::Binary, None, false),
         (Model::Closed(4), Kind::Text, None, false),
         (Model::Closed(2), Kind::Binary, Some(100), false),
         (Model::Closed(2), Kind::Binary, None, true),
-        (Model::Open(5e6), Kind::Binary, None, false),
     ] {
         let protocol = |load: &Load, target| {
             let setup = ws_tests::setup(load, target);
             WebSocket::new(Arc::new(Setup { kind, fragment, in_order, ..setup }), 0)
         };
-        let pair =
-            Pair::new(model, 300, |_| WsPeer { restless: true, ..WsPeer::default() }, protocol);
+        let pair = Pair::new(model, 300, |_| WsPeer::restless(), protocol);
         no_allocations(pair, &format!("{model:?}, {kind:?}, {fragment:?}, in order {in_order}"));
     }
 }
