@@ -8,7 +8,7 @@
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
 # two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
-# Chromium). As root it installs the Debian packages that this needs and that are missing. What cannot
+# Chromium; for HTTP: nginx). As root it installs the Debian packages that this needs and that are missing. What cannot
 # run here is named with the reason; with CI=true nothing may be left out.
 #
 # The last line is 'N passed, N failed, N skipped': each test of the workspace and each check counts.
@@ -69,7 +69,7 @@ have() { command -v "$1" >/dev/null; }
 install_missing() {
     local packages=() pair
     for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux nft:nftables \
-        sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3; do
+        sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3 nginx:nginx-light; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
     # Debian's python3 comes without what makes a virtual environment.
@@ -139,6 +139,11 @@ programs() {
         check "WebSocket peers" ./scripts/tests/websocket.sh
     else
         skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
+    fi
+    if have nginx; then
+        check "HTTP peers" ./scripts/tests/http.sh
+    else
+        skip "HTTP peers" "nginx is missing: apt-get install nginx-light"
     fi
     in_namespaces "network namespaces" ./scripts/tests/netns.sh
     if have prlimit && have python3; then
