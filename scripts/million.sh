@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Opens a million connections (TCP, or WebSocket over it) over loopback, has each of them send and get back at least one
-# verified message, sends traffic over them, and writes down how it went.
+# Opens a million connections (TCP, or WebSocket or HTTP over it) over loopback, has each of them send and get back at
+# least one verified message (with HTTP: ask for a file and get it, whole), sends traffic over them, and writes down how it went.
 #
 #   ./scripts/million.sh [OPTIONS] [-- OPTIONS OF c1000k-client run]
 #
 #   --connections N   how many (default 1m)
-#   --protocol NAME   tcp (default) or ws; http comes later
+#   --protocol NAME   tcp (default), ws or http
 #   --rate R          messages per second, all connections together (default 20k; 0: no traffic)
 #   --duration D      how long to send them (default 10s)
 #   --output DIR      where the files go (default results/<UTC time>-<protocol>-<connections>)
@@ -94,9 +94,8 @@ while (($#)); do
     shift
 done
 case $protocol in
-    tcp | ws) ;;
-    http) die 2 "--protocol $protocol comes later: the programs speak tcp and ws so far" ;;
-    *) die 2 "--protocol $protocol is not known: give tcp or ws" ;;
+    tcp | ws | http) ;;
+    *) die 2 "--protocol $protocol is not known: give tcp, ws or http" ;;
 esac
 
 # One run at a time: two would take each other's memory, and undo each other's settings.
@@ -227,7 +226,16 @@ fi
 
 # ---- The run --------------------------------------------------------------------------------------
 
-log=$output/server.log
+log=$output/server.log path=''
+if [[ $protocol == http ]]; then
+    # One small file, which every connection asks for.
+    mkdir -p "$output/root"
+    head -c 1024 /dev/zero | tr '\0' '.' >"$output/root/1k"
+    server_options+=(--root "$output/root")
+    path=/1k
+    # Nothing else than the file will do. (That it is whole is the client's own business.)
+    client_options+=(--fail-if 'http.non_2xx>0')
+fi
 setsid "$server" "${server_options[@]}" "$protocol://127.0.0.1:0" >"$log" 2>&1 9<&- &
 server_pid=$!
 printf 'process\t%s\t%s\n' "$server_pid" "$(realpath "$server")" >>"$undo"
@@ -241,6 +249,7 @@ while [[ -z $url ]]; do
     sleep 0.1
     url=$(field url)
 done
+url=${url%/}$path
 client_options+=(--peer "$(field metrics)")
 
 {

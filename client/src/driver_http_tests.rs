@@ -1,1 +1,449 @@
-//! The driver over HTTP on the simulated network.
+//! The driver over HTTP on the simulated network, against a server whose every byte is a test's: by a
+//! clock that is moved by hand.
+
+use super::*;
+use crate::load::addresses::Tuples;
+use crate::load::lanes::Lanes;
+use crate::protocol::{Http, HttpSetup};
+use crossbeam_channel::{Receiver, bounded};
+use measure::Failure;
+use proptest::prelude::*;
+use reactor::mailbox::{self, Outside};
+use reactor::sim::{Faults, Sim, World};
+use reactor::{Limits, Reactor};
+use std::net::SocketAddr;
+use wire::http::{Composer, Method, RequestSpec};
+
+/// How the scripted server answers.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    /// What follows each request.
+    pub(super) answer: Vec<u8>,
+    /// So many requests of a connection are answered, then it is closed.
+    pub(super) requests: usize,
+    /// What the last of those gets instead.
+    pub(super) last: Vec<u8>,
+    /// Never waits for events: whoever turns both ends on one thread is not kept by this one.
+    pub(super) restless: bool,
+}
+
+impl Script {
+    pub(super) fn always(answer: &[u8]) -> Self {
+        Self { answer: answer.to_vec(), requests: usize::MAX, last: Vec::new(), restless: false }
+    }
+}
+
+/// A server that takes requests without a body, each ending with an empty line.
+#[derive(Debug)]
+pub(super) struct HttpPeer {
+    script: Script,
+    /// Requests by their first line, each once.
+    asked: Vec<String>,
+}
+
+impl HttpPeer {
+    pub(super) fn new(script: Script) -> Self {
+        Self { script, asked: Vec::new() }
+    }
+}
+
+/// What of a request is here, and how many there were.
+#[derive(Debug, Default)]
+pub(super) struct PeerSession {
+    partial: Vec<u8>,
+    requests: usize,
+}
+
+impl<N: Network> Driver<N> for HttpPeer {
+    type Session = PeerSession;
+    type Command = ();
+
+    const PAUSE_READS_WHILE_BLOCKED: bool = false;
+
+    fn admit(&mut self, _: &mut Core<N, PeerSession>, _: usize) -> Option<PeerSession> {
+        Some(PeerSession { partial: Vec::with_capacity(4096), requests: 0 })
+    }
+
+    fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
+
+    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, bytes: &mut [u8]) {
+        let Some(session) = core.session(key) else { return };
+        let mut partial = std::mem::take(&mut session.partial);
+        partial.extend_from_slice(bytes);
+        while let Some(end) = partial.windows(4).position(|four| four == b"\r\n\r\n") {
+            let Some(session) = core.session(key) else { return };
+            session.requests += 1;
+            let last = session.requests >= self.script.requests;
+            if !self.script.restless {
+                let line = partial.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                self.asked.push(String::from_utf8_lossy(line).into_owned());
+            }
+            partial.drain(..end + 4);
+            if last {
+                core.send(key, &self.script.last).expect("room");
+                return core.finish(key);
+            }
+            core.send(key, &self.script.answer).expect("room");
+        }
+        if let Some(session) = core.session(key) {
+            session.partial = partial;
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending) {}
+
+    fn on_command(&mut self, _: &mut Core<N, PeerSession>, (): ()) {}
+
+    fn on_turn(&mut self, _: &mut Core<N, PeerSession>) -> Option<Nanos> {
+        self.script.restless.then_some(Nanos::ZERO)
+    }
+
+    fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Method) -> HttpSetup {
+    let spec = RequestSpec {
+        host: "127.0.0.1".into(),
+        port: target.port(),
+        method,
+        targets: paths.iter().map(|path| (*path).to_owned()).collect(),
+        close: load.churn,
+        ..RequestSpec::default()
+    };
+    HttpSetup {
+        requests: vec![(target, Composer::new(&spec).expect("requests"))],
+        paths: paths.len() as u64,
+        in_flight: load.in_flight_max,
+        close: load.churn,
+    }
+}
+
+fn target() -> SocketAddr {
+    ([127, 0, 0, 1], 9000).into()
+}
+
+fn load(connections: u64, model: Model, pipeline: u32) -> Load {
+    Load {
+        connections,
+        reactors: 1,
+        tuples: Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 1024, 1123),
+        lanes: Lanes::new(&[0], 1),
+        connect_rate: None,
+        connect_timeout: Nanos::from_secs(10),
+        first_echo: true,
+        model,
+        duration: Nanos::from_millis(200),
+        size: 0,
+        reply_timeout: Nanos::from_secs(2),
+        drain_timeout: Nanos::from_secs(1),
+        in_flight_max: pipeline,
+        churn: false,
+        ping: None,
+        seed: 42,
+    }
+}
+
+fn churn(connections: u64, model: Model) -> Load {
+    Load { first_echo: false, churn: true, ..load(connections, model, 1) }
+}
+
+/// One client and one server.
+struct Rig {
+    world: World,
+    server: Reactor<Sim, HttpPeer>,
+    client: Reactor<Sim, LoadDriver<Http>>,
+    outside: Outside<Command>,
+    reports: Receiver<Report>,
+    done: Step,
+    last: Option<Box<Final>>,
+}
+
+impl Rig {
+    fn new(load: Load, setup: HttpSetup, script: Script, faults: Faults, limits: Limits) -> Self {
+        let world = World::new(faults);
+        let (_, inbox) = mailbox::open_unwatched();
+        let server =
+            Reactor::new(world.network(&[target()]), HttpPeer::new(script), inbox, limits, 1);
+        let (send, reports) = bounded(64);
+        let (outside, inbox) = mailbox::open_unwatched();
+        let driver =
+            LoadDriver::new(0, Arc::new(load), Http::new(Arc::new(setup)), send, Nanos::ZERO);
+        let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
+        Self { world, server, client, outside, reports, done: Step::Waiting, last: None }
+    }
+
+    fn step(&mut self, command: Command, step: Step) {
+        self.outside.send(command).expect("room");
+        for _ in 0..100_000 {
+            self.client.turn().expect("turn");
+            self.server.turn().expect("turn");
+            while let Ok(report) = self.reports.try_recv() {
+                match report {
+                    Report::Done { step, .. } => self.done = step,
+                    Report::Final { last, .. } => self.last = Some(last),
+                    Report::Second(_) => {}
+                }
+            }
+            if self.done >= step {
+                return;
+            }
+            self.world.advance_to(self.world.now() + Nanos::from_micros(200));
+        }
+        panic!("{step:?} never ends");
+    }
+
+    /// The whole run; every account balances.
+    fn run(mut self) -> (Box<Final>, Vec<String>) {
+        let (first_echo, traffic) = {
+            let load = &self.client.driver().load;
+            (load.first_echo, load.model != Model::Idle)
+        };
+        self.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+        if first_echo {
+            self.step(Command::FirstEcho, Step::FirstEcho);
+        }
+        if traffic {
+            let start = self.world.now();
+            self.step(Command::Drive(start), Step::Drive);
+        }
+        self.step(Command::Drain, Step::Drain);
+        let last = self.last.take().expect("the last word");
+        let sum = last.totals;
+        assert_eq!(self.client.driver().opening.count, 0, "nobody is on the way any more");
+        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost);
+        assert_eq!(
+            sum.first_sent + sum.sent,
+            sum.first_received + sum.received + sum.unanswered,
+            "sent = received + unanswered"
+        );
+        let count = |stage| last.recorder.stage(stage).map_or(0, |histogram| histogram.count());
+        assert_eq!(count(Stage::Connect), sum.opened);
+        assert_eq!((count(Stage::Service), count(Stage::FirstByte)), (sum.received, sum.received));
+        assert_eq!(count(Stage::FirstEcho), sum.first_received);
+        let answered: u64 = last.causes.statuses.values().sum();
+        assert_eq!(answered, sum.received + sum.first_received);
+        self.outside.send(Command::Close).expect("room");
+        self.client.turn().expect("turn");
+        assert!(Driver::<Sim>::is_finished(self.client.driver()));
+        (last, self.server.driver().asked.clone())
+    }
+}
+
+fn run(load: Load, script: Script) -> Box<Final> {
+    let setup = setup(&load, target(), &["/"], Method::Get);
+    Rig::new(load, setup, script, Faults::default(), Limits::for_slots(64)).run().0
+}
+
+fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
+    let kinds = Failure::ALL.into_iter().zip(totals.failures);
+    kinds.filter(|(_, count)| *count > 0).collect()
+}
+
+const SIZED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const CHUNKED: &[u8] =
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n";
+const INTERIM: &[u8] =
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+const TO_CLOSE: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_is_cut_and_whoever_closes_every_request_is_answered(
+        (connections, rate, pipeline) in (1..20u64, 50.0..1_000.0f64, 1..5u32),
+        closed in any::<bool>(),
+        (read_max, write_max, pipe_bytes) in (1..100usize, 1..100usize, 1..400usize),
+        connect_micros in prop_oneof![Just(0), 1..2_000u64],
+        receive_buffer_bytes in 1..300usize,
+        answer in prop::sample::select(&[SIZED, CHUNKED, INTERIM][..]),
+        last in prop::sample::select(&[CLOSING, TO_CLOSE][..]),
+        requests in prop_oneof![Just(usize::MAX), 1..9usize],
+    ) {
+        let connect_takes = Nanos::from_micros(connect_micros);
+        let faults = Faults { read_max, write_max, pipe_bytes, connect_takes, ..Faults::default() };
+        let limits = Limits { receive_buffer_bytes, ..Limits::for_slots(64) };
+        let model = if closed { Model::Closed(pipeline) } else { Model::Open(rate) };
+        let load = Load { reply_timeout: Nanos::from_secs(60), ..load(connections, model, pipeline) };
+        let load = Load { drain_timeout: Nanos::from_secs(60), ..load };
+        let planned = Pace::new(rate).count_before(load.duration);
+        let script = Script { answer: answer.to_vec(), requests, last: last.to_vec(), restless: false };
+        let setup = setup(&load, target(), &["/"], Method::Get);
+        let (last, _) = Rig::new(load, setup, script, faults, limits).run();
+        let sum = last.totals;
+        prop_assert_eq!((sum.failed, sum.lost, sum.unanswered), (0, 0, 0), "{:?}", last.causes);
+        prop_assert_eq!(sum.first_received, connections);
+        prop_assert_eq!(sum.received, if closed { sum.sent } else { planned });
+        prop_assert_eq!(sum.bytes_received, 5 * sum.received);
+        prop_assert_eq!(sum.opened, connections + sum.replaced);
+        prop_assert!(requests < usize::MAX || sum.ended + sum.resent == 0);
+    }
+
+    #[test]
+    fn a_connection_for_each_request_holds_no_more_than_planned(
+        (connections, rate) in (1..20u64, 50.0..2_000.0f64),
+        closed in any::<bool>(),
+        connect_micros in prop_oneof![Just(0), 1..2_000u64],
+        read_max in 1..100usize,
+        answer in prop::sample::select(&[SIZED, CHUNKED, CLOSING, TO_CLOSE][..]),
+    ) {
+        let connect_takes = Nanos::from_micros(connect_micros);
+        let faults = Faults { read_max, connect_takes, ..Faults::default() };
+        let model = if closed { Model::Closed(1) } else { Model::Open(rate) };
+        let load = churn(connections, model);
+        let planned = Pace::new(rate).count_before(load.duration);
+        let script =
+            Script { answer: answer.to_vec(), requests: 1, last: answer.to_vec(), restless: false };
+        let setup = setup(&load, target(), &["/"], Method::Get);
+        let (last, _) = Rig::new(load, setup, script, faults, Limits::for_slots(64)).run();
+        let sum = last.totals;
+        prop_assert_eq!((sum.failed, sum.lost, sum.unanswered), (0, 0, 0), "{:?}", last.causes);
+        prop_assert_eq!((sum.opened, sum.ended), (sum.sent, sum.sent));
+        prop_assert!(closed || sum.sent == planned);
+        // Far more than there are four-tuples: they are used again.
+        prop_assert!(last.open_peak <= connections);
+    }
+}
+
+#[test]
+fn one_byte_at_a_time_loses_nothing() {
+    let faults = Faults { read_max: 1, write_max: 1, pipe_bytes: 1, ..Faults::default() };
+    let limits = Limits { receive_buffer_bytes: 1, reads_per_turn: 1, ..Limits::for_slots(16) };
+    let load = Load { reply_timeout: Nanos::from_secs(60), ..load(4, Model::Open(100.0), 1) };
+    let setup = setup(&load, target(), &["/"], Method::Get);
+    let (last, _) = Rig::new(load, setup, Script::always(CHUNKED), faults, limits).run();
+    assert_eq!((last.totals.received, last.totals.lost), (20, 0));
+}
+
+#[test]
+fn paths_take_turns_and_each_connection_starts_at_another() {
+    let load = load(4, Model::Closed(2), 2);
+    let setup = setup(&load, target(), &["/a", "/b?c=d", "/e"], Method::Get);
+    let faults = Faults::default();
+    let rig = Rig::new(load, setup, Script::always(SIZED), faults, Limits::for_slots(16));
+    let (last, asked) = rig.run();
+    assert_eq!(
+        asked[..4],
+        ["GET /a", "GET /b?c=d", "GET /e", "GET /a"].map(|l| format!("{l} HTTP/1.1"))
+    );
+    let all = last.totals.sent + last.totals.first_sent;
+    for path in ["/a", "/b?c=d", "/e"] {
+        let line = format!("GET {path} HTTP/1.1");
+        let count = asked.iter().filter(|asked| **asked == line).count() as u64;
+        assert!(count.abs_diff(all / 3) <= 4, "{path}: {count} of {all}");
+    }
+}
+
+#[test]
+fn statuses_are_counted_and_those_that_serve_nothing_apart() {
+    for (status, unserved) in [("204", false), ("302", false), ("404", true), ("503", true)] {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        let last = run(load(4, Model::Open(100.0), 1), Script::always(answer.as_bytes()));
+        let sum = last.totals;
+        assert_eq!((sum.received, sum.lost), (20, 0));
+        let expected = if unserved { (20, 4) } else { (0, 0) };
+        assert_eq!((sum.unserved, sum.first_unserved), expected, "{status}");
+        assert_eq!(last.causes.statuses, [(status.parse().expect("a code"), 24)].into());
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let load = load(4, Model::Open(100.0), 1);
+    let setup = setup(&load, target(), &["/"], Method::Head);
+    let script = Script::always(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+    let rig = Rig::new(load, setup, script, Faults::default(), Limits::for_slots(16));
+    let (last, _) = rig.run();
+    assert_eq!((last.totals.received, last.totals.bytes_received), (20, 0));
+}
+
+#[test]
+fn each_rule_that_a_server_breaks_is_named() {
+    let cases: [(&[u8], &str); 9] = [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhello", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\nhell", "Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n", "chunk"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "transfer coding"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 or HTTP/1.0"),
+        (b"hello\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 101 Go\r\nUpgrade: x\r\n\r\n", "switched"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "no request had asked",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\nmore",
+            "behind the response",
+        ),
+    ];
+    for (answer, rule) in cases {
+        let load = Load { first_echo: false, ..load(4, Model::Closed(1), 1) };
+        let last = run(load, Script::always(answer));
+        assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)], "{rule}");
+        let (said, count) = last.causes.rules.first_key_value().expect("a rule");
+        assert_eq!((*count, last.causes.rules.len()), (4, 1));
+        assert!(said.contains(rule), "{said}: {rule}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_early_is_counted_by_kind() {
+    let cut = |last: &[u8]| Script {
+        answer: SIZED.to_vec(),
+        requests: 3,
+        last: last.to_vec(),
+        restless: false,
+    };
+    let closed = |last: &[u8]| run(load(4, Model::Closed(1), 1), cut(last));
+    // Before, within the head, and within the body.
+    assert_eq!(failures(&closed(b"").totals), [(Failure::Closed, 4)]);
+    for (last, rule) in [
+        (&b"HTTP/1.1 200 O"[..], "within the head"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell", "before the body was complete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n", "before the body"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "within the head"),
+    ] {
+        let last = closed(last);
+        assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)], "{rule}");
+        assert!(last.causes.rules.keys().all(|said| said.contains(rule)), "{:?}", last.causes);
+    }
+    // Leave of an idle connection, in so many words.
+    let script = Script::always(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 408 Late\r\nContent-Length: 0\r\n\r\n",
+    );
+    let last = run(load(4, Model::Closed(1), 1), script);
+    assert_eq!(failures(&last.totals), [(Failure::Closed, 4)]);
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_in_time() {
+    // Where each request has a connection of its own, those that had to wait fare no better.
+    for (load, count) in [(load(4, Model::Open(40.0), 1), 4), (churn(4, Model::Open(40.0)), 8)] {
+        let load = Load { first_echo: false, drain_timeout: Nanos::from_secs(5), ..load };
+        let last = run(load, Script::always(b""));
+        let sum = last.totals;
+        assert_eq!((failures(&sum), sum.received), (vec![(Failure::TimedOut, count)], 0));
+        assert_eq!(sum.unanswered, sum.sent);
+    }
+}
+
+#[test]
+fn an_open_model_never_has_more_on_a_connection_than_it_may() {
+    let load = Load { first_echo: false, ..load(2, Model::Open(1_000.0), 3) };
+    let setup = setup(&load, target(), &["/"], Method::Get);
+    let mut rig =
+        Rig::new(load, setup, Script::always(b""), Faults::default(), Limits::for_slots(16));
+    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+    rig.outside.send(Command::Drive(rig.world.now())).expect("room");
+    for _ in 0..200 {
+        rig.client.turn().expect("turn");
+        rig.server.turn().expect("turn");
+        rig.world.advance_to(rig.world.now() + Nanos::from_millis(1));
+    }
+    let totals = rig.client.driver().totals;
+    assert_eq!(totals.sent, 6);
+    assert!(totals.pace_blocked > 0);
+}

@@ -81,8 +81,6 @@ nothing_left() {
 }
 before=$(settings)
 
-expect 2 ./scripts/million.sh --protocol http
-says 'comes later' err
 expect 2 ./scripts/million.sh --protocol udp
 expect 2 ./scripts/million.sh --connection 5
 expect 2 ./scripts/million.sh --connections some --output "$work/none"

@@ -144,15 +144,10 @@ impl<P: Protocol> LoadDriver<P> {
     /// The open model: sends all that is due. Returns when the next is.
     fn pace<N: Network>(&mut self, core: &mut Table<N, P>, rate: f64) -> Nanos {
         let pace = Pace::new(rate);
+        if let Some(next) = self.send_owed(core) {
+            return next;
+        }
         for _ in 0..SEND_BATCH {
-            if P::RENEWS && !self.again.is_empty() {
-                match self.next_sendable(core) {
-                    Sendable::Now(key) => self.send_again(core, key),
-                    Sendable::LookOn => return Nanos::ZERO,
-                    Sendable::Blocked => return core.now() + BLOCKED_REST,
-                }
-                continue;
-            }
             if self.paced == self.planned {
                 return Nanos::MAX;
             }
@@ -211,6 +206,21 @@ impl<P: Protocol> LoadDriver<P> {
         if blocked { Sendable::Blocked } else { Sendable::LookOn }
     }
 
+    /// Sends once more what was taken back. Returns when to go on; `None`: nothing is left of it.
+    fn send_owed<N: Network>(&mut self, core: &mut Table<N, P>) -> Option<Nanos> {
+        for _ in 0..SEND_BATCH {
+            if self.again.is_empty() {
+                return None;
+            }
+            match self.next_sendable(core) {
+                Sendable::Now(key) => self.send_again(core, key),
+                Sendable::LookOn => break,
+                Sendable::Blocked => return Some(core.now() + BLOCKED_REST),
+            }
+        }
+        Some(Nanos::ZERO)
+    }
+
     /// Whether a connection stands and has fewer than `in_flight` messages on their way.
     fn is_ready<N: Network>(core: &mut Table<N, P>, key: Key, in_flight: u32) -> bool {
         let room = |session: &mut Session<P>| P::in_flight(&session.spoken) < in_flight;
@@ -261,7 +271,8 @@ impl<P: Protocol> LoadDriver<P> {
             _ if self.load.churn => self.churn(core, over),
             Model::Open(rate) => self.pace(core, rate),
             Model::Closed(in_flight) if !over => self.fill(core, in_flight),
-            Model::Idle | Model::Closed(_) => Nanos::MAX,
+            Model::Closed(_) => self.send_owed(core).unwrap_or(Nanos::MAX),
+            Model::Idle => Nanos::MAX,
         };
         // A late generator may catch up for as long as replies are waited for anyway.
         let sent_all = self.paced == self.planned;

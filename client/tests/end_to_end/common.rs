@@ -259,9 +259,13 @@ pub(crate) fn read(path: &Path) -> ResultFile {
 pub(crate) fn check(result: &ResultFile) {
     let (connections, messages) = (&result.connections, &result.messages);
     let interrupted = result.run.outcome == report::schema::Outcome::Interrupted;
-    if !interrupted {
-        assert_eq!(connections.planned, connections.opened + connections.failed);
+    let churn = result.plan.http.as_ref().is_some_and(|http| http.close);
+    if !interrupted && !churn {
+        let ramped = connections.opened - connections.replaced;
+        assert_eq!(connections.planned, ramped + connections.failed);
     }
+    let left = connections.lost + connections.ended + connections.open_at_end;
+    assert_eq!(connections.opened, left, "{connections:?}");
     let failures: u64 =
         measure::Failure::ALL.into_iter().map(|kind| result.failures.get(kind)).sum();
     assert_eq!(failures, connections.failed + connections.lost, "{:?}", result.failures);
@@ -279,6 +283,8 @@ pub(crate) fn check(result: &ResultFile) {
     assert_eq!(rules, result.failures.protocol, "each has its rule");
     assert_eq!(count(Stage::Response), messages.received);
     assert_eq!(count(Stage::Service), messages.received);
+    let whole = if result.plan.http.is_some() { messages.received } else { 0 };
+    assert_eq!(count(Stage::FirstByte), whole);
     let first = messages.first_echo.as_ref().map_or(0, |first| first.received);
     assert_eq!(count(Stage::FirstEcho), first);
     let sum = |field: fn(&report::schema::Reactor) -> u64| -> u64 {

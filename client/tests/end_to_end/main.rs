@@ -2,6 +2,7 @@
 //! real sockets; what it prints, what it writes, how it ends.
 
 mod common;
+mod http;
 mod runs;
 mod usage;
 mod weather;

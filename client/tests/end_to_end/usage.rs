@@ -52,7 +52,6 @@ fn what_makes_no_sense_is_refused_in_one_sentence() {
         (&[URL, "--hold", "10000h"], "--hold"),
         (&[URL, URL], "twice"),
         (&["tcp://127.0.0.1:0"], "port 0"),
-        (&["http://127.0.0.1:9"], "not spoken yet"),
         (&["tcp://0.0.0.0:9000"], "0.0.0.0"),
         (&[&unknown], "not known"),
         (&[URL, "--cores", "1023"], "1023"),
