@@ -8,8 +8,9 @@
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
 # two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
-# Chromium; for HTTP: curl, wrk, h2load and nginx). As root it installs the Debian packages that this needs and that are missing. What cannot
-# run here is named with the reason; with CI=true nothing may be left out.
+# Chromium; for HTTP: curl, wrk, h2load and nginx). As root it installs the Debian packages that this
+# needs and that are missing. What cannot run here is named with the reason; with CI=true nothing may be
+# left out.
 #
 # The last line is 'N passed, N failed, N skipped': each test of the workspace and each check counts.
 # Exit code: 0 if none failed (and none was skipped, where CI=true), 1 otherwise.
