@@ -164,8 +164,9 @@ pub enum End {
     Status(u16, String),
     /// The peer took leave in the middle of the run.
     Closed,
-    /// It had been taken leave of, and the peer broke a rule instead of taking leave.
-    NoLeave,
+    /// It had been taken leave of, and will not hear the peer's; the rule that the peer broke instead, if
+    /// it did.
+    NoLeave(Option<String>),
     /// We ran out of what it takes to go on; the peer did nothing wrong.
     NoMemory,
 }
