@@ -487,22 +487,41 @@ fn each_rule_that_a_server_breaks_is_named_and_answered_by_its_code() {
         (&[0x81, 1, 0xff], 1007, "not UTF-8"),
     ];
     for (bytes, code, rule) in cases {
-        // A text is a wrong reply before it turns out to be none.
-        let wrong_kind = code == 1007;
         let (last, answers) = told(bytes);
         assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)], "{rule}");
         assert_eq!((last.totals.lost, last.totals.unanswered), (4, last.totals.sent));
         let (said, count) = last.causes.rules.first_key_value().expect("a rule");
         assert_eq!(*count, 4);
-        if wrong_kind {
-            assert!(said.contains("text where binary"), "{said}");
-            continue;
-        }
         assert!(said.contains(rule), "{said}");
         for answer in answers {
             assert_eq!(answer[0], 0x88, "a close frame");
             assert_eq!(answer[6..8], code.to_be_bytes(), "{rule}");
         }
+    }
+}
+
+#[test]
+fn a_rule_that_is_broken_instead_of_taking_leave_is_named_too() {
+    for (bytes, rule) in [(&[0x88, 1, 3][..], "half a code"), (&[0x88, 0x80, 1, 2, 3, 4], "a mask")]
+    {
+        let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
+        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.settle();
+        let peers = upgrade_all(&mut net);
+        rig.settle();
+        rig.outside.send(Command::Drain).expect("room");
+        rig.settle();
+        for peer in &peers {
+            assert_eq!(read_all(peer)[0], 0x88);
+            assert_eq!(peer.send(bytes).ok(), Some(bytes.len()));
+        }
+        rig.settle();
+        assert_eq!((rig.done, rig.client.core().connections()), (Step::Drain, 0));
+        let last = rig.finish();
+        assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)]);
+        assert_eq!((last.totals.lost, count(&last, Stage::Close)), (4, 0));
+        let (said, times) = last.causes.rules.first_key_value().expect("a rule");
+        assert!(said.contains(rule) && *times == 4, "{said}");
     }
 }
 

@@ -11,7 +11,7 @@ use control::signals::{Signal, Signals};
 use crossbeam_channel::{Sender, bounded, select};
 use host::facts::Facts;
 use measure::units::format_grouped;
-use measure::{Clock, Nanos};
+use measure::{Clock, Failure, Nanos};
 use reactor::{Core, Driver, Ending, Key, Limits, Network, Opened, Route};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,7 +20,8 @@ use wire::{Scheme, SplitMix64};
 
 /// Connections in the making at the same time.
 const OPENING_MAX: usize = 64;
-/// How long a server may take to close a connection when both ends have said so.
+/// How long a server may take to close a connection when both ends have said so; counted from the last
+/// byte of our answers that it took.
 const LEAVE_TIMEOUT: Nanos = Nanos::from_secs(5);
 /// Bytes of answers that may wait on one connection for a server that does not read them, and on all.
 const UNSENT_BYTES_PER_CONNECTION: usize = 64 * 1024 * 1024;
@@ -125,8 +126,19 @@ struct Leave;
 enum State {
     Shaking(Shaking),
     Open(Ws),
-    /// Our close frame is sent: whatever else comes is of no interest.
+    /// The server has closed, and our close frame waits behind answers that it has yet to take.
+    Closing,
+    /// Our last word has left, and it was judged: whatever else comes is of no interest.
     Left,
+}
+
+/// A connection on which nothing more is said.
+#[derive(Debug)]
+struct Leaving {
+    key: Key,
+    /// Bytes that wait for the server to take them, and since when it has taken none.
+    unsent: usize,
+    since: Nanos,
 }
 
 #[derive(Debug)]
@@ -146,10 +158,9 @@ struct EchoDriver {
     /// Connections that have been tried, and those that are over.
     tried: usize,
     over: usize,
-    /// Time limits, oldest first: for the upgrade, and for the server to close. Some connections may be
-    /// further on by now.
+    /// Time limits for the upgrade, oldest first. Some connections may be further on by now.
     opening: VecDeque<(Key, Nanos)>,
-    closing: VecDeque<(Key, Nanos)>,
+    leaving: Vec<Leaving>,
     heads: HeadPool,
     pools: Pools,
     masks: SplitMix64,
@@ -174,7 +185,7 @@ impl EchoDriver {
             tried: 0,
             over: 0,
             opening: VecDeque::new(),
-            closing: VecDeque::new(),
+            leaving: Vec::new(),
             heads: HeadPool::default(),
             pools: Pools::default(),
             masks: SplitMix64::new(!seed),
@@ -215,17 +226,17 @@ impl EchoDriver {
         self.send(core, key);
     }
 
-    /// Sends what lies in `out`.
-    fn send<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+    /// Sends what lies in `out`. False if the connection broke by that.
+    fn send<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) -> bool {
         let sent = core.send(key, &self.out);
         if self.out.capacity() > OUT_BYTES_KEPT {
             self.out = Vec::new();
         }
-        if let Err(failure) = sent
-            && let Some(session) = core.close(key)
-        {
-            self.end(session, &format!("it broke ({})", failure.name()));
+        let Err(failure) = sent else { return true };
+        if let Some(session) = core.close(key) {
+            self.end(session, &broken(failure));
         }
+        false
     }
 
     /// A connection is gone.
@@ -233,21 +244,46 @@ impl EchoDriver {
         match &mut session.state {
             State::Shaking(shaking) => shaking.forget(&mut self.heads),
             State::Open(ws) => ws.forget(&mut self.pools),
-            // It was judged when it left.
+            State::Closing => {}
             State::Left => return self.over += 1,
         }
         self.failed(cause);
     }
 
-    /// Both ends have said their last word, or ours: the server closes the connection, or else we do.
-    fn leave<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
-        if let Some(session) = core.session(key) {
-            if let State::Open(ws) = &mut session.state {
-                ws.forget(&mut self.pools);
-            }
-            session.state = State::Left;
+    /// Our last word was given: the server closes the connection, or else we do.
+    fn leave<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, state: State) {
+        let Some(session) = core.session(key) else { return };
+        if let State::Open(ws) = &mut session.state {
+            ws.forget(&mut self.pools);
         }
-        self.closing.push_back((key, core.now() + LEAVE_TIMEOUT));
+        session.state = state;
+        let (unsent, since) = (core.unsent_bytes_of(key), core.now());
+        self.leaving.push(Leaving { key, unsent, since });
+    }
+
+    /// Follows those on which our last word was given, and ends what has had its time.
+    fn see_off<N: Network>(&mut self, core: &mut Core<N, Session>) {
+        let now = core.turn_started();
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.retain_mut(|Leaving { key, unsent, since }| {
+            let waiting = core.unsent_bytes_of(*key);
+            if std::mem::replace(unsent, waiting) != waiting {
+                *since = now;
+            }
+            let Some(session) = core.session(*key) else { return false };
+            if waiting == 0 && matches!(session.state, State::Closing) {
+                session.state = State::Left;
+                self.outcome.closed += 1;
+            }
+            if now < *since + LEAVE_TIMEOUT {
+                return true;
+            }
+            if let Some(session) = core.close(*key) {
+                self.end(session, "the server did not take the answers that it was owed");
+            }
+            false
+        });
+        self.leaving = leaving;
     }
 
     fn shake_hands<'a, N: Network>(
@@ -284,22 +320,21 @@ impl EchoDriver {
         let echoed = ws::echo(ws, &limits, &mut self.pools, mask, bytes, &mut self.out);
         let ws::Echoed { messages, end, .. } = echoed;
         self.outcome.messages += u64::from(messages);
-        self.send(core, key);
+        if !self.send(core, key) {
+            return;
+        }
         match end {
             None => {}
-            Some(End::Closed(_)) => {
-                self.outcome.closed += 1;
-                self.leave(core, key);
-            }
+            Some(End::Closed(_)) => self.leave(core, key, State::Closing),
             Some(End::Broken(error)) => {
                 self.outcome.causes.violated(&error.to_string());
                 core.finish(key);
-                self.leave(core, key);
+                self.leave(core, key, State::Left);
             }
         }
     }
 
-    /// Ends what has had its time.
+    /// Ends what was not upgraded in time.
     fn give_up<N: Network>(&mut self, core: &mut Core<N, Session>) {
         let now = core.turn_started();
         while let Some(&(key, until)) = self.opening.front() {
@@ -314,18 +349,12 @@ impl EchoDriver {
             }
             self.opening.pop_front();
         }
-        while let Some(&(key, until)) = self.closing.front() {
-            if core.session(key).is_some() {
-                if until > now {
-                    break;
-                }
-                if let Some(session) = core.close(key) {
-                    self.end(session, "");
-                }
-            }
-            self.closing.pop_front();
-        }
     }
+}
+
+/// The sentence for a connection that broke by itself.
+fn broken(failure: Failure) -> String {
+    format!("it broke ({})", failure.name())
 }
 
 impl<N: Network> Driver<N> for EchoDriver {
@@ -350,11 +379,16 @@ impl<N: Network> Driver<N> for EchoDriver {
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
+    fn on_end(&mut self, _: &mut Core<N, Session>, mut session: Session, ending: Ending) {
+        if matches!((&session.state, ending), (State::Closing, Ending::Closed)) {
+            // The server had said its last word before, and took all answers.
+            session.state = State::Left;
+            self.outcome.closed += 1;
+        }
         let cause = match ending {
             Ending::NotOpened(failure) => format!("it could not be opened ({})", failure.name()),
             Ending::Closed => "the server closed it without a close frame".to_owned(),
-            Ending::Broken(failure) => format!("it broke ({})", failure.name()),
+            Ending::Broken(failure) => broken(failure),
         };
         self.end(session, &cause);
     }
@@ -369,8 +403,8 @@ impl<N: Network> Driver<N> for EchoDriver {
             Writer::close(Some(CloseCode::GOING_AWAY), "", mask, &mut self.out);
             match core.session(key).map(|session| &session.state) {
                 Some(State::Open(ws)) if !ws.writer.is_mid_frame() => {
-                    self.send(core, key);
-                    self.leave(core, key);
+                    let sent = self.send(core, key);
+                    sent.then(|| self.leave(core, key, State::Left));
                 }
                 Some(State::Shaking(_)) => {
                     if let Some(session) = core.close(key) {
@@ -384,6 +418,12 @@ impl<N: Network> Driver<N> for EchoDriver {
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         self.give_up(core);
+        self.see_off(core);
+        if self.opening.len() >= OPENING_MAX {
+            // One that is slow must not keep those behind it that have been upgraded, or have ended.
+            let opens = |session: &mut Session| matches!(session.state, State::Shaking(_));
+            self.opening.retain(|(key, _)| core.session(*key).is_some_and(opens));
+        }
         while self.tried < self.connections && self.opening.len() < OPENING_MAX {
             self.open_next(core);
         }
@@ -391,11 +431,15 @@ impl<N: Network> Driver<N> for EchoDriver {
             // Whoever asked may have stopped waiting.
             let _ = self.done.try_send(std::mem::take(&mut self.outcome));
         }
-        let fronts = [&self.opening, &self.closing].into_iter().filter_map(VecDeque::front);
-        fronts.map(|(_, until)| *until).min()
+        let opening = self.opening.front().map(|(_, until)| *until);
+        opening.into_iter().chain(self.leaving.iter().map(|l| l.since + LEAVE_TIMEOUT)).min()
     }
 
     fn is_finished(&self) -> bool {
         self.over == self.connections
     }
 }
+
+#[cfg(test)]
+#[path = "echo_tests.rs"]
+mod tests;

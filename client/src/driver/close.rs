@@ -81,11 +81,16 @@ impl<P: Protocol> LoadDriver<P> {
                 self.causes.violated(&meaning);
                 Failure::Protocol
             }
-            End::NoLeave => {
-                // The run had let it go already.
+            End::NoLeave(rule) => {
                 self.leaving.awaited -= 1;
                 self.leaving.count -= 1;
-                self.reset(core, key);
+                if let Some(rule) = rule {
+                    self.causes.violated(&rule);
+                    self.lose(core, key, Failure::Protocol);
+                } else {
+                    // The run had let it go already.
+                    self.reset(core, key);
+                }
                 return;
             }
         };

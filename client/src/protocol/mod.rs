@@ -214,8 +214,9 @@ pub enum End {
     Closed,
     /// As agreed: the last reply that this connection was to carry is here.
     Agreed,
-    /// It had been taken leave of, and the peer broke a rule instead of taking leave.
-    NoLeave,
+    /// It had been taken leave of, and will not hear the peer's; the rule that the peer broke instead, if
+    /// it did.
+    NoLeave(Option<String>),
     /// We ran out of what it takes to go on; the peer did nothing wrong.
     NoMemory,
 }

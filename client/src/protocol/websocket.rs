@@ -253,9 +253,12 @@ impl WebSocket {
         });
         heard.replies += replies.count;
         match (replies.wrong, read) {
-            (Some(mismatch), _) if !closing => heard.end = Some(End::Mismatch(mismatch)),
-            (_, Err(_)) if closing => heard.end = Some(End::NoLeave),
+            (_, Err(error)) if closing => {
+                let rule = (error != WsError::NoInflater).then(|| error.to_string());
+                heard.end = Some(End::NoLeave(rule));
+            }
             (_, Err(error)) => heard.end = Some(self.broken(session, error)),
+            (Some(mismatch), _) if !closing => heard.end = Some(End::Mismatch(mismatch)),
             (_, Ok(())) if closed && closing => heard.left = Some(std::mem::take(asked)),
             (_, Ok(())) if closed => {
                 heard.end = Some(End::Closed);

@@ -153,6 +153,12 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
     }
 
+    /// Bytes of this connection that wait for its peer to take them.
+    pub fn unsent_bytes_of(&mut self, key: Key) -> usize {
+        let unsent = self.slots.get_mut(key).map_or(NOTHING, |connection| connection.unsent);
+        if unsent == NOTHING { 0 } else { self.unsent.waiting(unsent).len() }
+    }
+
     /// Whether a connection is still connecting.
     pub fn is_connecting(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|c| c.flags.has(Flags::CONNECTING))

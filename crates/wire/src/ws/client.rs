@@ -5,7 +5,7 @@ use super::handshake::{KEY_BYTES, accept_value, key_value};
 use super::server::Accepted;
 use crate::http::HeadError;
 use crate::http::fields::{
-    elements, has_element, has_strict_lines, is_token_text, is_value_text, lines, one,
+    has_element, has_strict_lines, is_token_text, is_value_text, lines, one,
 };
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX};
 use std::mem::MaybeUninit;
@@ -162,14 +162,13 @@ impl Request {
             Refused::Unasked => F::ExtensionUnasked,
             Refused::Wrong => F::ExtensionWrong,
         })?;
-        let mut chosen = elements(lines(headers, "Sec-WebSocket-Protocol"));
-        let subprotocol = match (chosen.next(), chosen.next()) {
-            (None, _) => None,
-            (Some(chosen), None) => {
-                let asked = self.subprotocols.iter().position(|p| p.as_bytes() == chosen);
-                Some(asked.ok_or(F::SubprotocolUnasked)?)
-            }
-            (Some(_), Some(_)) => return Err(F::SubprotocolUnasked),
+        let subprotocol = if lines(headers, "Sec-WebSocket-Protocol").next().is_some() {
+            // An empty one is none that was asked for either.
+            let chosen = one(headers, "Sec-WebSocket-Protocol").ok_or(F::SubprotocolUnasked)?;
+            let asked = self.subprotocols.iter().position(|p| p.as_bytes() == chosen);
+            Some(asked.ok_or(F::SubprotocolUnasked)?)
+        } else {
+            None
         };
         Ok(Accepted { deflate, subprotocol })
     }

@@ -348,6 +348,7 @@ fn each_rule_of_the_reply_is_checked() {
         ("Sec", &[accept, "Sec-WebSocket-Extensions: permessage-deflate"], F::ExtensionUnasked),
         ("Sec", &[accept, "Sec-WebSocket-Extensions: ;"], F::ExtensionWrong),
         ("Sec", &[accept, "Sec-WebSocket-Protocol: chat"], F::SubprotocolUnasked),
+        ("Sec", &[accept, "Sec-WebSocket-Protocol:"], F::SubprotocolUnasked),
         ("Sec", &[accept, "X-Bare: a\nb: c"], F::Syntax),
     ];
     for (start, lines, failure) in table {
