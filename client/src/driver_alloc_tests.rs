@@ -1,11 +1,12 @@
 //! The invariant that an echo allocates nothing, kept by counting: both drivers over real sockets,
 //! the kernel's event queue and all, on one thread that is counted.
 
+use super::http_tests::{self, HttpPeer, Script};
 use super::ws_tests::WsPeer;
 use super::*;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
-use crate::protocol::{Raw, Setup, WebSocket};
+use crate::protocol::{Http, Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
@@ -13,6 +14,7 @@ use measure::Clock;
 use reactor::mailbox;
 use reactor::{Limits, Reactor, System};
 use std::net::SocketAddr;
+use wire::http::Method;
 use wire::ws::Kind;
 
 const CONNECTIONS: usize = 32;
@@ -155,6 +157,26 @@ fn an_echo_over_a_websocket_allocates_nothing() {
         };
         let pair = Pair::new(model, 300, |_| WsPeer::restless(), protocol);
         no_allocations(pair, &format!("{model:?}, {kind:?}, {fragment:?}, in order {in_order}"));
+    }
+}
+
+#[test]
+fn a_request_and_its_response_allocate_nothing() {
+    let sized = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for (model, answer) in [
+        (Model::Closed(1), sized),
+        (Model::Closed(4), chunked),
+        (Model::Closed(4), &format!("HTTP/1.1 102 Wait\r\n\r\n{sized}")),
+        (Model::Open(5e6), sized),
+    ] {
+        let protocol = |load: &Load, target| {
+            let setup = http_tests::setup(load, target, &["/a", "/b?c", "/d"], Method::Get);
+            Http::new(Arc::new(setup))
+        };
+        let script = Script { restless: true, ..Script::always(answer.as_bytes()) };
+        let pair = Pair::new(model, 0, |_| HttpPeer::new(script), protocol);
+        no_allocations(pair, &format!("{model:?}, {answer}"));
     }
 }
 

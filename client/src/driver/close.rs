@@ -190,9 +190,6 @@ impl<P: Protocol> LoadDriver<P> {
         if !self.load.churn {
             self.replace(core, &session.spoken);
         }
-        if self.step == Step::FirstEcho {
-            self.first_echo(core);
-        }
     }
 
     /// Gives up a connection that was open.

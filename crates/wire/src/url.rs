@@ -42,10 +42,10 @@ pub enum UrlError {
     #[error("'{0}' is not a URL: write it like tcp://127.0.0.1:9000")]
     NoScheme(String),
     /// A protocol that does not exist here.
-    #[error("'{0}://' is not known here: use tcp:// or ws://")]
+    #[error("'{0}://' is not known here: use tcp://, ws:// or http://")]
     UnknownScheme(String),
     /// A protocol that is planned.
-    #[error("'{0}://' is not supported yet: use tcp:// or ws://")]
+    #[error("'{0}://' is not supported yet: use tcp://, ws:// or http://")]
     UnsupportedScheme(String),
     /// The host is missing or malformed.
     #[error("'{0}' names no host: write it like tcp://127.0.0.1:9000 or tcp://[::1]:9000")]
