@@ -181,7 +181,7 @@ impl RunArgs {
     /// Size of a message in bytes: as given, or the smallest there is.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.size.unwrap_or(self.size_min())
+        self.size.unwrap_or_else(|| self.size_min())
     }
 
     /// The smallest message: its stamp, which takes twice the room as text.

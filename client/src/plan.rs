@@ -388,7 +388,7 @@ fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
 fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
     let shared = scheme == Scheme::Http;
     if scheme != Scheme::Ws
-        && let Some(option) = args.handshake.given(shared).or(args.frames.given())
+        && let Some(option) = args.handshake.given(shared).or_else(|| args.frames.given())
     {
         let name = scheme.name();
         return Err(usage(format!(

@@ -301,7 +301,7 @@ impl<P: Protocol> LoadDriver<P> {
             if self.pings.due > now {
                 return self.pings.due.max(now + PACE_REST);
             }
-            self.pings.due = self.pings.due + gap;
+            self.pings.due += gap;
             let key = core.key_at(self.pings.cursor % core.high_water());
             self.pings.cursor = (self.pings.cursor + 1) % core.high_water();
             if let Some(key) = key {
