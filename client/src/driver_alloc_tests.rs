@@ -117,17 +117,20 @@ fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<
         pair.turn();
     }
     let give_up = pair.clock.now() + Nanos::from_secs(20);
+    let mut turns = TURNS;
     loop {
         pair.told();
         let before = pair.received();
-        let counted = allocation_counter::measure(|| (0..TURNS).for_each(|_| pair.turn()));
+        let counted = allocation_counter::measure(|| (0..turns).for_each(|_| pair.turn()));
         let echoes = pair.received() - before;
         if !pair.told() {
-            assert!(echoes >= TURNS as u64, "only {echoes} echoes");
+            assert!(echoes >= turns as u64, "only {echoes} echoes");
             assert_eq!(counted.count_total, 0, "{echoes} echoes, {what}: {counted:?}");
             return;
         }
-        assert!(pair.clock.now() < give_up, "no {TURNS} turns fit between two reports");
+        assert!(pair.clock.now() < give_up, "no {turns} turns fit between two reports");
+        // On a busy machine a turn takes its time.
+        turns = (turns / 2).max(10);
     }
 }
 

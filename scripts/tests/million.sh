@@ -106,6 +106,11 @@ says '^  upgrade  *2,000 ' out
 says '^  close  *2,000 ' out
 grep -q '^c1000k-client run ws://' "$work/ws/command.txt" || fail "command.txt lacks the WebSocket URL"
 nothing_left "$work/ws"
+expect 0 ./scripts/million.sh --protocol http --connections 2k --rate 1k --duration 1s --output "$work/http"
+says '2,000 of 2,000 connections were answered' out
+says '^  first_byte  *1,000 ' out
+says '^statuses  *200 3,000$' out
+nothing_left "$work/http"
 expect 4 ./scripts/million.sh --connections 100 --rate 0 --output "$work/missed" -- --fail-if 'connections.opened>5'
 
 echo "a folder that cannot be written"

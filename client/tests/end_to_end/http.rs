@@ -185,7 +185,7 @@ fn wrong_lengths_and_early_ends_are_failures_of_their_kind() {
         (format!("{chunked}5\r\nhello\r\n"), "before the body was complete"),
         (format!("{chunked}5\r\nhello!\r\n0\r\n\r\n"), "chunk is longer"),
         ("HTTP/1.1 200".to_owned(), "within the head"),
-        ("SSH-2.0-OpenSSH_9.2\r\n".to_owned(), "malformed"),
+        ("220 mail.test ready\r\n".to_owned(), "malformed"),
     ] {
         let url = server(move |_, _| (answer.clone().into_bytes(), true));
         let (code, result) = short(&url, &["--no-first-echo"]);
