@@ -109,21 +109,25 @@ fn accept(offer: &Extension<'_>, policy: &DeflatePolicy) -> Answer {
     Answer { agreed: Agreed { server, client }, header }
 }
 
-/// The value of a client's `Sec-WebSocket-Extensions`.
+/// The value of a client's `Sec-WebSocket-Extensions`. Who wants no dedicated windows asks for that
+/// first, and takes a server that will not do without as a fallback (RFC 7692 5.2): such servers are
+/// to be met too.
 #[must_use]
 pub(super) fn offer(policy: &DeflatePolicy) -> String {
-    let mut header = NAME.to_owned();
-    if !policy.takeover {
-        header.push_str("; server_no_context_takeover; client_no_context_takeover");
-    }
+    let mut windows = String::new();
+    // Writing to a string cannot fail.
     if policy.server_bits < 15 {
-        let _ = write!(header, "; server_max_window_bits={}", policy.server_bits);
+        let _ = write!(windows, "; server_max_window_bits={}", policy.server_bits);
     }
-    header.push_str("; client_max_window_bits");
+    windows.push_str("; client_max_window_bits");
     if policy.client_bits < 15 {
-        let _ = write!(header, "={}", policy.client_bits);
+        let _ = write!(windows, "={}", policy.client_bits);
     }
-    header
+    let any = format!("{NAME}{windows}");
+    if policy.takeover {
+        return any;
+    }
+    format!("{NAME}; server_no_context_takeover; client_no_context_takeover{windows}, {any}")
 }
 
 /// Why a server's `Sec-WebSocket-Extensions` is refused.
@@ -163,10 +167,9 @@ pub(super) fn check<'a>(
 fn meets(answer: &Extension<'_>, policy: &DeflatePolicy) -> Result<Agreed, Refused> {
     let asked_bits = (policy.server_bits < 15).then_some(policy.server_bits);
     let too_wide = asked_bits.is_some_and(|most| answer.server_bits.is_none_or(|bits| bits > most));
-    let takes_over = !policy.takeover && !answer.server_no_takeover;
     // In an answer, client_max_window_bits always has a value.
     let no_value = answer.client_bits == Some(None);
-    if !answer.valid || too_wide || takes_over || no_value {
+    if !answer.valid || too_wide || no_value {
         return Err(Refused::Wrong);
     }
     let client_bits = answer.client_bits.flatten().unwrap_or(15).min(policy.client_bits);
@@ -177,7 +180,7 @@ fn meets(answer: &Extension<'_>, policy: &DeflatePolicy) -> Result<Agreed, Refus
         },
         client: Window {
             bits: client_bits,
-            // We said that we would not, if so; and the server may forbid it in any case.
+            // We need not, whatever we offered; and the server may forbid it in any case.
             takeover: policy.takeover && !answer.client_no_takeover,
         },
     })
@@ -503,12 +506,23 @@ mod tests {
             ("permessage-deflate; server_max_window_bits=16", Some(&TAKEOVER), Refused::Wrong),
             ("permessage-deflate", Some(&SMALL), Refused::Wrong),
             ("permessage-deflate; server_max_window_bits=13", Some(&SMALL), Refused::Wrong),
-            ("permessage-deflate", Some(&DeflatePolicy::default()), Refused::Wrong),
             ("permessage-deflate;", Some(&TAKEOVER), Refused::Wrong),
         ];
         for (line, policy, expected) in table {
             assert_eq!(check([line.as_bytes()].into_iter(), *policy), Err(*expected), "{line}");
         }
         assert_eq!(check(std::iter::empty(), Some(&TAKEOVER)), Ok(None));
+    }
+
+    #[test]
+    fn a_server_that_keeps_its_window_takes_the_second_offer() {
+        let policy = DeflatePolicy::default();
+        let agreed = check([&b"permessage-deflate"[..]].into_iter(), Some(&policy));
+        let (server, client) =
+            (Window { bits: 15, takeover: true }, Window { bits: 15, takeover: false });
+        assert_eq!(agreed, Ok(Some(Agreed { server, client })));
+        let both = offer(&policy);
+        let second = both.split_once(", ").map(|(_, second)| second);
+        assert_eq!(second, Some("permessage-deflate; client_max_window_bits"));
     }
 }

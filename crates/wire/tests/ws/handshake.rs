@@ -262,7 +262,8 @@ fn a_request_says_what_it_must() {
         "Sec-WebSocket-Protocol: chat, superchat",
         "Cookie: a=b",
         "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
-         client_no_context_takeover; client_max_window_bits",
+         client_no_context_takeover; client_max_window_bits, \
+         permessage-deflate; client_max_window_bits",
     ] {
         assert!(text.contains(&format!("\r\n{line}\r\n")), "{line} is not in {text}");
     }
