@@ -402,9 +402,10 @@ impl<N: Network> Driver<N> for EchoDriver {
             self.out.clear();
             Writer::close(Some(CloseCode::GOING_AWAY), "", mask, &mut self.out);
             match core.session(key).map(|session| &session.state) {
+                // One that breaks by it is gone, and leaves no more.
                 Some(State::Open(ws)) if !ws.writer.is_mid_frame() => {
-                    let sent = self.send(core, key);
-                    sent.then(|| self.leave(core, key, State::Left));
+                    self.send(core, key);
+                    self.leave(core, key, State::Left);
                 }
                 Some(State::Shaking(_)) => {
                     if let Some(session) = core.close(key) {
