@@ -29,6 +29,8 @@ system_crates='libc|rustix|mio|socket2|signal-hook|core_affinity|if-addrs|num_cp
 # Licence expressions that were read and found to allow use under "MIT OR Apache-2.0", with notices.
 licences=(
     "MIT"
+    "MIT-0"
+    "Apache-2.0"
     "MIT OR Apache-2.0"
     "MIT/Apache-2.0"
     "Apache-2.0 OR MIT"
@@ -36,6 +38,7 @@ licences=(
     "Unlicense OR MIT"
     "MIT OR BSD-3-Clause"
     "MIT OR Zlib OR Apache-2.0"
+    "BSD-2-Clause OR Apache-2.0 OR MIT"
     "MIT OR Apache-2.0 OR Zlib"
     "0BSD OR MIT OR Apache-2.0"
     "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"

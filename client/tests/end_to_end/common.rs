@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
@@ -243,20 +244,33 @@ pub(crate) fn run(args: &[&str]) -> Ran {
 /// Runs the client with `--json` and reads the result; its accounts are checked.
 pub(crate) fn measure(args: &[&str]) -> (Ran, ResultFile) {
     let ran = run(&[&["run", "--json", "-q"], args].concat());
-    let result: ResultFile =
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
-    check(&result);
+    let result = parse(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     (ran, result)
 }
 
 pub(crate) fn read(path: &Path) -> ResultFile {
-    let result = report::store::read(path).expect("a result");
+    report::store::read(path).expect("a result");
+    parse(&std::fs::read_to_string(path).expect("a file")).expect("a result")
+}
+
+/// Reads a result from its text, which has to keep to the schema; its accounts are checked.
+pub(crate) fn parse(text: &str) -> Result<ResultFile, serde_json::Error> {
+    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        jsonschema::validator_for(&report::schema::json_schema()).expect("a schema")
+    });
+    let value: Value = serde_json::from_str(text)?;
+    let wrong: Vec<_> = SCHEMA
+        .iter_errors(&value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "against the schema: {wrong:#?}");
+    let result = serde_json::from_value(value)?;
     check(&result);
-    result
+    Ok(result)
 }
 
 /// What holds for every result, whatever happened to its run.
-pub(crate) fn check(result: &ResultFile) {
+fn check(result: &ResultFile) {
     let (connections, messages) = (&result.connections, &result.messages);
     let interrupted = result.run.outcome == report::schema::Outcome::Interrupted;
     let churn = result.plan.http.as_ref().is_some_and(|http| http.close);

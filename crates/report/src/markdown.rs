@@ -23,9 +23,12 @@ pub fn summary(result: &ResultFile) -> String {
     for (name, words) in [
         ("outcome", text::outcome(run, &result.verdict)),
         ("connections", text::connections(result)),
+        ("first echo", text::first_echo(result)),
         ("memory", text::memory(result)),
         ("cpu", text::cpu(result)),
         ("failures", text::failures(result)),
+        ("statuses", text::statuses(result)),
+        ("violations", text::violations(result)),
     ] {
         if !words.is_empty() {
             line(format!("- {name}: {}", plain(words.trim().replace('\n', "; "))));

@@ -59,6 +59,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     page.section("reactors", &reactors(result));
     page.section("failures", &failures(result));
     page.section("statuses", &statuses(result));
+    page.section("violations", &violations(result));
     page.section("limits", &limits(result));
     page.blank();
     result.run.warnings.iter().for_each(|warning| page.section("warning", &warned(warning)));
@@ -294,7 +295,7 @@ fn messages(result: &ResultFile) -> String {
     )
 }
 
-fn first_echo(result: &ResultFile) -> String {
+pub(crate) fn first_echo(result: &ResultFile) -> String {
     result.messages.first_echo.as_ref().map_or_else(String::new, |round| {
         let did = if result.plan.http.is_some() { "were answered" } else { "echoed" };
         format!(
@@ -432,8 +433,16 @@ pub(crate) fn failures(result: &ResultFile) -> String {
 }
 
 /// What was answered, by status; of handshakes only what was no upgrade.
-fn statuses(result: &ResultFile) -> String {
+pub(crate) fn statuses(result: &ResultFile) -> String {
     non_zero(result.http_statuses.iter().map(|(status, &count)| (status.as_str(), count)))
+}
+
+/// The rules that connections broke, a line for each: the most broken first.
+pub(crate) fn violations(result: &ResultFile) -> String {
+    let mut rules: Vec<_> = result.violations.iter().filter(|(_, count)| **count > 0).collect();
+    rules.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let line = |(rule, count): (&String, &u64)| format!("{} {rule}", format_grouped(*count));
+    rules.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn limits(result: &ResultFile) -> String {
@@ -497,8 +506,14 @@ mod tests {
         result.failures.reset = 1_200;
         result.failures.no_ports = 3;
         result.limits_reached = [("accept_batch".to_owned(), 0), ("outbox".to_owned(), 7)].into();
+        result.http_statuses = [("403".to_owned(), 12)].into();
+        result.violations =
+            [("a mask".to_owned(), 1), ("no mask".to_owned(), 2_000), ("never".to_owned(), 0)]
+                .into();
         let text = summary(&result, 80);
         assert!(text.contains("failures     reset 1,200, no_ports 3\n"), "{text}");
+        assert!(text.contains("statuses     403 12\n"), "{text}");
+        assert!(text.contains("violations   2,000 no mask\n             1 a mask\n"), "{text}");
         assert!(text.contains("limits       reached: outbox 7\n"), "{text}");
     }
 

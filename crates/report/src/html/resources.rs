@@ -7,6 +7,7 @@ use crate::schema::{Reactor, ResultFile};
 use maud::{Markup, html};
 use measure::Failure;
 use measure::units::format_grouped;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn balance(runs: &[Run]) -> Markup {
     html! {
@@ -158,5 +159,21 @@ pub(super) fn failures(runs: &[Run]) -> Markup {
     html! {
         @if kinds.is_empty() { p { "No connection failed, and none was lost." } }
         (table(runs, "Failures", &rows))
+        (counts(runs, "Handshakes answered with another status", |result| &result.http_statuses))
+        (counts(runs, "Rules of the protocol that connections broke", |result| &result.violations))
     }
+}
+
+/// A table of what was counted by name, if any run has some of it.
+fn counts(
+    runs: &[Run],
+    caption: &str,
+    of: impl Fn(&ResultFile) -> &BTreeMap<String, u64> + Copy,
+) -> Markup {
+    let names: BTreeSet<&String> = runs.iter().flat_map(|run| of(&run.result).keys()).collect();
+    let rows: Vec<_> = names
+        .into_iter()
+        .map(|name| row(runs, name, |result| of(result).get(name).map(|n| format_grouped(*n))))
+        .collect();
+    html! { @if !rows.is_empty() { (table(runs, caption, &rows)) } }
 }

@@ -474,7 +474,7 @@ pub struct Reactor {
     pub failed: u64,
     /// Replies it received, first echoes included.
     pub messages: u64,
-    /// The share of the run, 0 to 1, in which it was not waiting for events.
+    /// Its CPU time as a share of the traffic phase, or of the run where there was no traffic: 0 to 1.
     pub busy_ratio: f64,
     /// Turns of its loop.
     pub turns: u64,

@@ -1,0 +1,172 @@
+//! Files that are damaged, cut, foreign, huge or of later versions: every command says so in one
+//! sentence that names the file, and none panics.
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const REPEAT: &str = "tests/fixtures/repeats/run-01.json";
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_c1000k-report"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.output().expect("the program starts")
+}
+
+/// Every command that reads results, with this one among them.
+fn commands(file: &str) -> Vec<Vec<&str>> {
+    let mut commands = vec![
+        vec!["compare", file, REPEAT],
+        vec!["compare", REPEAT, file, "--force", "--json"],
+        vec!["merge", REPEAT, file],
+        vec!["html", file],
+    ];
+    for format in ["text", "json", "markdown", "wrk"] {
+        commands.push(vec!["show", "--format", format, file]);
+    }
+    for format in ["hgrm", "hlog", "csv", "prometheus", "junit"] {
+        commands.push(vec!["export", "--format", format, file]);
+    }
+    commands
+}
+
+fn repeat() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REPEAT);
+    serde_json::from_slice(&fs::read(path).expect("a fixture")).expect("JSON")
+}
+
+/// A good result in which one thing is another.
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let mut result = repeat();
+    *result.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+    result.to_string().into_bytes()
+}
+
+fn without(key: &str) -> Vec<u8> {
+    let mut result = repeat();
+    result.as_object_mut().and_then(|members| members.remove(key)).expect("it was there");
+    result.to_string().into_bytes()
+}
+
+/// Files that no command takes, each with what is said of it.
+fn unreadable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let whole = repeat().to_string().into_bytes();
+    let half = whole[..whole.len() / 2].to_vec();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] = 0;
+    let deep = [b"{\"schema\": ".to_vec(), vec![b'['; 100_000]].concat();
+    vec![
+        ("empty", Vec::new(), "is empty"),
+        ("cut", half, "is truncated"),
+        ("flipped", flipped, "is damaged"),
+        ("zeros", vec![0; 4096], "is damaged or not JSON"),
+        ("archive", b"PK\x03\x04".to_vec(), "is damaged or not JSON"),
+        ("utf16", b"\xff\xfe{\0}\0".to_vec(), "is damaged or not JSON"),
+        ("deep", deep, "is damaged"),
+        ("twice", [whole.clone(), whole].concat(), "is damaged"),
+        ("list", b"[1, 2]".to_vec(), "is not a result of c1000k"),
+        ("k6", br#"{"metrics": {}, "root_group": {}}"#.to_vec(), "is not a result of c1000k"),
+        (
+            "comparison",
+            br#"{"schema": "c1000k.comparison/1"}"#.to_vec(),
+            "is not a result of c1000k",
+        ),
+        ("newer", with("/schema", json!("c1000k.result/2")), "has schema version 2"),
+        (
+            "much-newer",
+            with("/schema", json!("c1000k.result/18446744073709551615")),
+            "has schema version",
+        ),
+        ("no-plan", without("plan"), "is damaged: missing field `plan`"),
+        ("negative", with("/connections/opened", json!(-1)), "is damaged: invalid value"),
+        ("text", with("/connections/opened", json!("many")), "is damaged: invalid type"),
+        ("beyond", with("/messages/sent", json!(1e300)), "is damaged: invalid type"),
+        ("outcome", with("/run/outcome", json!("splendid")), "is damaged: unknown variant"),
+    ]
+}
+
+#[test]
+fn what_cannot_be_read_is_one_sentence_for_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes, expected) in unreadable() {
+        let path = folder.path().join(format!("{name}.json"));
+        fs::write(&path, bytes).expect("written");
+        refused(&path, expected);
+    }
+    let huge = folder.path().join("huge.json");
+    let file = fs::File::create(&huge).expect("a file");
+    file.set_len((1 << 30) + 1).expect("a sparse file");
+    refused(&huge, "is larger than 1 GiB");
+    refused(&folder.path().join("missing.json"), "there is no such file");
+}
+
+fn refused(path: &Path, expected: &str) {
+    let file = path.to_str().expect("UTF-8");
+    for arguments in commands(file) {
+        let output = run(&arguments);
+        let message = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(message.starts_with("error: "), "{arguments:?}: {message}");
+        assert!(message.contains(file) && message.contains(expected), "{arguments:?}: {message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{arguments:?}: {message}");
+    }
+}
+
+/// Files that are results by their form and say what cannot be: a command may show them or refuse
+/// them in one sentence.
+fn implausible() -> Vec<(&'static str, Vec<u8>)> {
+    let most = json!(u64::MAX);
+    let mut lots = repeat();
+    let second = lots["timeline"][0].clone();
+    lots["timeline"] = (0..50_000).map(|_| second.clone()).collect();
+    let mut late = second;
+    late["second"] = most.clone();
+    let stages = "/stages/response";
+    vec![
+        ("hdr", with(&format!("{stages}/hdr"), json!("HISTFAAAA"))),
+        ("no-hdr", with(&format!("{stages}/hdr"), json!(""))),
+        ("count", with(&format!("{stages}/count"), most.clone())),
+        ("max", with(&format!("{stages}/max"), most.clone())),
+        ("mean", with(&format!("{stages}/mean"), json!(-1e308))),
+        ("opened", with("/connections/opened", most.clone())),
+        ("received", with("/messages/received", most.clone())),
+        ("seconds", with("/messages/seconds", json!(1e308))),
+        ("before", with("/messages/seconds", json!(-1.0))),
+        ("failures", with("/failures/reset", most)),
+        ("dates", with("/run/started", json!("yesterday"))),
+        ("backwards", with("/run/ended", json!("1970-01-01T00:00:00Z"))),
+        ("far", with("/run/ended", json!("9999-12-31T23:59:59Z"))),
+        ("escapes", with("/run/label", json!("\u{1b}[2J</script><b>\n\n\u{202e}"))),
+        ("no-stages", with("/stages", json!({}))),
+        ("no-reactors", with("/reactors", json!([]))),
+        ("no-host", with("/host", Value::Null)),
+        ("host", with("/host", json!([[[]], {"": {}}]))),
+        ("late", with("/timeline", json!([late]))),
+        ("lots", lots.to_string().into_bytes()),
+    ]
+}
+
+#[test]
+fn what_cannot_be_is_shown_or_refused_and_never_a_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in implausible() {
+        let path: PathBuf = folder.path().join(format!("{name}.json"));
+        fs::write(&path, bytes).expect("written");
+        for arguments in commands(path.to_str().expect("UTF-8")) {
+            let output = run(&arguments);
+            let message = String::from_utf8(output.stderr).expect("UTF-8");
+            match output.status.code() {
+                Some(0 | 5) => assert_eq!(message, "", "{arguments:?}"),
+                Some(1) => {
+                    assert!(message.starts_with("error: "), "{arguments:?}: {message}");
+                    // Runs that differ are listed, a line for each difference.
+                    let first = message.lines().next().unwrap_or_default();
+                    assert!(first.len() > 20, "{arguments:?}: {message}");
+                }
+                code => panic!("{arguments:?} ended with {code:?}: {message}"),
+            }
+        }
+    }
+}
