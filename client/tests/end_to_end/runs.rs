@@ -155,7 +155,7 @@ fn json_is_all_that_stdout_gets_and_quiet_is_quiet() {
     let server = Server::plain();
     let args = [server.url(), "-c", "10", "--closed", "-d", "50ms"];
     let ran = run(&[&["run", "--json"], &args[..]].concat());
-    let result = parse(&ran.stdout).expect("JSON and nothing else");
+    parse(&ran.stdout).expect("JSON and nothing else");
     assert!(ran.stderr.contains("10 connections"), "progress goes to stderr: {}", ran.stderr);
     let ran = run(&[&["run", "-q"], &args[..]].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
