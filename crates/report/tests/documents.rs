@@ -142,6 +142,8 @@ fn holds(name: &str, result: &ResultFile) {
     let gone = connections.failed + connections.lost;
     let failures: u64 = Failure::ALL.into_iter().map(|kind| result.failures.get(kind)).sum();
     assert_eq!(failures, gone, "{name}");
+    let broken: u64 = result.violations.values().sum();
+    assert_eq!(broken, result.failures.protocol, "{name}");
     assert_eq!(messages.sent, messages.received + messages.lost, "{name}");
     assert!(messages.planned.is_none_or(|planned| messages.sent <= planned), "{name}");
     let count = |stage| result.stages.get(stage).map_or(0, |entry| entry.count);

@@ -55,7 +55,9 @@ fn unreadable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let half = whole[..whole.len() / 2].to_vec();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] = 0;
-    let deep = [b"{\"schema\": ".to_vec(), vec![b'['; 100_000]].concat();
+    let nested = "[".repeat(100_000) + &"]".repeat(100_000);
+    let deep = String::from_utf8(with("/host", json!("deep"))).expect("UTF-8");
+    let deep = deep.replace("\"deep\"", &nested).into_bytes();
     vec![
         ("empty", Vec::new(), "is empty"),
         ("cut", half, "is truncated"),
@@ -64,6 +66,7 @@ fn unreadable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("archive", b"PK\x03\x04".to_vec(), "is damaged or not JSON"),
         ("utf16", b"\xff\xfe{\0}\0".to_vec(), "is damaged or not JSON"),
         ("deep", deep, "is damaged"),
+        ("nested", nested.into_bytes(), "is not a result of c1000k"),
         ("twice", [whole.clone(), whole].concat(), "is damaged"),
         ("list", b"[1, 2]".to_vec(), "is not a result of c1000k"),
         ("k6", br#"{"metrics": {}, "root_group": {}}"#.to_vec(), "is not a result of c1000k"),

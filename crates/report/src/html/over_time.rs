@@ -206,7 +206,7 @@ fn heat_map(run: &Run, columns: &[Column], named: bool) -> Markup {
         figure {
             h3 { (heading) }
             (map.markup())
-            figcaption { "The darker, the larger the share of that second's replies, on a logarithmic scale: the palest cells are single replies." }
+            figcaption { "The stronger the colour, the larger the share of that second's replies, on a logarithmic scale: the palest cells are single replies." }
         }
     }
 }

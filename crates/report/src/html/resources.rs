@@ -22,7 +22,7 @@ pub(super) fn balance(runs: &[Run]) -> Markup {
                         (one.connections as f64, format!("{} connections", format_grouped(one.connections)))
                     }))
                     (reactor_bars(run, "How busy each reactor was", |high| Axis::from_zero(high, percent), |one| {
-                        (one.busy_ratio, format!("busy {} of the run", percent(one.busy_ratio)))
+                        (one.busy_ratio, format!("busy {} of the time", percent(one.busy_ratio)))
                     }))
                 }
             }

@@ -446,9 +446,10 @@ impl Kernel {
     }
 }
 
-/// The growth from one reading to the next, for each of `count`; nothing where one is missing.
+/// The growth from one reading to the next, for each of `count`; nothing where one is missing. Where it
+/// shrank, others gave back more than the connections took: what those took is not known.
 fn growth_each(before: Option<u64>, after: Option<u64>, count: u64) -> Option<f64> {
-    let growth = after?.saturating_sub(before?);
+    let growth = after?.checked_sub(before?)?;
     (count > 0).then(|| growth as f64 / count as f64)
 }
 

@@ -181,10 +181,15 @@ mod tests {
         assert_eq!(result.resources.client.cpu_ns_per_connection, Some(20_000));
         assert_eq!(result.resources.client.cpu_ns_per_message, Some(5_000));
         assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
-        result.resources.kernel.slab_bytes_before = Some(0);
-        result.resources.kernel.slab_bytes = Some(8_000_000);
+        result.resources.kernel.slab_bytes_before = Some(1);
+        result.resources.kernel.slab_bytes = Some(8_000_001);
         result.fill_derived();
         assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_000.0));
+        // Somebody else gave back more than the run took: that is not 0 bytes a connection.
+        result.resources.kernel.slab_bytes = Some(0);
+        result.fill_derived();
+        assert_eq!(result.resources.kernel.slab_bytes_per_connection, None);
+        assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
     }
 
     #[test]
