@@ -201,9 +201,9 @@ fn control(opcode: u8, payload: Vec<u8>, seen: &mut Vec<Seen>) -> Result<bool, W
 /// that they have, quotes and escapes taken off. `None` where the grammar is broken.
 pub(crate) type Extension = (String, Vec<(String, Option<String>)>);
 
-/// Reads a `Sec-WebSocket-Extensions` line.
-pub(crate) fn extensions(line: &str) -> Option<Vec<Extension>> {
-    let elements = split(line, ',')?;
+/// Reads the `Sec-WebSocket-Extensions` lines of a head: several are one list, which has an element.
+pub(crate) fn extensions(lines: &[&str]) -> Option<Vec<Extension>> {
+    let elements = lines.iter().map(|line| split(line, ',')).collect::<Option<Vec<_>>>()?.concat();
     let elements = elements.iter().map(|element| blank_trimmed(element)).filter(|e| !e.is_empty());
     let list: Vec<Extension> = elements
         .map(|element| {
@@ -213,7 +213,7 @@ pub(crate) fn extensions(line: &str) -> Option<Vec<Extension>> {
             Some((name, parameters))
         })
         .collect::<Option<_>>()?;
-    (!list.is_empty()).then_some(list)
+    (lines.is_empty() || !list.is_empty()).then_some(list)
 }
 
 fn parameter(text: &str) -> Option<(String, Option<String>)> {

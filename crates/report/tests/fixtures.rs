@@ -169,7 +169,9 @@ fn a_file_as_it_was_written_is_valid_but_for_what_was_added_since() {
     let old: Value =
         serde_json::from_str(&reviewed("tests/fixtures/v1/million.json")).expect("JSON");
     for error in validator.iter_errors(&old) {
-        assert!(error.to_string().ends_with("is a required property"), "{error}");
+        // What may be null is checked as a whole; this one has got a field, too.
+        let whole = error.instance_path().to_string() == "/messages/first_echo";
+        assert!(whole || error.to_string().ends_with("is a required property"), "{error}");
     }
 }
 
