@@ -254,7 +254,7 @@ client_options+=(--peer "$(field metrics)")
 
 {
     echo "# What was run; the port is the one that was free."
-    printf '%q ' "c1000k-server" "${server_options[@]}" "$url" && echo
+    printf '%q ' "c1000k-server" "${server_options[@]}" "${url%"$path"}" && echo
     printf '%q ' "c1000k-client" run "$url" "${client_options[@]}" && echo
     sed -n 's/^sysctl\t\([^\t]*\)\t\([^\t]*\)\t\(.*\)/# \1: \2 -> \3, for the run/p' "$undo"
 } | sed 's/ $//' >"$output/command.txt"
