@@ -4,7 +4,6 @@
 use super::tests::{Rig, is_closed};
 use super::*;
 use crate::limits::STREAMS_PER_REACTOR_MIN;
-use crate::websocket::limits_for;
 use reactor::sim::{Faults, SimStream};
 use reactor::{Limits, Stream};
 use wire::ws::{DeflatePolicy, Policy};
@@ -315,7 +314,7 @@ fn requests_that_are_partly_here_are_bounded() {
 #[test]
 fn inflating_streams_are_bounded() {
     let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
-    let config = Config::new(policy, limits_for(1_000), usize::MAX);
+    let config = Config::new(policy, wire::ws::Limits::for_messages(1_000), usize::MAX);
     assert_eq!(config.inflaters_max, STREAMS_PER_REACTOR_MIN);
     let mut rig = rig_with(config, None, None);
     let peers = rig.connect_to(0, STREAMS_PER_REACTOR_MIN + 1);

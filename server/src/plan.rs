@@ -246,7 +246,7 @@ fn choose_websocket(args: &ServeArgs, reactors: usize) -> Result<websocket::Conf
     });
     let (origins, subprotocols) = (args.origins.clone(), args.subprotocols.clone());
     let policy = Policy { origins, subprotocols, deflate };
-    Ok(websocket::Config::new(policy, websocket::limits_for(args.message_max), reactors))
+    Ok(websocket::Config::new(policy, wire::ws::Limits::for_messages(args.message_max), reactors))
 }
 
 /// The interfaces that connections come in by; every card where the server listens on all.

@@ -55,19 +55,6 @@ impl Default for Config {
     }
 }
 
-/// The limits on messages of at most `message_bytes_max` bytes. A frame may be larger by what
-/// deflating can add to bytes that do not deflate: a bit for each byte, where a quick compressor takes
-/// the fixed codes for everything (RFC 1951, section 3.2.6).
-#[must_use]
-pub fn limits_for(message_bytes_max: u64) -> Limits {
-    let excess = message_bytes_max / 8 + 1024;
-    Limits {
-        frame_bytes_max: message_bytes_max.saturating_add(excess),
-        message_bytes_max,
-        ..Limits::default()
-    }
-}
-
 /// Where a connection stands.
 #[derive(Debug)]
 pub(crate) enum Phase {
