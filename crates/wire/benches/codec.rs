@@ -16,6 +16,7 @@ use c1000k_wire::ws::{
     Agreed, DeflatePolicy, Event, Kind, Limits, Policy, Pools, Request, RequestSpec, Role, Utf8,
     Window, Writer, Ws, echo, mask, read_whole,
 };
+use c1000k_wire::{Echo, PartialPool, Template};
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -135,6 +136,21 @@ fn write_case(name: &'static str, size: usize, count: usize) -> Case {
             ws.writer.message(&mut pools.write, Kind::Binary, black_box(&payload), mask, &mut out);
         }
         black_box(&out);
+    })
+}
+
+/// The load itself: messages are stamped, come back as they are, and are proven.
+fn stamp_case(name: &'static str, size: usize, count: usize) -> Case {
+    let (mut template, mut echo) = (Template::new(size, count, 7), Echo::new(3));
+    let (mut pool, mut stream) = (PartialPool::new(), Vec::new());
+    Case::new(name, count, "messages", move || {
+        stream.clear();
+        stream.extend_from_slice(template.compose(&mut echo, count, black_box(11), black_box(12)));
+        let stream = black_box(&stream);
+        let read = echo.read(&template, &mut pool, stream, |stamp| {
+            black_box(stamp);
+        });
+        assert_eq!(read, Ok(count as u32));
     })
 }
 
@@ -342,6 +358,9 @@ fn cases() -> Vec<Case> {
         machine_case("machine, 32 B binary, 16 a read", 32, 16),
         client_case("client reads 32 B, 16 a read", 32, 16),
         write_case("client writes 32 B, masked", 32, 16),
+        write_case("client writes 1 KiB, masked", 1024, 16),
+        stamp_case("client stamps and proves 32 B, 16 at once", 32, 16),
+        stamp_case("client stamps and proves 1 KiB, 16 at once", 1024, 16),
         ping_case(),
         mask_case("mask, 32 B", 32),
         mask_case("mask, 16 KiB", 16 * 1024),

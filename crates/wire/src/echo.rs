@@ -253,7 +253,9 @@ impl Echo {
     #[inline]
     pub fn read_message(&mut self, template: &Template, message: &[u8]) -> Result<Stamp, Mismatch> {
         let stamp = self.accept(template, message)?;
-        if message[template.stamp_bytes..] != *template.filler() {
+        let body = &message[template.stamp_bytes..];
+        // The least message has none, and to compare nothing is a call of a function all the same.
+        if !body.is_empty() && body != template.filler() {
             return Err(Mismatch::WrongBody);
         }
         self.received = self.received.wrapping_add(1);

@@ -33,13 +33,14 @@ impl Stamp {
     #[must_use]
     #[inline]
     pub fn to_bytes(&self) -> [u8; STAMP_BYTES] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let whose = pair(self.tag, self.connection);
+        let words = [whose, pair(self.sequence, self.check()), self.intended, self.sent];
         let mut bytes = [0; STAMP_BYTES];
-        bytes[0..4].copy_from_slice(&self.tag.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.connection.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.check().to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.intended.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.sent.to_le_bytes());
+        // By words: what is written in small parts cannot be read at once as a large one.
+        for (eight, word) in bytes.chunks_exact_mut(8).zip(words) {
+            eight.copy_from_slice(&word.to_le_bytes());
+        }
         bytes
     }
 
@@ -47,16 +48,16 @@ impl Stamp {
     #[must_use]
     #[inline]
     pub fn from_bytes(bytes: &[u8; STAMP_BYTES]) -> Option<Self> {
-        let four = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
-        let eight = |at: usize| u64::from(four(at)) | u64::from(four(at + 4)) << 32;
+        let (words, _) = bytes.as_chunks::<8>();
+        let [whose, which, intended, sent] = [0, 1, 2, 3].map(|i| u64::from_le_bytes(words[i]));
         let stamp = Self {
-            tag: four(0),
-            connection: four(4),
-            sequence: four(8),
-            intended: eight(16),
-            sent: eight(24),
+            tag: whose as u32,
+            connection: (whose >> 32) as u32,
+            sequence: which as u32,
+            intended,
+            sent,
         };
-        (four(12) == stamp.check()).then_some(stamp)
+        ((which >> 32) as u32 == stamp.check()).then_some(stamp)
     }
 
     /// A 32-bit hash of the other fields: two products of 128 bits, each folded on itself (the mixing

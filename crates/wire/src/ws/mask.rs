@@ -17,6 +17,34 @@ pub fn mask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+/// Writes `bytes` with a mask applied behind `out`.
+#[inline]
+pub(super) fn append_masked(bytes: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
+    if bytes.len() > SHORT {
+        let start = out.len();
+        out.extend_from_slice(bytes);
+        return mask(&mut out[start..], key);
+    }
+    // To copy and then to read again what was just written would cost a short payload more than all else.
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for block in blocks {
+        out.extend_from_slice(&masked(*block, key));
+    }
+    let mut last = [0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let end = out.len() + rest.len();
+    out.extend_from_slice(&masked(last, key));
+    out.truncate(end);
+}
+
+/// A payload of up to so many bytes is masked on its way, block by block.
+const SHORT: usize = 256;
+
+#[inline]
+fn masked(block: [u8; BLOCK], key: [u8; 4]) -> [u8; BLOCK] {
+    array::from_fn(|index| block[index] ^ key[index % 4])
+}
+
 /// The mask as it is to be applied behind `bytes` more bytes of the payload.
 #[must_use]
 #[inline]
@@ -83,7 +111,7 @@ mod tests {
     proptest! {
         #[test]
         fn words_do_what_bytes_do(
-            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            bytes in prop::collection::vec(any::<u8>(), 0..2 * SHORT),
             key: [u8; 4],
             offset in 0..16usize,
             cut in 0..200usize,
@@ -94,6 +122,10 @@ mod tests {
             let mut whole = bytes.clone();
             mask(&mut whole[start..], key);
             prop_assert_eq!(&whole[start..], &expected);
+
+            let mut appended = bytes[..start].to_vec();
+            append_masked(&bytes[start..], key, &mut appended);
+            prop_assert_eq!(&appended, &whole);
 
             let mut cut_up = bytes.clone();
             let cut = cut.min(bytes.len() - start);

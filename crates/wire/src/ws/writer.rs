@@ -3,8 +3,8 @@
 use super::close::CloseCode;
 use super::deflate::{Streams, deflate};
 use super::extension::Window;
-use super::frame::{FIN, Header, Opcode};
-use super::mask::mask as apply_mask;
+use super::frame::{FIN, HEADER_BYTES_MAX, Header, Opcode};
+use super::mask::append_masked;
 use super::reader::Kind;
 use crate::limits::WS_CONTROL_BYTES_MAX;
 use flate2::Compress;
@@ -12,11 +12,11 @@ use flate2::Compress;
 /// Writes one frame behind `out`. `header.length` is not looked at: the payload's length counts.
 #[inline]
 pub fn write_frame(header: Header, payload: &[u8], out: &mut Vec<u8>) {
+    out.reserve(HEADER_BYTES_MAX + payload.len());
     Header { length: payload.len() as u64, ..header }.encode(out);
-    let start = out.len();
-    out.extend_from_slice(payload);
-    if let Some(key) = header.mask {
-        apply_mask(&mut out[start..], key);
+    match header.mask {
+        Some(key) => append_masked(payload, key, out),
+        None => out.extend_from_slice(payload),
     }
 }
 
