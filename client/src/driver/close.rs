@@ -162,6 +162,7 @@ impl<P: Protocol> LoadDriver<P> {
         let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
             books.reply(times, content);
         });
+        books.settle();
         if heard.replies > 0 {
             self.last_reply_at = now;
         }

@@ -70,11 +70,18 @@ impl<const BITS: u32> Histogram<BITS> {
     /// Counts one value. Allocates nothing, but once in four thousand million for one cell.
     #[inline]
     pub fn record(&mut self, value: u64) {
+        self.record_many(value, 1);
+    }
+
+    /// Counts a value so many times, at least once, at the price of once.
+    #[inline]
+    pub fn record_many(&mut self, value: u64, times: u32) {
         let told_apart = value.min(HIGHEST);
-        self.clipped += u64::from(value > HIGHEST);
-        self.add(Self::index(told_apart), 1);
-        self.count += 1;
-        self.sum += u128::from(value);
+        self.add(Self::index(told_apart), times);
+        let times = u64::from(times);
+        self.clipped += if value > HIGHEST { times } else { 0 };
+        self.count += times;
+        self.sum += u128::from(value) * u128::from(times);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
     }
@@ -254,6 +261,18 @@ mod tests {
                 prop_assert_eq!(oracle.count_at(value), count);
                 prop_assert_eq!(oracle.lowest_equivalent(value), value);
             }
+        }
+
+        #[test]
+        fn many_at_once_are_as_many_one_by_one(bits in 0..64u32, word: u64, times in 1..20u32) {
+            let value = word >> bits;
+            let mut at_once = filled::<11>(&[5]);
+            at_once.record_many(value, times);
+            let one_by_one = filled::<11>(&[vec![5], vec![value; times as usize]].concat());
+            let all = |one: &FineHistogram| {
+                (one.cells().collect::<Vec<_>>(), one.count(), one.clipped(), one.mean(), one.max())
+            };
+            prop_assert_eq!(all(&at_once), all(&one_by_one));
         }
 
         #[test]
