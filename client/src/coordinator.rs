@@ -51,6 +51,8 @@ pub(crate) struct Reading {
     pub(crate) rss_bytes: u64,
     pub(crate) memfree_bytes: Option<u64>,
     pub(crate) slab_bytes: Option<u64>,
+    /// Of the whole machine.
+    pub(crate) open_files: Option<u64>,
     pub(crate) cpu: Nanos,
     pub(crate) peer: Option<serde_json::Value>,
 }
@@ -401,6 +403,7 @@ impl<'a> Coordinator<'a> {
             rss_bytes: host::memory::process_rss_bytes(),
             memfree_bytes: memory.as_ref().map(|memory| memory.free_bytes),
             slab_bytes: memory.as_ref().map(|memory| memory.slab_bytes),
+            open_files: host::facts::open_files(),
             cpu: host::usage::process_cpu_time(),
             peer,
         }

@@ -254,10 +254,7 @@ impl Plan {
             [] => "from no address".to_owned(),
         };
         let ports = self.record.source_ports.unwrap_or_default();
-        let ends = if self.loopback { 2 } else { 1 };
-        let bytes = (preflight::KERNEL_BYTES_PER_END * ends
-            + self.demand.user_bytes_per_connection)
-            * connections;
+        let bytes = preflight::bytes_needed(&self.demand);
         let per_table = if self.own_tables { self.limits.slots as u64 } else { connections };
         [
             format!(

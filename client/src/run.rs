@@ -344,7 +344,32 @@ fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resources {
         slab_bytes: ramped.slab_bytes,
         ..schema::Kernel::default()
     };
-    schema::Resources { client, server: server_of(measured), kernel }
+    let predicted = schema::Footprint {
+        memory_bytes: preflight::bytes_needed(&plan.demand),
+        open_files: preflight::files_needed(&plan.demand),
+    };
+    schema::Resources {
+        client,
+        server: server_of(measured),
+        kernel,
+        predicted: Some(predicted),
+        taken: taken(plan, measured),
+    }
+}
+
+/// What the run had taken of this machine when all connections stood. The part of a server that runs
+/// here too is known only if it tells (`--peer`).
+fn taken(plan: &Plan, measured: &Measured) -> Option<schema::Footprint> {
+    let Measured { before, ramped, .. } = measured;
+    let slab = ramped.slab_bytes?.saturating_sub(before.slab_bytes?);
+    let server = match plan.loopback {
+        true => ramped.peer.as_ref()?.get("rss_bytes")?.as_u64()?,
+        false => 0,
+    };
+    Some(schema::Footprint {
+        memory_bytes: slab + ramped.rss_bytes + server,
+        open_files: ramped.open_files?.saturating_sub(before.open_files?),
+    })
 }
 
 /// What the server says of itself, from its snapshots between the phases.

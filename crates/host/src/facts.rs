@@ -122,7 +122,7 @@ impl Facts {
             fs_nr_open: sysctl::number("fs.nr_open"),
             fs_file_max: sysctl::number("fs.file-max"),
             // Open, always 0, and the maximum (kernel document sysctl/fs).
-            fs_files_used: sysctl::numbers::<3>("fs.file-nr").map(|[used, ..]| used),
+            fs_files_used: open_files(),
             port_range: address::port_range(),
             reserved_ports: address::reserved_ports(),
             somaxconn: sysctl::number("net.core.somaxconn"),
@@ -185,6 +185,13 @@ fn container_kind() -> Option<String> {
 fn kind_in_cgroup(groups: &str) -> Option<String> {
     const KINDS: [&str; 5] = ["kubepods", "docker", "lxc", "containerd", "libpod"];
     KINDS.into_iter().find(|kind| groups.contains(kind)).map(str::to_owned)
+}
+
+/// Open files of the whole machine now (`fs.file-nr`). The kernel counts them by CPU, and may be a few
+/// dozen off.
+#[must_use]
+pub fn open_files() -> Option<u64> {
+    sysctl::numbers::<3>("fs.file-nr").map(|[used, ..]| used)
 }
 
 #[cfg(test)]

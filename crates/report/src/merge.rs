@@ -5,8 +5,8 @@
 
 use crate::hist::{self, HistError};
 use crate::schema::{
-    Connections, Failures, FirstEcho, Kernel, Messages, Outcome, Part, Plan, Process, Reactor,
-    Resources, ResultFile, Run, Second, Stages, Verdict, Warning, ratio,
+    Connections, Failures, FirstEcho, Footprint, Kernel, Messages, Outcome, Part, Plan, Process,
+    Reactor, Resources, ResultFile, Run, Second, Stages, Verdict, Warning, ratio,
 };
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
@@ -502,7 +502,10 @@ fn resources(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -
             Kernel::default()
         }
     };
-    Resources { client: process(&clients, kind, peaks, received), server, kernel }
+    let predicted = footprint(results, kind, |resources| resources.predicted);
+    let taken = footprint(results, kind, |resources| resources.taken);
+    let client = process(&clients, kind, peaks, received);
+    Resources { client, server, kernel, predicted, taken }
 }
 
 /// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
@@ -534,6 +537,23 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
         cpu_ns_per_connection: nanoseconds(opening, connections),
         cpu_ns_per_message: nanoseconds(traffic, messages),
     }
+}
+
+/// The largest of repeats, which took it one after another; nothing for shards, which may have shared a
+/// machine and counted it twice.
+fn footprint(
+    results: &[&ResultFile],
+    kind: Kind,
+    of: fn(&Resources) -> Option<Footprint>,
+) -> Option<Footprint> {
+    if kind != Kind::Repeats {
+        return None;
+    }
+    let all: Option<Vec<_>> = results.iter().map(|result| of(&result.resources)).collect();
+    all?.into_iter().reduce(|one, other| Footprint {
+        memory_bytes: one.memory_bytes.max(other.memory_bytes),
+        open_files: one.open_files.max(other.open_files),
+    })
 }
 
 /// The kernel's memory over repeats: readings as means, and per connection over all connections.

@@ -377,7 +377,24 @@ pub(crate) fn memory(result: &ResultFile) -> String {
         true => bytes,
         false => format!("{bytes} a connection{note}\n"),
     };
-    each(processes, "") + &each(kernel, ends)
+    each(processes, "") + &each(kernel, ends) + &footprint(result)
+}
+
+/// What the run took in all, beside what it was said to take.
+fn footprint(result: &ResultFile) -> String {
+    let (Some(taken), Some(predicted)) = (result.resources.taken, result.resources.predicted)
+    else {
+        return String::new();
+    };
+    let of = |taken: String, predicted: String| tight(&format!("{taken} (predicted {predicted})"));
+    format!(
+        "in all {}, {}\n",
+        of(format_size(taken.memory_bytes), format_size(predicted.memory_bytes)),
+        of(
+            format!("{} open files", format_grouped(taken.open_files)),
+            format_grouped(predicted.open_files)
+        ),
+    )
 }
 
 pub(crate) fn cpu(result: &ResultFile) -> String {

@@ -75,10 +75,19 @@ pub(super) fn nr_open(demand: &Demand, facts: &Facts) -> Option<Finding> {
     Some(finding.why(why).set("fs.nr_open", need.next_multiple_of(1_024)))
 }
 
+/// Descriptors of a reactor beside its connections: event queue, waker, timer, listeners.
+const REACTOR_DESCRIPTORS: u64 = 8;
+
+/// Open files that the run takes of this machine, for all ends that are here.
+#[must_use]
+pub fn files_needed(demand: &Demand) -> u64 {
+    let reactors = demand.reactors.saturating_mul(REACTOR_DESCRIPTORS);
+    demand.connections.saturating_add(reactors).saturating_mul(demand.ends_here())
+}
+
 pub(super) fn file_max(demand: &Demand, facts: &Facts) -> Option<Finding> {
     let (max, used) = (facts.fs_file_max?, facts.fs_files_used.unwrap_or(0));
-    let each_end = demand.connections.saturating_add(demand.reactors.saturating_mul(8));
-    let need = each_end.saturating_mul(demand.ends_here()).saturating_add(1_000);
+    let need = files_needed(demand).saturating_add(1_000);
     let have = max.saturating_sub(used);
     let finding = Finding::compare("fs.file-max", Unit::Things, have, need, Severity::Refusal);
     let why = format!(
@@ -95,8 +104,7 @@ pub(super) fn file_max(demand: &Demand, facts: &Facts) -> Option<Finding> {
 }
 
 pub(super) fn epoll_watches(demand: &Demand, facts: &Facts) -> Option<Finding> {
-    let each_end = demand.connections.saturating_add(demand.reactors.saturating_mul(8));
-    let need = each_end.saturating_mul(demand.ends_here());
+    let need = files_needed(demand);
     let have = facts.epoll_watches_max?;
     let finding = Finding::compare("epoll watches", Unit::Things, have, need, Severity::Refusal);
     let why = "each connection is registered in an event queue, and a user may register so many";

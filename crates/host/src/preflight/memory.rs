@@ -11,7 +11,10 @@ const REACTOR_BYTES: u64 = 2 << 20;
 /// What the kernel adds to the payload of one queued message, bytes (`sk_buff` and its tail).
 const QUEUED_OVERHEAD_BYTES: u64 = 1_280;
 
-fn bytes_needed(demand: &Demand) -> u64 {
+/// Memory that the run takes of this machine, bytes: the kernel's and that of the programs, for all ends
+/// that are here.
+#[must_use]
+pub fn bytes_needed(demand: &Demand) -> u64 {
     let per_end = KERNEL_BYTES_PER_END.saturating_add(demand.user_bytes_per_connection);
     let connections = per_end.saturating_mul(demand.connections);
     let one_end = connections.saturating_add(REACTOR_BYTES.saturating_mul(demand.reactors));

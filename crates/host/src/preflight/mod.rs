@@ -13,9 +13,10 @@ mod ports;
 mod queues;
 mod threads;
 
-pub use descriptors::{descriptors_per_table, fullest_table, reactors_needed};
+pub use descriptors::{descriptors_per_table, files_needed, fullest_table, reactors_needed};
 pub use finding::{Finding, Severity};
 pub use formats::{settings, shell, table};
+pub use memory::bytes_needed;
 
 use crate::facts::Facts;
 use measure::units::format_grouped;

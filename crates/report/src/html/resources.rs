@@ -3,10 +3,10 @@
 use super::chart::{Axis, BarChart};
 use super::data::{Run, count, percent, time};
 use super::{Row, bytes_text, row, table, table_of};
-use crate::schema::{Reactor, ResultFile};
+use crate::schema::{Footprint, Reactor, ResultFile};
 use maud::{Markup, html};
 use measure::Failure;
-use measure::units::format_grouped;
+use measure::units::{format_grouped, format_size};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn balance(runs: &[Run]) -> Markup {
@@ -65,6 +65,14 @@ fn reactor_bars(
 pub(super) fn memory(runs: &[Run]) -> Markup {
     let bytes =
         |of: fn(&ResultFile) -> Option<f64>| move |result: &ResultFile| of(result).map(bytes_text);
+    let footprint = |of: fn(&ResultFile) -> Option<Footprint>| {
+        move |result: &ResultFile| {
+            of(result).map(|Footprint { memory_bytes, open_files }| {
+                let files = format_grouped(open_files);
+                format!("{}, {files} open files", format_size(memory_bytes))
+            })
+        }
+    };
     let times = |of: fn(&ResultFile) -> Option<u64>| {
         move |result: &ResultFile| of(result).map(|nanoseconds| time(nanoseconds as f64))
     };
@@ -81,6 +89,8 @@ pub(super) fn memory(runs: &[Run]) -> Markup {
             "Whole machine by its free memory",
             bytes(|r| r.resources.kernel.memfree_bytes_per_connection),
         ),
+        row(runs, "In all, as predicted", footprint(|r| r.resources.predicted)),
+        row(runs, "In all, as taken", footprint(|r| r.resources.taken)),
     ];
     let cpu = [
         row(
@@ -106,7 +116,7 @@ pub(super) fn memory(runs: &[Run]) -> Markup {
             @for run in runs { (ledger_bars(run, runs.len() > 1)) }
             figure {
                 h3 { "What one connection costs" }
-                (table(runs, "Memory for each connection", &ledger))
+                (table(runs, "Memory for each connection, and in all", &ledger))
                 (table(runs, "CPU time for each connection and message", &cpu))
                 @if both_ends {
                     figcaption { "Server and client shared a machine: the kernel's figures count both ends of a connection." }

@@ -368,6 +368,11 @@ pub struct Resources {
     pub server: Option<Process>,
     /// The kernel of the client's machine.
     pub kernel: Kernel,
+    /// What the plan said that the run would take of the client's machine; null in files from before it
+    /// was written.
+    pub predicted: Option<Footprint>,
+    /// What the run had taken of it when all connections stood; null where that was not measured.
+    pub taken: Option<Footprint>,
 }
 
 impl Resources {
@@ -378,6 +383,16 @@ impl Resources {
         }
         self.kernel.fill_derived(connections);
     }
+}
+
+/// What a run takes of the client's machine, both ends where the server runs there too.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Footprint {
+    /// Memory of the kernel and of the programs: the growth of the slabs, and what the processes hold.
+    pub memory_bytes: u64,
+    /// Open files, one for each end of a connection and a few for each reactor.
+    pub open_files: u64,
 }
 
 /// Memory and CPU time of one process. Null: not measured.

@@ -13,8 +13,8 @@ mod measured;
 mod run;
 
 pub use measured::{
-    Connections, Failures, FirstEcho, Kernel, LatencyUnit, Messages, Process, Reactor, Resources,
-    Second, StageEntry, Stages,
+    Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process, Reactor,
+    Resources, Second, StageEntry, Stages,
 };
 pub use run::{
     FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict,
