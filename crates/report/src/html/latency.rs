@@ -149,6 +149,7 @@ const fn words(stage: Stage) -> &'static str {
         Stage::Response => "response",
         Stage::Service => "service",
         Stage::SendLag => "send lag",
+        Stage::Outside => "outside",
         Stage::ReceiveLag => "receive lag",
         Stage::FirstByte => "first byte",
         Stage::Ping => "ping",
