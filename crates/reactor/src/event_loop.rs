@@ -210,7 +210,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 return connection.flags.set(Flags::READ_AGAIN);
             }
             connection.flags.unset(Flags::READ_AGAIN);
-            let stamped = connection.flags.has(Flags::STAMPED);
+            let flags = connection.flags;
+            let stamped = flags.has(Flags::STAMPED);
             let received = if stamped {
                 let received = connection.stream.receive_stamped(&mut self.buffer);
                 received.map(|(count, stamp)| {
@@ -225,8 +226,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 Ok(count) => {
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
-                    let more =
-                        count == self.buffer.len() || connection.flags.has(Flags::PEER_CLOSED);
+                    let more = count == self.buffer.len() || flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);

@@ -2,7 +2,7 @@
 
 use super::chart::{LineChart, Series, Stroke};
 use super::data::{self, Run, time};
-use super::{Row, table_of};
+use super::{Row, audit, table_of};
 use maud::{Markup, html};
 use measure::Stage;
 use measure::units::format_grouped;
@@ -18,8 +18,10 @@ const MARKS: [(&str, &str, f64); 6] = [
 ];
 
 /// What a message goes through.
-const REPLIES: [Stage; 5] =
-    [Stage::Response, Stage::Service, Stage::FirstByte, Stage::SendLag, Stage::ReceiveLag];
+const REPLIES: [Stage; 4] = [Stage::Response, Stage::Service, Stage::FirstByte, Stage::SendLag];
+
+/// What only audited messages are known to go through.
+const AUDITED: [Stage; 2] = [Stage::Outside, Stage::ReceiveLag];
 
 /// What a connection goes through until it is of use.
 const OPENING: [Stage; 5] =
@@ -43,11 +45,12 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
             @match runs {
                 [run] => {
                     (stages(run, "Replies", &REPLIES))
+                    (stages(run, "Replies, audited", &AUDITED))
                     (stages(run, "Opening", &OPENING))
                     (stages(run, "Pings and closing", &BESIDES))
                 }
                 _ => {
-                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES) {
+                    @for stage in REPLIES.into_iter().chain(AUDITED).chain(OPENING).chain(BESIDES) {
                         // The service is drawn with the response.
                         @if stage != Stage::Service && runs.iter().any(|run| shows(run, stage)) {
                             (stage_of_runs(runs, stage))
@@ -55,6 +58,7 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
                     }
                 }
             }
+            (audit::audit(runs))
         }
         details {
             summary { "Latency in numbers" }
