@@ -22,7 +22,8 @@ impl FromStr for Share {
 
     /// Reads `1%`, `0.1 %`, `100%`, `0` and `off`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let no_share = "give a share of the connections from 0.0001% to 100%, such as 1% or 0.1%, or off";
+        let no_share =
+            "give a share of the connections from 0.0001% to 100%, such as 1% or 0.1%, or off";
         Self::parse(text.trim()).ok_or_else(|| no_share.to_owned())
     }
 }

@@ -415,7 +415,8 @@ mod tests {
         assert_eq!((args.source_ip.len(), args.openers_per_core), (2, Openers::All));
         assert_eq!(args.fail_if[0].expression(), "response.p99>50ms");
         assert_eq!(args.audit.to_string(), "0.1%");
-        let audit = |more: &[&str]| run(&[&["tcp://127.0.0.1:9000"], more].concat()).map(|a| a.audit);
+        let audit =
+            |more: &[&str]| run(&[&["tcp://127.0.0.1:9000"], more].concat()).map(|a| a.audit);
         assert_eq!(audit(&[]).expect("fine").to_string(), "1%");
         assert!(audit(&["--audit", "off"]).expect("fine").is_off());
         let error = audit(&["--audit", "some"]).expect_err("refused").to_string();

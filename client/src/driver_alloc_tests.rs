@@ -133,7 +133,8 @@ fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<
         let echoes = pair.received() - before;
         if !pair.told() {
             assert!(echoes >= turns as u64, "only {echoes} echoes");
-            let audited = pair.client.driver().audited.as_ref().map_or(0, |audit| audit.connections);
+            let audited =
+                pair.client.driver().audited.as_ref().map_or(0, |audit| audit.connections);
             assert!(audited == 0 || audited == CONNECTIONS as u64, "{audited} audited");
             assert_eq!(counted.count_total, 0, "{echoes} echoes, {what}: {counted:?}");
             return;

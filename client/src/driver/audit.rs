@@ -59,7 +59,8 @@ impl<P: Protocol> LoadDriver<P> {
     /// The audit begins: connections that open from now on are stamped as they do.
     pub(super) fn begin_audit(&mut self) {
         if let Some(audited) = &mut self.audited {
-            let look = if self.step == Step::AuditFrom { &mut audited.start } else { &mut audited.end };
+            let look =
+                if self.step == Step::AuditFrom { &mut audited.start } else { &mut audited.end };
             // That there was nobody to ask is known, too.
             look.get_or_insert_default();
             self.auditing = true;

@@ -86,7 +86,7 @@ fn the_summary_shows_the_parts_and_a_threshold_takes_them() {
     let server = Server::plain();
     let args = ["run", "-q", server.url(), "-c", "5", "--closed", "-d", "200ms", "--audit", "100%"];
     let ran = run(&args);
-    for part in ["where the time of", "\n  outside ", "\n  receive_lag ", "behind the traffic: rtt"] {
+    for part in ["where the time went: ", "\n  outside ", "\n  receive_lag ", "behind: rtt"] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert!(ran.stdout.lines().all(|line| line.len() <= 80), "{}", ran.stdout);

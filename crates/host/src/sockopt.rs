@@ -85,8 +85,8 @@ pub(crate) fn receive_stamped(
     // hence open.
     let count = unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, 0) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    let whole = message.msg_controllen as usize >= size_of::<StampMessage>()
-        && control.header.cmsg_len as usize >= size_of::<StampMessage>()
+    // Where there was no message the header is still zero.
+    let whole = message.msg_flags & libc::MSG_CTRUNC == 0
         && control.header.cmsg_level == libc::SOL_SOCKET
         && control.header.cmsg_type == libc::SCM_TIMESTAMPING;
     let [stamp, ..] = control.stamps;

@@ -46,7 +46,9 @@ impl Sighting {
             Self { zero: Wall(wall.0.saturating_sub_unsigned(middle.0)), took }
         };
         let first = look();
-        (1..TRIES).map(|_| look()).fold(first, |best, one| if one.took < best.took { one } else { best })
+        (1..TRIES)
+            .map(|_| look())
+            .fold(first, |best, one| if one.took < best.took { one } else { best })
     }
 }
 

@@ -32,12 +32,18 @@ pub(crate) fn parts(audit: &Audit) -> Vec<Part> {
 /// What the table is of.
 pub(crate) fn heading(audit: &Audit) -> String {
     format!(
-        "where the time of {} messages on {} connections went ({} % were to be audited)",
-        format_grouped(audit.messages),
-        format_grouped(audit.connections),
+        "where the time went: {}, {} ({} %)",
+        counted(audit.messages, "message"),
+        counted(audit.connections, "connection"),
         // As many digits as the option takes, and no rounding errors of its percent.
         (audit.ratio * 1e6).round() / 1e4,
     )
+}
+
+/// So many of them.
+fn counted(count: u64, what: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{} {what}{many}", format_grouped(count))
 }
 
 /// Replies that are missing from the table; empty if there are none.
@@ -51,7 +57,7 @@ pub(crate) fn missing(audit: &Audit) -> String {
         reasons.push(format!("{count} had a stamp that cannot be true"));
     }
     if audit.clock_steps > 0 {
-        reasons.push(format!("the time of day was set {} times", format_grouped(audit.clock_steps)));
+        reasons.push(format!("the time of day was set {}", counted(audit.clock_steps, "time")));
     }
     if reasons.is_empty() { String::new() } else { format!("not in it: {}", reasons.join(", ")) }
 }
@@ -63,11 +69,11 @@ pub(crate) fn tcp(audit: &Audit) -> String {
         let rtt = look.rtt.as_ref()?;
         let time = |value| format_duration(Nanos(value));
         Some(format!(
-            "{name} the traffic: rtt p50 {}, p99 {}, max {}; {} sent again",
+            "{name}: rtt p50 {}, p99 {}, max {}; {} sent again",
             time(rtt.p50),
             time(rtt.p99),
             time(rtt.max),
-            format_grouped(look.retransmits),
+            counted(look.retransmits, "packet"),
         ))
     };
     let moments = [("before", &audit.tcp_info.start), ("behind", &audit.tcp_info.end)];
@@ -77,8 +83,8 @@ pub(crate) fn tcp(audit: &Audit) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::hist;
     use crate::schema::{AuditParts, TcpInfo};
+    use crate::{ResultFile, hist, html, markdown};
     use measure::FineHistogram;
 
     pub(crate) fn entry(values: &[u64]) -> StageEntry {
@@ -120,15 +126,48 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_page_and_markdown_show_the_parts() {
+        let result = ResultFile { audit: Some(example()), ..ResultFile::default() };
+        let text = markdown::summary(&result);
+        for line in [
+            "- audit: where the time went: 2 messages, 1 connection (1 %)",
+            "| part | p50 | p90 | p99 | p99.9 | max | mean | share |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|",
+            "| outside | 90 us | 250 us | 250 us | 250 us | 250 us | 170 us | 85.0 % |",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+        let mut with_stage = result.clone();
+        with_stage.stages.outside =
+            result.audit.as_ref().and_then(|a| Some(a.parts.as_ref()?.outside.clone()));
+        let run = |name: &str, result: &ResultFile| html::Run::new(name.to_owned(), result.clone());
+        let one = [run("one", &with_stage).expect("histograms")];
+        let page = html::page(&one);
+        for shown in [
+            "Where the time went</h3>",
+            "<th scope=\"row\">receive lag</th>",
+            "outside: 170 µs on average, 85 %",
+        ] {
+            assert!(page.contains(shown), "{shown}");
+        }
+        let [one] = one;
+        let none = run("none", &ResultFile::default()).expect("histograms");
+        let page = html::page(&[one, none]);
+        assert!(page.contains("Where the time went: one</h3>"));
+        assert!(!page.contains("Where the time went: none"));
+    }
+
+    #[test]
     fn what_is_missing_is_told() {
         assert_eq!(missing(&example()), "");
         let audit = Audit { unstamped: 1_200, misfits: 3, clock_steps: 1, ..example() };
         assert_eq!(
             missing(&audit),
             "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true, the time of day \
-             was set 1 times"
+             was set 1 time"
         );
-        assert!(heading(&audit).ends_with("on 1 connections went (1 % were to be audited)"));
-        assert!(tcp(&audit).ends_with("behind the traffic: rtt p50 55 us, p99 55 us, max 55 us; 3 sent again"));
+        assert_eq!(heading(&audit), "where the time went: 2 messages, 1 connection (1 %)");
+        let behind = "behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again";
+        assert!(tcp(&audit).ends_with(behind), "{}", tcp(&audit));
     }
 }

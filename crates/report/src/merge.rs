@@ -5,8 +5,9 @@
 
 use crate::hist::{self, HistError};
 use crate::schema::{
-    Audit, AuditParts, Connections, Failures, FirstEcho, Kernel, Messages, Outcome, Part, Plan, Process, Reactor,
-    Resources, ResultFile, Run, Second, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
+    Audit, AuditParts, Connections, Failures, FirstEcho, Kernel, Messages, Outcome, Part, Plan,
+    Process, Reactor, Resources, ResultFile, Run, Second, StageEntry, Stages, TcpInfo, TcpLook,
+    Verdict, Warning, ratio,
 };
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
@@ -443,7 +444,10 @@ fn audit(results: &[&ResultFile]) -> Result<Option<Audit>, MergeError> {
     let Some((_, first)) = all().next() else { return Ok(None) };
     let sum = |of: fn(&Audit) -> u64| saturating(all().map(|(_, audit)| of(audit)));
     let part = |name, of: fn(&AuditParts) -> &StageEntry| {
-        entry_of_all(name, all().filter_map(|(result, audit)| Some((result, of(audit.parts.as_ref()?)))))
+        entry_of_all(
+            name,
+            all().filter_map(|(result, audit)| Some((result, of(audit.parts.as_ref()?)))),
+        )
     };
     let parts = (
         part("audit.send_lag", |parts| &parts.send_lag)?,

@@ -576,20 +576,22 @@ mod tests {
         let audit = Some(audit::tests::example());
         let text = summary(&ResultFile { audit, ..ResultFile::default() }, 80);
         let expected = "
-audit        where the time of 2 messages on 1 connections went (1 % were to be
-             audited)
-                 p50     p90     p99   p99.9     max    mean   share
-  send_lag      0 ns   40 us   40 us   40 us   40 us   20 us  10.0 %
-  outside      90 us  250 us  250 us  250 us  250 us  170 us  85.0 %
-  receive_lag  10 us   10 us   10 us   10 us   10 us   10 us   5.0 %
-  response    100 us  300 us  300 us  300 us  300 us  200 us 100.0 %
-tcp          before the traffic: rtt p50 40 us, p99 40 us, max 40 us; 0 sent again
-             behind the traffic: rtt p50 55 us, p99 55 us, max 55 us; 3 sent again
+audit        where the time went: 2 messages, 1 connection (1 %)
+                  p50     p90     p99   p99.9     max    mean   share
+  send_lag       0 ns   40 us   40 us   40 us   40 us   20 us  10.0 %
+  outside       90 us  250 us  250 us  250 us  250 us  170 us  85.0 %
+  receive_lag   10 us   10 us   10 us   10 us   10 us   10 us   5.0 %
+  response     100 us  300 us  300 us  300 us  300 us  200 us 100.0 %
+tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
+             behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again
 ";
         assert!(text.contains(expected), "{text}");
         let audit = Some(crate::schema::Audit { ratio: 1.0, ..Default::default() });
         let text = summary(&ResultFile { audit, ..ResultFile::default() }, 80);
-        assert!(text.contains("audit        where the time of 0 messages"), "{text}");
+        assert!(
+            text.contains("audit        where the time went: 0 messages, 0 connections (100 %)"),
+            "{text}"
+        );
         assert!(!text.contains("share"), "{text}");
     }
 

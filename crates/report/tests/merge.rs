@@ -170,7 +170,10 @@ fn audits_are_those_of_all_messages_together() {
     };
     outside(&mut results[2]);
     let broken = merge(&results);
-    assert!(matches!(broken, Err(MergeError::Histogram { stage: "audit.outside", .. })), "{broken:?}");
+    assert!(
+        matches!(broken, Err(MergeError::Histogram { stage: "audit.outside", .. })),
+        "{broken:?}"
+    );
     // One that was audited less is no part of the same plan.
     results[1].plan.audit_ratio = Some(0.1);
     assert_eq!(merge(&results), Err(MergeError::Plans("audit_ratio".to_owned())));

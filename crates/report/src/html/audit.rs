@@ -49,7 +49,8 @@ fn bars(parts: &[Part]) -> Markup {
     let shown = &parts[..parts.len() - 1];
     let mean = |part: &Part| part.times[5] as f64;
     let bar = |part: &Part| {
-        let text = format!("{}: {} on average, {}", words(part), time(mean(part)), percent(part.share));
+        let text =
+            format!("{}: {} on average, {}", words(part), time(mean(part)), percent(part.share));
         (words(part), mean(part), text)
     };
     let chart = BarChart {

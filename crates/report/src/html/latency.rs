@@ -18,10 +18,14 @@ const MARKS: [(&str, &str, f64); 6] = [
 ];
 
 /// What a message goes through.
-const REPLIES: [Stage; 4] = [Stage::Response, Stage::Service, Stage::FirstByte, Stage::SendLag];
-
-/// What only audited messages are known to go through.
-const AUDITED: [Stage; 2] = [Stage::Outside, Stage::ReceiveLag];
+const REPLIES: [Stage; 6] = [
+    Stage::Response,
+    Stage::Service,
+    Stage::FirstByte,
+    Stage::SendLag,
+    Stage::Outside,
+    Stage::ReceiveLag,
+];
 
 /// What a connection goes through until it is of use.
 const OPENING: [Stage; 5] =
@@ -45,12 +49,11 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
             @match runs {
                 [run] => {
                     (stages(run, "Replies", &REPLIES))
-                    (stages(run, "Replies, audited", &AUDITED))
                     (stages(run, "Opening", &OPENING))
                     (stages(run, "Pings and closing", &BESIDES))
                 }
                 _ => {
-                    @for stage in REPLIES.into_iter().chain(AUDITED).chain(OPENING).chain(BESIDES) {
+                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES) {
                         // The service is drawn with the response.
                         @if stage != Stage::Service && runs.iter().any(|run| shows(run, stage)) {
                             (stage_of_runs(runs, stage))
@@ -106,9 +109,12 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
     let series: Vec<_> = shown
         .enumerate()
         .map(|(index, stage)| {
-            let stroke =
-                [Stroke::Solid, Stroke::Dashed, Stroke::Dotted, Stroke::Dashed, Stroke::Dotted];
-            curve(run, *stage, words(*stage), index).stroke(stroke[index])
+            let stroke = match index {
+                0 => Stroke::Solid,
+                _ if index % 2 == 1 => Stroke::Dashed,
+                _ => Stroke::Dotted,
+            };
+            curve(run, *stage, words(*stage), index).stroke(stroke)
         })
         .collect();
     if series.is_empty() {
