@@ -1,5 +1,6 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
+use crate::audit::Share;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
@@ -267,6 +268,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
     pub timeout: Nanos,
 
+    /// The share of the connections that is audited: the kernel's stamps of receipt say how much of a
+    /// response is the client's own, at a little cost for each packet of the machine; or off
+    #[arg(long, value_name = "SHARE", default_value = "1%", help_heading = "Traffic")]
+    pub audit: Share,
+
     /// What a WebSocket's opening handshake says.
     #[command(flatten)]
     pub handshake: HandshakeArgs,
@@ -395,6 +401,8 @@ mod tests {
             "2000-60000",
             "--openers-per-core",
             "all",
+            "--audit",
+            "0.1%",
             "--fail-if",
             "response.p99>50ms",
         ])
@@ -406,6 +414,13 @@ mod tests {
         assert_eq!((args.size_bytes(), args.source_ports), (1024, Some((2000, 60000))));
         assert_eq!((args.source_ip.len(), args.openers_per_core), (2, Openers::All));
         assert_eq!(args.fail_if[0].expression(), "response.p99>50ms");
+        assert_eq!(args.audit.to_string(), "0.1%");
+        let audit =
+            |more: &[&str]| run(&[&["tcp://127.0.0.1:9000"], more].concat()).map(|a| a.audit);
+        assert_eq!(audit(&[]).expect("fine").to_string(), "1%");
+        assert!(audit(&["--audit", "off"]).expect("fine").is_off());
+        let error = audit(&["--audit", "some"]).expect_err("refused").to_string();
+        assert!(error.contains("such as 1% or 0.1%, or off"), "{error}");
     }
 
     #[test]
@@ -446,6 +461,8 @@ mod tests {
             &[url, "--fragment", "some"],
             &[url, "--ping", "often"],
             &[url, "--match", "luck"],
+            &[url, "--audit", "1"],
+            &[url, "--audit", "101%"],
         ] {
             assert_eq!(run(bad).expect_err("refused").exit_code(), 2, "{bad:?}");
         }

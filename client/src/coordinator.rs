@@ -200,6 +200,11 @@ impl<'a> Coordinator<'a> {
     }
 
     fn drive(&mut self, measured: &mut Measured) {
+        // Before the readings, so that what it costs is not among what the traffic does.
+        let audited = !self.plan.load.audit.is_off();
+        // Where that fails, the stamps that are missing are counted.
+        let stamping = audited.then(|| host::receipt::keep_stamping().ok());
+        self.audit(Command::AuditFrom, Step::AuditFrom);
         measured.drive_from = self.read();
         if self.plan.record.model != schema::Model::None && self.halt == Halt::None {
             self.enter("drive", Some(self.plan.load.duration));
@@ -210,6 +215,17 @@ impl<'a> Coordinator<'a> {
             self.wait_until_done(Step::Drive);
         }
         measured.drive_to = self.read();
+        self.audit(Command::AuditTo, Step::AuditTo);
+        drop(stamping);
+    }
+
+    /// A round of the audit, if there is one.
+    fn audit(&mut self, command: Command, step: Step) {
+        if !self.plan.load.audit.is_off() && self.halt == Halt::None {
+            self.enter("audit", None);
+            self.tell_all(command);
+            self.wait_until_done(step);
+        }
     }
 
     fn hold(&mut self) {

@@ -1,15 +1,17 @@
 //! The client's side of the loop: opens its share of the connections, sends what is due, verifies
 //! and times what comes back, takes leave.
 //!
-//! The steps of a reactor are `Waiting → Ramp → FirstEcho → Drive → Drain → Close`; the coordinator
-//! starts each, the driver says when it is done. A connection is `opening → open → leaving`, and while
+//! The steps of a reactor are `Waiting → Ramp → FirstEcho → Drive → Drain → Close`, with a round of the
+//! audit before and behind `Drive`; the coordinator starts each, the driver says when it is done. A connection is `opening → open → leaving`, and while
 //! it is open its session counts what is on its way; see `docs/LIFECYCLE.md`. What is spoken on it is
 //! the [`Protocol`]'s business.
 
+mod audit;
 mod close;
 mod drive;
 mod ramp;
 
+use crate::audit::Audited;
 use crate::load::addresses::HandOut;
 use crate::load::lanes::Places;
 use crate::load::pace::Pace;
@@ -21,7 +23,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use drive::Pings;
 use measure::{IntervalHistogram, Nanos, Stage, share};
 use ramp::Opening;
-use reactor::{Core, Driver, Ending, Key, Network, Sweep};
+use reactor::{Core, Driver, Ending, Key, Network, Receipt, Sweep};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -39,8 +41,12 @@ pub enum Command {
     Ramp(Nanos),
     /// Send one message over every connection.
     FirstEcho,
+    /// Begin the audit, before the traffic.
+    AuditFrom,
     /// Send traffic from this time on.
     Drive(Nanos),
+    /// End the audit, behind the traffic.
+    AuditTo,
     /// Start nothing new, wait for what is on its way, take leave, report.
     Drain,
     /// Close all connections and end.
@@ -113,6 +119,10 @@ pub struct LoadDriver<P: Protocol> {
     leaving: Leaving,
 
     // What was counted and recorded.
+    /// What the audit brings; `None` without one.
+    audited: Option<Box<Audited>>,
+    /// Audited connections are stamped as they open.
+    auditing: bool,
     totals: Totals,
     causes: Causes,
     recorder: Recorder,
@@ -165,6 +175,8 @@ impl<P: Protocol> LoadDriver<P> {
             pings: Pings::default(),
             drain_until: Nanos::MAX,
             leaving: Leaving::default(),
+            audited: (!load.audit.is_off()).then(Box::default),
+            auditing: false,
             totals: Totals::default(),
             causes: Causes::default(),
             recorder: Recorder::for_stages(&stages::<P>(&load)),
@@ -194,6 +206,9 @@ impl<P: Protocol> LoadDriver<P> {
         }
         self.step = step;
         self.cursor = 0;
+        if matches!(step, Step::AuditFrom | Step::AuditTo) {
+            self.begin_audit();
+        }
         if step == Step::Drive {
             self.drive_cpu_started = host::usage::thread_cpu_time();
         }
@@ -234,7 +249,12 @@ impl<P: Protocol> LoadDriver<P> {
         }
         // What is still on its way will not be waited for.
         self.totals.unanswered += self.totals.in_flight();
+        let mut audit = self.audited.take();
+        if let Some(audit) = &mut audit {
+            audit.clock_steps = core.wall_steps();
+        }
         let last = Final {
+            audit,
             totals: self.totals,
             causes: std::mem::take(&mut self.causes),
             recorder: std::mem::take(&mut self.recorder),
@@ -295,12 +315,16 @@ impl<P: Protocol> LoadDriver<P> {
 
     // ---- Replies ------------------------------------------------------------------------------
 
-    /// The protocol, and where its replies are entered.
+    /// The protocol, and where its replies are entered that were received at `receipt`.
     #[inline]
-    fn books(&mut self, now: Nanos) -> (&mut P, Books<'_>) {
-        let Self { protocol, recorder, response, totals, load, .. } = self;
-        let first_echo = load.first_echo;
-        (protocol, Books { recorder, response, totals, first_echo, now, alike: Alike::default() })
+    fn books(&mut self, now: Nanos, receipt: Receipt) -> (&mut P, Books<'_>) {
+        let Self { protocol, recorder, response, totals, load, audited, .. } = self;
+        let audit = match receipt {
+            Receipt::NotAudited => None,
+            Receipt::Missing | Receipt::At(_) => audited.as_deref_mut(),
+        };
+        let (first_echo, alike) = (load.first_echo, Alike::default());
+        (protocol, Books { recorder, response, totals, first_echo, now, alike, audit, receipt })
     }
 
     /// Replies have come: the closed model goes on by them, and so does the round of first echoes.
@@ -350,6 +374,9 @@ struct Books<'a> {
     first_echo: bool,
     now: Nanos,
     alike: Alike,
+    /// Where it goes besides, if its connection is audited, and when it was received.
+    audit: Option<&'a mut Audited>,
+    receipt: Receipt,
 }
 
 /// Replies in a row whose messages left together: they came with the same read, so they took equally
@@ -365,13 +392,16 @@ impl Books<'_> {
     /// A reply is complete.
     #[inline]
     fn reply(&mut self, times: &Times, content: Option<Content>) {
-        let Self { recorder, totals, now, .. } = self;
+        let Self { recorder, totals, now, audit, receipt, .. } = self;
         let unserved = u64::from(content.is_some_and(|content| !content.served));
         if times.first && self.first_echo {
             recorder.record(Stage::FirstEcho, *now - times.sent);
             totals.first_received += 1;
             totals.first_unserved += unserved;
             return;
+        }
+        if let Some(audit) = audit {
+            audit.reply(recorder, times, *receipt, *now);
         }
         if let Some(content) = content {
             recorder.record(Stage::FirstByte, content.begun - times.sent);
@@ -421,6 +451,9 @@ fn stages<P: Protocol>(load: &Load) -> Vec<Stage> {
     if matches!(load.model, Model::Open(_)) {
         stages.extend([Stage::Response, Stage::SendLag]);
     }
+    if !load.audit.is_off() {
+        stages.extend([Stage::Outside, Stage::ReceiveLag]);
+    }
     let pings = load.ping.is_some();
     stages.extend(P::STAGES.iter().filter(|stage| pings || **stage != Stage::Ping));
     stages
@@ -444,9 +477,9 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
 
     #[inline]
     fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, bytes: &mut [u8]) {
-        let now = core.now();
+        let (now, receipt) = (core.now(), core.receipt());
         let Some(session) = core.session(key) else { return };
-        let (protocol, mut books) = self.books(now);
+        let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.receive(&mut session.spoken, bytes, now, |times, content| {
             books.reply(times, content);
         });
@@ -474,6 +507,8 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
                 self.begin(core, Step::Ramp);
             }
             Command::FirstEcho => self.begin(core, Step::FirstEcho),
+            Command::AuditFrom => self.begin(core, Step::AuditFrom),
+            Command::AuditTo => self.begin(core, Step::AuditTo),
             Command::Drive(start) => {
                 self.drive_started = start;
                 self.begin(core, Step::Drive);
@@ -500,6 +535,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
                 self.first_echo(core);
                 Nanos::MAX
             }
+            Step::AuditFrom | Step::AuditTo => self.survey(core),
             Step::Drive => self.drive(core),
             Step::Drain => self.drain(core),
             Step::Close => return Some(self.close(core)),
@@ -532,6 +568,10 @@ mod tests;
 #[cfg(test)]
 #[path = "driver_alloc_tests.rs"]
 mod alloc_tests;
+
+#[cfg(test)]
+#[path = "driver_audit_tests.rs"]
+mod audit_tests;
 
 #[cfg(test)]
 #[path = "driver_ws_tests.rs"]

@@ -4,6 +4,7 @@
 use super::http_tests::{self, HttpPeer, Script};
 use super::ws_tests::WsPeer;
 use super::*;
+use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
@@ -40,6 +41,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
     fn new(
         model: Model,
         size: usize,
+        audit: Share,
         server: impl FnOnce(Clock) -> S,
         protocol: impl FnOnce(&Load, SocketAddr) -> P,
     ) -> Self {
@@ -68,6 +70,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             in_flight_max: u32::MAX,
             churn: false,
             ping: None,
+            audit,
             seed: 1,
         };
         let (send, reports) = bounded(64);
@@ -104,14 +107,19 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
 }
 
 fn allocations_of_an_echo(model: Model, size: usize) {
-    let raw = |load: &Load, _| Raw::new(load);
-    no_allocations(Pair::new(model, size, raw_server, raw), &format!("{model:?}"));
+    for audit in [Share::OFF, Share::ALL] {
+        let raw = |load: &Load, _| Raw::new(load);
+        let pair = Pair::new(model, size, audit, raw_server, raw);
+        no_allocations(pair, &format!("{model:?}, audit {audit}"));
+    }
 }
 
 fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<P, S>, what: &str) {
     let now = pair.clock.now();
     pair.step(Command::Ramp(now), Step::Ramp);
     pair.step(Command::FirstEcho, Step::FirstEcho);
+    // Without an audit the round is for nothing.
+    pair.step(Command::AuditFrom, Step::AuditFrom);
     pair.outside.send(Command::Drive(pair.clock.now())).expect("room");
     for _ in 0..TURNS {
         pair.turn();
@@ -125,6 +133,9 @@ fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<
         let echoes = pair.received() - before;
         if !pair.told() {
             assert!(echoes >= turns as u64, "only {echoes} echoes");
+            let audited =
+                pair.client.driver().audited.as_ref().map_or(0, |audit| audit.connections);
+            assert!(audited == 0 || audited == CONNECTIONS as u64, "{audited} audited");
             assert_eq!(counted.count_total, 0, "{echoes} echoes, {what}: {counted:?}");
             return;
         }
@@ -158,7 +169,7 @@ fn an_echo_over_a_websocket_allocates_nothing() {
             let setup = ws_tests::setup(load, target);
             WebSocket::new(Arc::new(Setup { kind, fragment, in_order, ..setup }), 0)
         };
-        let pair = Pair::new(model, 300, |_| WsPeer::restless(), protocol);
+        let pair = Pair::new(model, 300, Share::ALL, |_| WsPeer::restless(), protocol);
         no_allocations(pair, &format!("{model:?}, {kind:?}, {fragment:?}, in order {in_order}"));
     }
 }
@@ -178,7 +189,7 @@ fn a_request_and_its_response_allocate_nothing() {
             Http::new(Arc::new(setup))
         };
         let script = Script { restless: true, ..Script::always(answer.as_bytes()) };
-        let pair = Pair::new(model, 0, |_| HttpPeer::new(script), protocol);
+        let pair = Pair::new(model, 0, Share::ALL, |_| HttpPeer::new(script), protocol);
         no_allocations(pair, &format!("{model:?}, {answer}"));
     }
 }

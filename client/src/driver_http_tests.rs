@@ -2,6 +2,7 @@
 //! clock that is moved by hand.
 
 use super::*;
+use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::protocol::{Http, HttpSetup};
@@ -141,6 +142,7 @@ fn load(connections: u64, model: Model, pipeline: u32) -> Load {
         in_flight_max: pipeline,
         churn: false,
         ping: None,
+        audit: Share::OFF,
         seed: 42,
     }
 }
@@ -204,9 +206,16 @@ impl Rig {
         if first_echo {
             self.step(Command::FirstEcho, Step::FirstEcho);
         }
+        let audits = self.client.driver().audited.is_some();
+        if audits {
+            self.step(Command::AuditFrom, Step::AuditFrom);
+        }
         if traffic {
             let start = self.world.now();
             self.step(Command::Drive(start), Step::Drive);
+        }
+        if audits {
+            self.step(Command::AuditTo, Step::AuditTo);
         }
         self.step(Command::Drain, Step::Drain);
         let last = self.last.take().expect("the last word");
@@ -222,6 +231,8 @@ impl Rig {
         assert_eq!(count(Stage::Connect), sum.opened);
         assert_eq!((count(Stage::Service), count(Stage::FirstByte)), (sum.received, sum.received));
         assert_eq!(count(Stage::FirstEcho), sum.first_received);
+        let audited = last.audit.as_ref().map_or(0, |audit| audit.messages);
+        assert_eq!((count(Stage::Outside), count(Stage::ReceiveLag)), (audited, audited));
         let answered: u64 = last.causes.statuses.values().sum();
         assert_eq!(answered, sum.received + sum.first_received);
         self.outside.send(Command::Close).expect("room");
@@ -268,9 +279,10 @@ proptest! {
         let limits = Limits { receive_buffer_bytes, ..Limits::for_slots(64) };
         let model = if closed { Model::Closed(pipeline) } else { Model::Open(rate) };
         let load = Load { reply_timeout: Nanos::from_secs(60), ..load(connections, model, pipeline) };
-        let load = Load { drain_timeout: Nanos::from_secs(60), ..load };
+        let load = Load { drain_timeout: Nanos::from_secs(60), audit: Share::ALL, ..load };
         let planned = Pace::new(rate).count_before(load.duration);
-        let script = Script { answer: answer.to_vec(), requests, last: last.to_vec(), restless: false };
+        let (script, last_answer) =
+            (Script { answer: answer.to_vec(), requests, last: last.to_vec(), restless: false }, last);
         let setup = setup(&load, target(), &["/"], Method::Get);
         let (last, _) = Rig::new(load, setup, script, faults, limits).run();
         let sum = last.totals;
@@ -280,6 +292,12 @@ proptest! {
         prop_assert_eq!(sum.bytes_received, 5 * sum.received);
         prop_assert_eq!(sum.opened, connections + sum.replaced);
         prop_assert!(requests < usize::MAX || sum.ended + sum.resent == 0);
+        // Who takes the place of an audited connection is audited.
+        let audit = last.audit.expect("an audit");
+        prop_assert_eq!((audit.messages + audit.unstamped, audit.misfits), (sum.received, 0));
+        // Only the end of a connection has no stamp.
+        let to_close = requests < usize::MAX && last_answer == TO_CLOSE;
+        prop_assert!(to_close || audit.unstamped == 0, "{}", audit.unstamped);
     }
 
     #[test]
@@ -293,7 +311,8 @@ proptest! {
         let connect_takes = Nanos::from_micros(connect_micros);
         let faults = Faults { read_max, connect_takes, ..Faults::default() };
         let model = if closed { Model::Closed(1) } else { Model::Open(rate) };
-        let load = churn(connections, model);
+        let share: Share = "30%".parse().expect("a share");
+        let load = Load { audit: share, ..churn(connections, model) };
         let planned = Pace::new(rate).count_before(load.duration);
         let script =
             Script { answer: answer.to_vec(), requests: 1, last: answer.to_vec(), restless: false };
@@ -303,6 +322,10 @@ proptest! {
         prop_assert_eq!((sum.failed, sum.lost, sum.unanswered), (0, 0, 0), "{:?}", last.causes);
         prop_assert_eq!((sum.opened, sum.ended), (sum.sent, sum.sent));
         prop_assert!(closed || sum.sent == planned);
+        let audited = (0..sum.opened).filter(|number| share.has(*number as u32, 1)).count() as u64;
+        let audit = last.audit.expect("an audit");
+        prop_assert_eq!((audit.connections, audit.misfits), (audited, 0));
+        prop_assert_eq!(audit.messages + audit.unstamped, audited);
         // Far more than there are four-tuples: they are used again.
         prop_assert!(last.open_peak <= connections);
     }

@@ -2,6 +2,7 @@
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
 use super::*;
+use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::protocol::Raw;
@@ -24,7 +25,7 @@ fn target() -> SocketAddr {
     ([127, 0, 0, 1], 9000).into()
 }
 
-fn load(connections: u64, reactors: u64, model: Model) -> Load {
+pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
     let source = IpAddr::from([127, 0, 0, 2]);
     let cores: Vec<usize> = (0..reactors as usize).collect();
     Load {
@@ -43,6 +44,7 @@ fn load(connections: u64, reactors: u64, model: Model) -> Load {
         in_flight_max: u32::MAX,
         churn: false,
         ping: None,
+        audit: Share::OFF,
         seed: 42,
     }
 }
@@ -59,24 +61,24 @@ fn turn<D: Driver<Sim>>(reactor: &mut Reactor<Sim, D>, now: Nanos) -> bool {
 }
 
 /// Clients and servers in one world. A peer by hand has no reactor and is turned by its test.
-struct Rig {
-    world: World,
+pub(super) struct Rig {
+    pub(super) world: World,
     load: Arc<Load>,
-    servers: Vec<Reactor<Sim, EchoDriver>>,
+    pub(super) servers: Vec<Reactor<Sim, EchoDriver>>,
     /// Whether the servers are turned.
     serving: bool,
-    clients: Vec<Reactor<Sim, LoadDriver<Raw>>>,
+    pub(super) clients: Vec<Reactor<Sim, LoadDriver<Raw>>>,
     outsides: Vec<Outside<Command>>,
     reports: Receiver<Report>,
     done: Vec<Step>,
-    finals: BTreeMap<usize, Box<Final>>,
+    pub(super) finals: BTreeMap<usize, Box<Final>>,
     /// The running totals as the reports of the seconds told them, and what their histograms held.
     told: Vec<Totals>,
     told_responses: u64,
 }
 
 impl Rig {
-    fn new(load: Load, faults: Faults, servers: usize, limits: Limits) -> Self {
+    pub(super) fn new(load: Load, faults: Faults, servers: usize, limits: Limits) -> Self {
         let world = World::new(faults);
         let load = Arc::new(load);
         let admission = Arc::new(Admission::new(u64::MAX));
@@ -118,13 +120,13 @@ impl Rig {
     }
 
     /// A world without servers, and the means to be one by hand.
-    fn by_hand(load: Load) -> (Self, HandServer) {
-        let rig = Self::new(load, Faults::default(), 0, Limits::for_slots(64));
+    pub(super) fn by_hand(load: Load) -> (Self, HandServer) {
+        let rig = Self::new(load, Faults::default(), 0, Limits::for_slots(512));
         let net = rig.world.network(&[target()]);
         (rig, HandServer { net, peers: Vec::new() })
     }
 
-    fn tell(&self, command: Command) {
+    pub(super) fn tell(&self, command: Command) {
         for outside in &self.outsides {
             outside.send(command).expect("room for a command");
         }
@@ -164,7 +166,7 @@ impl Rig {
 
     /// Turns until nothing is left to do at this moment: two rounds in a row for nothing, as a
     /// command makes its news after the wait of its turn.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut quiet = 0;
         for _ in 0..TURNS_MAX {
             quiet = if self.round() { 0 } else { quiet + 1 };
@@ -184,7 +186,7 @@ impl Rig {
     }
 
     /// Lets time pass, moment by moment: nobody is ever late.
-    fn run_until(&mut self, end: Nanos) {
+    pub(super) fn run_until(&mut self, end: Nanos) {
         loop {
             self.settle();
             match self.next_moment() {
@@ -197,7 +199,7 @@ impl Rig {
     }
 
     /// Lets time pass until all reactors have come to the end of a step.
-    fn until_done(&mut self, step: Step) {
+    pub(super) fn until_done(&mut self, step: Step) {
         for _ in 0..TURNS_MAX {
             self.settle();
             if self.done.iter().all(|done| *done >= step) {
@@ -209,24 +211,24 @@ impl Rig {
         panic!("{step:?} never ends");
     }
 
-    fn step(&mut self, command: Command, step: Step) {
+    pub(super) fn step(&mut self, command: Command, step: Step) {
         self.tell(command);
         self.until_done(step);
     }
 
-    fn ramp(&mut self) {
+    pub(super) fn ramp(&mut self) {
         let now = self.world.now();
         self.step(Command::Ramp(now), Step::Ramp);
     }
 
-    fn open_all(&mut self) {
+    pub(super) fn open_all(&mut self) {
         self.ramp();
         if self.load.first_echo {
             self.step(Command::FirstEcho, Step::FirstEcho);
         }
     }
 
-    fn drive(&mut self) {
+    pub(super) fn drive(&mut self) {
         let now = self.world.now();
         self.step(Command::Drive(now), Step::Drive);
     }
@@ -293,9 +295,9 @@ impl<P: Protocol> LoadDriver<P> {
 }
 
 /// A server whose every step is a test's.
-struct HandServer {
+pub(super) struct HandServer {
     net: Sim,
-    peers: Vec<SimStream>,
+    pub(super) peers: Vec<SimStream>,
 }
 
 impl HandServer {
@@ -306,7 +308,7 @@ impl HandServer {
     }
 
     /// What has arrived from each peer.
-    fn read(&mut self) -> Vec<Vec<u8>> {
+    pub(super) fn read(&mut self) -> Vec<Vec<u8>> {
         self.accept();
         let read = self.peers.iter().map(|peer| {
             let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
@@ -319,7 +321,7 @@ impl HandServer {
     }
 
     /// Sends back what `change` makes of what each peer sent.
-    fn answer(&mut self, change: impl Fn(Vec<u8>) -> Vec<u8>) {
+    pub(super) fn answer(&mut self, change: impl Fn(Vec<u8>) -> Vec<u8>) {
         for (index, bytes) in self.read().into_iter().enumerate() {
             if !bytes.is_empty() {
                 let reply = change(bytes);

@@ -2,6 +2,7 @@
 //! peers whose every byte is a test's: by a clock that is moved by hand.
 
 use super::*;
+use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::protocol::{Setup, WebSocket};
@@ -137,6 +138,7 @@ fn load(connections: u64, model: Model) -> Load {
         in_flight_max: u32::MAX,
         churn: false,
         ping: None,
+        audit: Share::OFF,
         seed: 42,
     }
 }

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 mod check;
 pub mod cli;
 mod coordinator;

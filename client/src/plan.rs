@@ -1,5 +1,6 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
+use crate::audit::Share;
 use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs};
 use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
@@ -137,6 +138,8 @@ impl Plan {
             in_flight_max: if asked.is_some() { pipeline } else { u32::MAX },
             churn: args.http.close,
             ping: args.frames.ping,
+            // Without traffic there is nothing to look at.
+            audit: if model == Model::Idle { Share::OFF } else { args.audit },
             seed,
         };
         let spoken = match (&asked, scheme) {
@@ -756,6 +759,7 @@ fn record(
             reply_ns: load.reply_timeout.0,
             drain_ns: load.drain_timeout.0,
         },
+        audit_ratio: (!load.audit.is_off()).then(|| load.audit.ratio()),
         seed: load.seed,
         first_echo: load.first_echo,
         thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),

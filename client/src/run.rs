@@ -1,5 +1,6 @@
 //! A run from the command line to the exit code: plan, preflight, reactors, phases, result.
 
+use crate::audit;
 use crate::check;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
 use crate::coordinator::{Coordinator, Measured, Reading};
@@ -239,6 +240,7 @@ fn result_of(
         violations: measured.causes.rules.clone(),
         resources: resources_of(plan, &measured),
         reactors: reactors_of(cpus, &measured),
+        audit: audit_of(plan, &measured),
         limits_reached: limits_of(&measured),
         timeline: std::mem::take(&mut measured.timeline),
         ..ResultFile::default()
@@ -416,6 +418,11 @@ fn reactors_of(cpus: &[usize], measured: &Measured) -> Vec<schema::Reactor> {
         }
     })
     .collect()
+}
+
+fn audit_of(plan: &Plan, measured: &Measured) -> Option<schema::Audit> {
+    let reactors = measured.finals.values().filter_map(|last| last.audit.as_deref());
+    audit::section(plan.load.audit, reactors, &measured.recorder)
 }
 
 fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {

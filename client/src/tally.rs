@@ -1,5 +1,6 @@
 //! What one reactor counts and records, and the reports in which it hands that over.
 
+use crate::audit::Audited;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
 use std::collections::BTreeMap;
@@ -192,8 +193,12 @@ pub(crate) enum Step {
     Ramp,
     /// One message over every connection.
     FirstEcho,
+    /// The audit's round before the traffic.
+    AuditFrom,
     /// Traffic.
     Drive,
+    /// The audit's round behind it.
+    AuditTo,
     /// Waiting for what is on its way.
     Drain,
     /// Closing all connections.
@@ -230,6 +235,8 @@ pub(crate) struct Second {
 /// What a reactor leaves behind.
 #[derive(Debug)]
 pub(crate) struct Final {
+    /// What the audit brought; `None` without one.
+    pub(crate) audit: Option<Box<Audited>>,
     pub(crate) totals: Totals,
     pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,

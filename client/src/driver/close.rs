@@ -5,7 +5,7 @@ use super::{LoadDriver, Session, Table};
 use crate::protocol::{End, Phase, Protocol};
 use crate::tally::Step;
 use measure::{Failure, Nanos};
-use reactor::{Ending, Key, Network};
+use reactor::{Ending, Key, Network, Receipt};
 use std::collections::VecDeque;
 
 /// Connections closed before other work gets its turn.
@@ -158,7 +158,10 @@ impl<P: Protocol> LoadDriver<P> {
         session: &mut Session<P>,
     ) -> Option<Failure> {
         let now = core.now();
-        let (protocol, mut books) = self.books(now);
+        // The end of a connection has no stamp, so a reply that ends with it has none either.
+        let audited = self.auditing && core.closed_audited();
+        let receipt = if audited { Receipt::Missing } else { Receipt::NotAudited };
+        let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
             books.reply(times, content);
         });
@@ -180,6 +183,7 @@ impl<P: Protocol> LoadDriver<P> {
     /// more is sent there, or on any other.
     fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>) {
         self.totals.ended += 1;
+        let audited = core.closed_audited();
         while let Some(intended) = self.protocol.take_back(&mut session.spoken) {
             self.again.push_back(intended);
         }
@@ -189,7 +193,7 @@ impl<P: Protocol> LoadDriver<P> {
             return;
         }
         if !self.load.churn {
-            self.replace(core, &session.spoken);
+            self.replace(core, &session.spoken, audited);
         }
     }
 

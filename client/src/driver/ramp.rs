@@ -85,13 +85,19 @@ impl<P: Protocol> LoadDriver<P> {
         // Connection numbers interleave like four-tuples: reactor r has r, r + k, r + 2k …
         let number = self.index as u64 + self.tried * self.load.reactors;
         self.tried += 1;
-        let opened = self.open(core, number as u32, false);
+        let audited = self.load.audit.has(number as u32, self.load.reactors);
+        let opened = self.open(core, number as u32, audited, false);
         self.go_on_opening(core, opened);
     }
 
-    /// Opens a connection in the place of one that came to its agreed end.
-    pub(super) fn replace<N: Network>(&mut self, core: &mut Table<N, P>, before: &P::Session) {
-        let opened = self.open(core, P::number(before), true);
+    /// Opens a connection in the place of one that came to its agreed end, and is audited if that was.
+    pub(super) fn replace<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        before: &P::Session,
+        audited: bool,
+    ) {
+        let opened = self.open(core, P::number(before), audited, true);
         self.go_on_opening(core, opened);
     }
 
@@ -106,7 +112,8 @@ impl<P: Protocol> LoadDriver<P> {
         self.begun += 1;
         // It counts as sent when its connection begins to open, so that its time has the connect in it.
         self.totals.sent += 1;
-        let opened = self.open(core, number as u32, false);
+        let audited = self.load.audit.has(number as u32, self.load.reactors);
+        let opened = self.open(core, number as u32, audited, false);
         let key = opened.map(|(Opened::AtOnce(key) | Opened::Waiting(key))| key);
         let Some((key, session)) = key.and_then(|key| Some((key, core.session(key)?))) else {
             self.totals.unanswered += 1;
@@ -130,6 +137,7 @@ impl<P: Protocol> LoadDriver<P> {
         &mut self,
         core: &mut Table<N, P>,
         number: u32,
+        audited: bool,
         renewed: bool,
     ) -> Option<Opened> {
         let mut rewound = !P::RENEWS;
@@ -145,7 +153,13 @@ impl<P: Protocol> LoadDriver<P> {
             let since = core.now();
             let spoken = self.protocol.session(number, route.target, renewed);
             match core.open(&route, Session { spoken, since }) {
-                Ok(opened) => return Some(opened),
+                Ok(opened) => {
+                    if audited {
+                        let (Opened::AtOnce(key) | Opened::Waiting(key)) = opened;
+                        core.set_audited(key);
+                    }
+                    return Some(opened);
+                }
                 Err(error) => {
                     let kind = error.error.kind();
                     let taken = matches!(kind, ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
@@ -184,9 +198,11 @@ impl<P: Protocol> LoadDriver<P> {
     /// A connection is established: usable as it is, or to be upgraded.
     pub(super) fn connected<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let now = core.now();
-        let Some(session) = core.session(key) else { return };
-        let since = session.since;
+        let Some(since) = core.session(key).map(|session| session.since) else { return };
         self.recorder.record(Stage::Connect, now - since);
+        if self.auditing {
+            self.audit_late(core, key);
+        }
         if !P::HANDSHAKES {
             self.usable(core);
             if P::RENEWS {
@@ -194,6 +210,7 @@ impl<P: Protocol> LoadDriver<P> {
             }
             return;
         }
+        let Some(session) = core.session(key) else { return };
         let request = self.protocol.greet(&mut session.spoken, now);
         if let Err(failure) = core.send(key, request) {
             self.reset(core, key);

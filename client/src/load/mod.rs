@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod lanes;
 pub mod pace;
 
+use crate::audit::Share;
 use addresses::Tuples;
 use lanes::Lanes;
 use measure::Nanos;
@@ -52,6 +53,8 @@ pub struct Load {
     pub churn: bool,
     /// How often each connection is pinged, if it is.
     pub ping: Option<Nanos>,
+    /// How many of the connections are audited.
+    pub audit: Share,
     /// The seed of the run.
     pub seed: u64,
 }

@@ -299,6 +299,9 @@ fn check(result: &ResultFile) {
     assert_eq!(count(Stage::Service), messages.received);
     let whole = if result.plan.http.is_some() { messages.received } else { 0 };
     assert_eq!(count(Stage::FirstByte), whole);
+    let audited = result.audit.as_ref().map_or(0, |audit| audit.messages);
+    assert_eq!((count(Stage::Outside), count(Stage::ReceiveLag)), (audited, audited));
+    assert_eq!(result.audit.is_some(), result.plan.audit_ratio.is_some());
     let first = messages.first_echo.as_ref().map_or(0, |first| first.received);
     assert_eq!(count(Stage::FirstEcho), first);
     let sum = |field: fn(&report::schema::Reactor) -> u64| -> u64 {

@@ -1,6 +1,7 @@
 //! The client as a user meets it: the program itself against a server in a process of its own, over
 //! real sockets; what it prints, what it writes, how it ends.
 
+mod audit;
 mod common;
 mod http;
 mod runs;

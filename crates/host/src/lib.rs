@@ -2,7 +2,7 @@
 //! sysctls and memory to know; and the preflight that says what is missing before a run starts.
 //!
 //! The lowest floor of the house, beside `measure` and `wire`. The modules that reactors call while
-//! connections are open ([`socket`], [`timer`]) allocate nothing. What reads `/proc` is split into a
+//! connections are open ([`socket`], [`receipt`], [`timer`]) allocate nothing. What reads `/proc` is split into a
 //! pure parser, tested on recorded text, and a reader of one line. The only `unsafe` of the whole
 //! workspace is in `sockopt.rs`.
 
@@ -15,6 +15,7 @@ pub mod facts;
 pub mod kernel;
 pub mod memory;
 pub mod preflight;
+pub mod receipt;
 pub mod socket;
 mod sockopt;
 pub mod steering;

@@ -2,7 +2,7 @@
 //! one a thin wrapper that its safe neighbour explains.
 #![expect(
     unsafe_code,
-    reason = "two socket options, unshare(2) and sched_setscheduler(2), which no safe crate offers"
+    reason = "four socket options, recvmsg(2) with stamps, unshare(2) and sched_setscheduler(2), which no safe crate offers"
 )]
 
 use std::ffi::c_int;
@@ -43,6 +43,74 @@ pub(crate) fn attach_reuseport_program(
     // SAFETY: socket(7): the option takes a sock_fprog. Its pointer and length describe a slice that
     // outlives the call; the kernel copies the instructions, checks them, and never writes.
     unsafe { set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program) }
+}
+
+/// `SO_TIMESTAMPING`: the kernel stamps what is received with the time of day, and hands that out.
+pub(crate) fn stamp_receipts(fd: impl AsFd) -> io::Result<()> {
+    let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    // SAFETY: socket(7) and the kernel's timestamping.rst: the option takes an int of flags.
+    unsafe { set(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags) }
+}
+
+/// Room for the one control message that [`receive_stamped`] gets: `struct scm_timestamping`.
+#[repr(C)]
+struct StampMessage {
+    header: libc::cmsghdr,
+    /// By software; deprecated; by the network card.
+    stamps: [libc::timespec; 3],
+}
+
+// The stamps follow their header without a gap, as CMSG_DATA(3) has it.
+const _: () = assert!(size_of::<StampMessage>() == size_of::<libc::cmsghdr>() + 3 * 16);
+
+/// `recvmsg(2)` with room for the kernel's stamp of the last bytes; `None` where there is none.
+#[inline]
+pub(crate) fn receive_stamped(
+    fd: impl AsFd,
+    buffer: &mut [u8],
+) -> io::Result<(usize, Option<libc::timespec>)> {
+    let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both are plain numbers and pointers, for which zeros are valid. Not every C library has
+    // the same fields in them, so they cannot be written out here.
+    let (header, mut message): (libc::cmsghdr, libc::msghdr) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let mut control = StampMessage { header, stamps: [none; 3] };
+    message.msg_iov = &raw mut parts;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<StampMessage>() as _;
+    // SAFETY: `message` names one buffer and one room for control messages, with their true lengths; all
+    // of them outlive the call, and nothing else looks at them meanwhile. The descriptor is borrowed,
+    // hence open.
+    let count = unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, 0) };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    // Where there was no message the header is still zero.
+    let whole = message.msg_flags & libc::MSG_CTRUNC == 0
+        && control.header.cmsg_level == libc::SOL_SOCKET
+        && control.header.cmsg_type == libc::SCM_TIMESTAMPING;
+    let [stamp, ..] = control.stamps;
+    let stamped = whole && (stamp.tv_sec, stamp.tv_nsec) != (0, 0);
+    Ok((count, stamped.then_some(stamp)))
+}
+
+/// `TCP_INFO`. What a kernel does not know of it is zero.
+pub(crate) fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
+    // SAFETY: it consists of plain numbers, for which zeros are valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: tcp(7): the option fills a tcp_info, as far as the length says; both outlive the call. The
+    // descriptor is borrowed, hence open.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `unshare(CLONE_FILES)` for the calling thread: see [`crate::table::unshare_descriptors`].

@@ -12,6 +12,7 @@ mod nanos;
 mod shares;
 mod stage;
 pub mod units;
+mod wall;
 
 pub use clock::Clock;
 pub use failure::Failure;
@@ -19,3 +20,4 @@ pub use histogram::{FineHistogram, Histogram, IntervalHistogram};
 pub use nanos::Nanos;
 pub use shares::{share, share_start};
 pub use stage::Stage;
+pub use wall::{Sighting, Wall, WallClock};

@@ -22,7 +22,10 @@ pub enum Stage {
     Service,
     /// Actual minus intended send time: how late the generator was.
     SendLag,
-    /// From the kernel's receipt of a reply to our reading of it.
+    /// From our sending of a message to the kernel's receipt of its reply: the peer, the network and the
+    /// kernels' stacks. Only of audited connections.
+    Outside,
+    /// From the kernel's receipt of a reply to our reading of it. Only of audited connections.
     ReceiveLag,
     /// A ping of ours and its pong (WebSocket).
     Ping,
@@ -32,7 +35,7 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in the order of a connection's life, which is the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
@@ -42,6 +45,7 @@ impl Stage {
         Self::Response,
         Self::Service,
         Self::SendLag,
+        Self::Outside,
         Self::ReceiveLag,
         Self::Ping,
         Self::Close,
@@ -63,6 +67,7 @@ impl Stage {
             Self::Response => "response",
             Self::Service => "service",
             Self::SendLag => "send_lag",
+            Self::Outside => "outside",
             Self::ReceiveLag => "receive_lag",
             Self::Ping => "ping",
             Self::Close => "close",

@@ -1,5 +1,6 @@
 //! `Core`: what a driver has at hand. The connections, their unsent bytes, the clock, the counters.
 
+use crate::audit::Receipt;
 use crate::counters::Counters;
 use crate::file_part::FilePart;
 use crate::limits::Limits;
@@ -22,36 +23,40 @@ pub(crate) struct Connection<St, S> {
 
 /// Where a connection stands, one bit each.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// Connecting has not ended.
-    pub(crate) const CONNECTING: u8 = 1;
+    pub(crate) const CONNECTING: u16 = 1;
     /// The kernel tells us when there is room to write.
-    pub(crate) const WRITABLE_WATCHED: u8 = 1 << 1;
+    pub(crate) const WRITABLE_WATCHED: u16 = 1 << 1;
     /// Something may be left to read: reading stopped before the kernel said that all was read.
-    pub(crate) const READ_AGAIN: u8 = 1 << 2;
+    pub(crate) const READ_AGAIN: u16 = 1 << 2;
     /// The peer has said its last word: read to the end, not to the first short read.
-    pub(crate) const PEER_CLOSED: u8 = 1 << 3;
+    pub(crate) const PEER_CLOSED: u16 = 1 << 3;
     /// The peer's last word has been read: to be closed as soon as nothing is unsent.
-    pub(crate) const PEER_FINISHED: u8 = 1 << 4;
+    pub(crate) const PEER_FINISHED: u16 = 1 << 4;
     /// In the list of marks already.
-    pub(crate) const MARKED: u8 = 1 << 5;
+    pub(crate) const MARKED: u16 = 1 << 5;
     /// Our last word was given: when it has left, our side of the connection closes.
-    pub(crate) const FINISHING: u8 = 1 << 6;
+    pub(crate) const FINISHING: u16 = 1 << 6;
     /// Its turn is over, although it could go on sending: a mark brings it back. It is read from no
     /// more before that.
-    pub(crate) const YIELDED: u8 = 1 << 7;
+    pub(crate) const YIELDED: u16 = 1 << 7;
+    /// The driver wants to know when the kernel received what is read.
+    pub(crate) const AUDITED: u16 = 1 << 8;
+    /// The kernel was asked to note it.
+    pub(crate) const STAMPED: u16 = 1 << 9;
 
-    pub(crate) fn has(self, flag: u8) -> bool {
+    pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
     }
 
-    pub(crate) fn set(&mut self, flag: u8) {
+    pub(crate) fn set(&mut self, flag: u16) {
         self.0 |= flag;
     }
 
-    pub(crate) fn unset(&mut self, flag: u8) {
+    pub(crate) fn unset(&mut self, flag: u16) {
         self.0 &= !flag;
     }
 }
@@ -90,6 +95,10 @@ pub struct Core<N: Network, S> {
     pub(crate) evicted: Vec<S>,
     pub(crate) limits: Limits,
     pub(crate) turn_started: Nanos,
+    /// Of the current read.
+    pub(crate) receipt: Receipt,
+    /// Whether the connection that left the table last was audited.
+    pub(crate) closed_audited: bool,
     /// What happened so far. Drivers may only read it.
     pub counters: Counters,
 }
@@ -106,6 +115,8 @@ impl<N: Network, S> Core<N, S> {
             evicted: Vec::new(),
             limits,
             turn_started,
+            receipt: Receipt::default(),
+            closed_audited: false,
             counters: Counters::default(),
         }
     }
@@ -438,6 +449,7 @@ impl<N: Network, S> Core<N, S> {
     /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it.
     pub fn close(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.remove(key)?;
+        self.closed_audited = connection.flags.has(Flags::AUDITED);
         if connection.unsent != NOTHING {
             self.unsent.discard(connection.unsent);
         }

@@ -1,5 +1,6 @@
 //! `Reactor`: one turn of the loop after the other, until the driver is done.
 
+use crate::audit::Receipt;
 use crate::core::{Core, Flags, Flushed};
 use crate::driver::{Driver, Ending};
 use crate::limits::Limits;
@@ -209,16 +210,29 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 return connection.flags.set(Flags::READ_AGAIN);
             }
             connection.flags.unset(Flags::READ_AGAIN);
-            match connection.stream.receive(&mut self.buffer) {
+            let flags = connection.flags;
+            let stamped = flags.has(Flags::STAMPED);
+            let received = if stamped {
+                let received = connection.stream.receive_stamped(&mut self.buffer);
+                received.map(|(count, stamp)| {
+                    self.core.note_receipt(stamp);
+                    count
+                })
+            } else {
+                connection.stream.receive(&mut self.buffer)
+            };
+            match received {
                 Ok(0) => return self.peer_finished(key),
                 Ok(count) => {
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
-                    let more =
-                        count == self.buffer.len() || connection.flags.has(Flags::PEER_CLOSED);
+                    let more = count == self.buffer.len() || flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
+                    if stamped {
+                        self.core.receipt = Receipt::NotAudited;
+                    }
                     if !more {
                         return;
                     }

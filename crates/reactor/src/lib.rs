@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod core;
 mod counters;
 mod driver;
@@ -36,6 +37,7 @@ mod system;
 mod unsent;
 
 pub use crate::core::{Core, Opened};
+pub use audit::Receipt;
 pub use counters::Counters;
 pub use driver::{Driver, Ending};
 pub use event_loop::Reactor;

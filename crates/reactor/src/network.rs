@@ -2,8 +2,9 @@
 //! [`crate::sim`] a pair of pipes and a clock moved by hand.
 
 use crate::file_part::FilePart;
+use host::receipt::TcpHealth;
 use host::socket::ConnectError;
-use measure::Nanos;
+use measure::{Nanos, Wall};
 use std::io;
 use std::net::SocketAddr;
 
@@ -80,6 +81,13 @@ pub struct Route {
 pub trait Stream {
     /// Takes bytes that have arrived; 0 is the end of the stream.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Has the kernel note when bytes arrive, from now on: for [`Stream::receive_stamped`].
+    fn stamp_receipts(&self) -> io::Result<()>;
+    /// The same as [`Stream::receive`], and the time of day at which the last packet arrived that any of
+    /// the bytes were taken from, if it was noted.
+    fn receive_stamped(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)>;
+    /// What TCP knows of the connection, if it tells.
+    fn health(&self) -> Option<TcpHealth>;
     /// Hands bytes to the kernel; it may take only some.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
     /// The same for bytes that more will follow at once: the kernel may wait for it, and fill a packet.
@@ -104,6 +112,12 @@ pub trait Network {
 
     /// The time, on the run's clock.
     fn now(&self) -> Nanos;
+
+    /// The time, on the run's clock, of a stamp that was just read. `now` is about the time it is.
+    fn receipt(&mut self, stamp: Wall, now: Nanos) -> Nanos;
+
+    /// How often the time of day was found to have been set, so that stamps of that moment are wrong.
+    fn wall_steps(&self) -> u64;
 
     /// Waits until something is ready or `deadline` has come (`None`: no deadline), and puts what is
     /// ready into `ready`, which it empties first. A deadline that has passed does not wait at all.

@@ -3,12 +3,14 @@
 //! Readiness is edge-triggered exactly as epoll's: an event comes when something changed, never for
 //! what was left undone. That is what makes the simulator worth having: a loop that forgets a mark or
 //! does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads and
-//! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`.
+//! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`. Stamps of receipt
+//! are those of a kernel: one for each write that arrived, by a time of day that can be set.
 
 use crate::file_part::FilePart;
 use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use host::receipt::TcpHealth;
 use host::socket::{ConnectError, ConnectStep};
-use measure::Nanos;
+use measure::{Nanos, Sighting, Wall, WallClock};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -47,6 +49,10 @@ impl Default for Faults {
 struct End {
     /// Bytes that have arrived here.
     arrived: VecDeque<u8>,
+    /// What they came in: how many bytes are left of each packet, and its stamp.
+    packets: VecDeque<(usize, Option<Wall>)>,
+    /// Packets are stamped as they arrive.
+    stamps: bool,
     /// The peer has said its last word.
     peer_closed: bool,
     /// The peer has reset.
@@ -93,6 +99,11 @@ struct WorldState {
     sources_in_use: BTreeSet<(SocketAddr, SocketAddr)>,
     routes: BTreeMap<usize, (SocketAddr, SocketAddr)>,
     next_listener: usize,
+    /// The time of day at the start of the clock.
+    midnight: i64,
+    health: TcpHealth,
+    /// Reads that asked for bytes alone, and those that asked for a stamp as well.
+    reads: (u64, u64),
 }
 
 /// The world that the reactors of one test share.
@@ -139,6 +150,22 @@ impl World {
         self.state.borrow().ends.iter().filter_map(|end| end.established_at).min()
     }
 
+    /// Sets the time of day forward, or back.
+    pub fn set_wall(&self, by: i64) {
+        self.state.borrow_mut().midnight += by;
+    }
+
+    /// What TCP says of every connection from now on.
+    pub fn set_health(&self, health: TcpHealth) {
+        self.state.borrow_mut().health = health;
+    }
+
+    /// How many reads asked for bytes alone, and how many for a stamp as well.
+    #[must_use]
+    pub fn reads(&self) -> (u64, u64) {
+        self.state.borrow().reads
+    }
+
     /// Whether nothing is left to report to any reactor.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -163,7 +190,7 @@ impl World {
             let listening = Listening { reactor, token_index, queue: VecDeque::new() };
             state.listeners.entry(*address).or_default().push(listening);
         }
-        Sim { world: self.clone(), reactor, listen: listen.to_vec() }
+        Sim { world: self.clone(), reactor, listen: listen.to_vec(), wall: None }
     }
 
     /// Opens a connection as a foreign peer would, to be read and written by hand.
@@ -207,6 +234,7 @@ pub struct Sim {
     world: World,
     reactor: usize,
     listen: Vec<SocketAddr>,
+    wall: Option<WallClock>,
 }
 
 /// One end of a simulated connection; dropping it closes it.
@@ -220,6 +248,42 @@ impl SimStream {
     /// Ends are made in pairs, an even number and the odd one behind it.
     fn peer(&self) -> usize {
         self.at ^ 1
+    }
+
+    /// Takes bytes, and the stamp of the last packet that any of them were taken from.
+    fn take(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)> {
+        let mut state = self.world.state.borrow_mut();
+        let (read_max, peer) = (state.faults.read_max, self.peer());
+        let end = &mut state.ends[self.at];
+        if end.reset {
+            return Err(errno(ECONNRESET));
+        }
+        if end.arrived.is_empty() {
+            let none = io::ErrorKind::WouldBlock.into();
+            return if end.peer_closed { Ok((0, None)) } else { Err(none) };
+        }
+        let count = buffer.len().min(end.arrived.len()).min(read_max);
+        for (byte, arrived) in buffer.iter_mut().zip(end.arrived.drain(..count)) {
+            *byte = arrived;
+        }
+        let (mut left, mut stamp) = (count, None);
+        while left > 0 {
+            let packet = end.packets.front_mut().expect("every byte came in a packet");
+            let taken = left.min(packet.0);
+            (left, packet.0, stamp) = (left - taken, packet.0 - taken, packet.1);
+            if packet.0 == 0 {
+                end.packets.pop_front();
+            }
+        }
+        // A fault that cuts a read leaves bytes behind without an edge to come; as a short read says
+        // that nothing is left, the rest has to be news of its own.
+        if !end.arrived.is_empty() && count == read_max && count < buffer.len() {
+            state.edge(self.at);
+        }
+        if std::mem::take(&mut state.ends[peer].blocked) {
+            state.edge(peer);
+        }
+        Ok((count, stamp))
     }
 }
 
@@ -235,28 +299,22 @@ const EADDRNOTAVAIL: i32 = 99;
 
 impl Stream for SimStream {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.world.state.borrow_mut();
-        let (read_max, peer) = (state.faults.read_max, self.peer());
-        let end = &mut state.ends[self.at];
-        if end.reset {
-            return Err(errno(ECONNRESET));
-        }
-        if end.arrived.is_empty() {
-            return if end.peer_closed { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let count = buffer.len().min(end.arrived.len()).min(read_max);
-        for (byte, arrived) in buffer.iter_mut().zip(end.arrived.drain(..count)) {
-            *byte = arrived;
-        }
-        // A fault that cuts a read leaves bytes behind without an edge to come; as a short read says
-        // that nothing is left, the rest has to be news of its own.
-        if !end.arrived.is_empty() && count == read_max && count < buffer.len() {
-            state.edge(self.at);
-        }
-        if std::mem::take(&mut state.ends[peer].blocked) {
-            state.edge(peer);
-        }
-        Ok(count)
+        self.world.state.borrow_mut().reads.0 += 1;
+        self.take(buffer).map(|(count, _)| count)
+    }
+
+    fn stamp_receipts(&self) -> io::Result<()> {
+        self.world.state.borrow_mut().ends[self.at].stamps = true;
+        Ok(())
+    }
+
+    fn receive_stamped(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)> {
+        self.world.state.borrow_mut().reads.1 += 1;
+        self.take(buffer)
+    }
+
+    fn health(&self) -> Option<TcpHealth> {
+        Some(self.world.state.borrow().health)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -281,7 +339,10 @@ impl Stream for SimStream {
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        state.ends[peer].arrived.extend(&bytes[..count]);
+        let stamp = Wall(state.midnight + state.now.0 as i64);
+        let end = &mut state.ends[peer];
+        end.arrived.extend(&bytes[..count]);
+        end.packets.push_back((count, end.stamps.then_some(stamp)));
         state.edge(peer);
         Ok(count)
     }
@@ -347,6 +408,23 @@ impl Network for Sim {
 
     fn now(&self) -> Nanos {
         self.world.now()
+    }
+
+    fn receipt(&mut self, stamp: Wall, now: Nanos) -> Nanos {
+        let (time, midnight) = {
+            let state = self.world.state.borrow();
+            (state.now, state.midnight)
+        };
+        let look = || Sighting::take(|| time, || Wall(midnight + time.0 as i64));
+        let wall = self.wall.get_or_insert_with(|| WallClock::new(look(), now));
+        if wall.is_stale(now) {
+            wall.update(look(), now);
+        }
+        wall.on_run_clock(stamp)
+    }
+
+    fn wall_steps(&self) -> u64 {
+        self.wall.map_or(0, |wall| wall.steps())
     }
 
     fn wait(&mut self, ready: &mut Vec<Ready>, _deadline: Option<Nanos>) -> io::Result<()> {

@@ -3,9 +3,10 @@
 use crate::file_part::FilePart;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use host::receipt::{self, TcpHealth};
 use host::socket::ConnectError;
 use host::timer::Timer;
-use measure::{Clock, Nanos};
+use measure::{Clock, Nanos, Sighting, Wall, WallClock};
 use mio::unix::SourceFd;
 use rustix::net::{RecvFlags, SendFlags};
 use std::io;
@@ -22,6 +23,8 @@ pub struct System {
     /// What the timer is set to, so that an unchanged deadline costs no system call.
     armed: Option<Nanos>,
     listeners: Vec<OwnedFd>,
+    /// What brings stamps onto the run's clock, from the first of them on.
+    wall: Option<WallClock>,
 }
 
 impl System {
@@ -50,7 +53,7 @@ impl System {
             )?;
         }
         let events = mio::Events::with_capacity(events_per_wait);
-        Ok(Self { poll, events, clock, timer, armed: None, listeners })
+        Ok(Self { poll, events, clock, timer, armed: None, listeners, wall: None })
     }
 }
 
@@ -67,6 +70,21 @@ impl Network for System {
     #[inline]
     fn now(&self) -> Nanos {
         self.clock.now()
+    }
+
+    #[inline]
+    fn receipt(&mut self, stamp: Wall, now: Nanos) -> Nanos {
+        let clock = self.clock;
+        let look = || Sighting::take(|| clock.now(), Wall::now);
+        let wall = self.wall.get_or_insert_with(|| WallClock::new(look(), now));
+        if wall.is_stale(now) {
+            wall.update(look(), now);
+        }
+        wall.on_run_clock(stamp)
+    }
+
+    fn wall_steps(&self) -> u64 {
+        self.wall.map_or(0, |wall| wall.steps())
     }
 
     fn wait(&mut self, ready: &mut Vec<Ready>, deadline: Option<Nanos>) -> io::Result<()> {
@@ -125,6 +143,19 @@ impl Stream for OwnedFd {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (count, _) = rustix::net::recv(self, buffer, RecvFlags::empty())?;
         Ok(count)
+    }
+
+    fn stamp_receipts(&self) -> io::Result<()> {
+        receipt::stamp_receipts(self)
+    }
+
+    #[inline]
+    fn receive_stamped(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)> {
+        receipt::receive_stamped(self, buffer)
+    }
+
+    fn health(&self) -> Option<TcpHealth> {
+        receipt::tcp_health(self).ok()
     }
 
     #[inline]

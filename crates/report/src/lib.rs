@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod compare;
 pub mod export;
 pub mod hist;

@@ -1,5 +1,6 @@
 //! The summary of a result as Markdown: for an issue, a pull request or a README.
 
+use crate::audit::{self, COLUMNS};
 use crate::compare::show::escaped;
 use crate::schema::ResultFile;
 use crate::text::{self, in_unit};
@@ -68,6 +69,24 @@ pub fn summary(result: &ResultFile) -> String {
             let _ = write!(row, " | {}", format_duration(Nanos(value)));
         }
         line(row + " |");
+    }
+    if let Some(audit) = &result.audit {
+        line(String::new());
+        line(format!("- audit: {}", audit::heading(audit)));
+        for more in [audit::missing(audit), audit::tcp(audit).replace('\n', "; ")] {
+            if !more.is_empty() {
+                line(format!("- {more}"));
+            }
+        }
+        let parts = audit::parts(audit);
+        if !parts.is_empty() {
+            line(format!("\n| part | {} |", COLUMNS.join(" | ")));
+            line(format!("|---|{}", "---:|".repeat(COLUMNS.len())));
+        }
+        for part in parts {
+            let times = part.times.map(|value| format_duration(Nanos(value))).join(" | ");
+            line(format!("| {} | {times} | {:.1} % |", part.name, 100.0 * part.share));
+        }
     }
     text
 }

@@ -5,8 +5,9 @@
 
 use crate::hist::{self, HistError};
 use crate::schema::{
-    Connections, Failures, FirstEcho, Footprint, Kernel, Messages, Outcome, Part, Plan, Process,
-    Reactor, Resources, ResultFile, Run, Second, Stages, Verdict, Warning, ratio,
+    Audit, AuditParts, Connections, Failures, FirstEcho, Footprint, Kernel, Messages, Outcome,
+    Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second, StageEntry, Stages, TcpInfo,
+    TcpLook, Verdict, Warning, ratio,
 };
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
@@ -122,6 +123,7 @@ pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
         timeline,
         resources: resources(&results, kind, &mut warnings),
         reactors: reactors(&results, kind),
+        audit: audit(&results)?,
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
         limits_reached: sums(&results, |result| &result.limits_reached),
@@ -415,17 +417,83 @@ fn stages(results: &[&ResultFile]) -> Result<Stages, MergeError> {
     let mut merged = Stages::default();
     for stage in Stage::ALL {
         let parts = results.iter().filter_map(|result| Some((result, result.stages.get(stage)?)));
-        let mut sum: Option<hist::Sum> = None;
-        for (result, entry) in parts {
-            sum.get_or_insert_default().add(entry).map_err(|error| MergeError::Histogram {
-                run: result.run.id.clone(),
-                stage: stage.name(),
-                error,
-            })?;
-        }
-        merged.set(stage, sum.and_then(hist::Sum::entry));
+        merged.set(stage, entry_of_all(stage.name(), parts)?);
     }
     Ok(merged)
+}
+
+/// The histograms of some entries added, and the numbers beside them taken anew.
+fn entry_of_all<'a>(
+    stage: &'static str,
+    parts: impl Iterator<Item = (&'a &'a ResultFile, &'a StageEntry)>,
+) -> Result<Option<StageEntry>, MergeError> {
+    let mut sum: Option<hist::Sum> = None;
+    for (result, entry) in parts {
+        sum.get_or_insert_default().add(entry).map_err(|error| MergeError::Histogram {
+            run: result.run.id.clone(),
+            stage,
+            error,
+        })?;
+    }
+    Ok(sum.and_then(hist::Sum::entry))
+}
+
+/// The audits added. The plans agree, so either all have one or none.
+fn audit(results: &[&ResultFile]) -> Result<Option<Audit>, MergeError> {
+    let all = || results.iter().filter_map(|result| Some((result, result.audit.as_ref()?)));
+    let Some((_, first)) = all().next() else { return Ok(None) };
+    let sum = |of: fn(&Audit) -> u64| saturating(all().map(|(_, audit)| of(audit)));
+    let part = |name, of: fn(&AuditParts) -> &StageEntry| {
+        entry_of_all(
+            name,
+            all().filter_map(|(result, audit)| Some((result, of(audit.parts.as_ref()?)))),
+        )
+    };
+    let parts = (
+        part("audit.send_lag", |parts| &parts.send_lag)?,
+        part("audit.outside", |parts| &parts.outside)?,
+        part("audit.receive_lag", |parts| &parts.receive_lag)?,
+        part("audit.response", |parts| &parts.response)?,
+    );
+    let parts = match parts {
+        (Some(send_lag), Some(outside), Some(receive_lag), Some(response)) => {
+            Some(AuditParts { send_lag, outside, receive_lag, response })
+        }
+        _ => None,
+    };
+    let look = |of: fn(&TcpInfo) -> Option<&TcpLook>| {
+        look(all().filter_map(|(result, audit)| Some((result, of(&audit.tcp_info)?))).collect())
+    };
+    Ok(Some(Audit {
+        ratio: first.ratio,
+        connections: sum(|audit| audit.connections),
+        messages: sum(|audit| audit.messages),
+        unstamped: sum(|audit| audit.unstamped),
+        misfits: sum(|audit| audit.misfits),
+        clock_steps: sum(|audit| audit.clock_steps),
+        parts,
+        tcp_info: TcpInfo {
+            start: look(|info| info.start.as_ref())?,
+            end: look(|info| info.end.as_ref())?,
+        },
+    }))
+}
+
+/// What TCP knew of all connections.
+fn look(all: Vec<(&&ResultFile, &TcpLook)>) -> Result<Option<TcpLook>, MergeError> {
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let sum = |of: fn(&TcpLook) -> u64| saturating(all.iter().map(|(_, look)| of(look)));
+    let entry = |name, of: fn(&TcpLook) -> Option<&StageEntry>| {
+        entry_of_all(name, all.iter().filter_map(|(result, look)| Some((*result, of(look)?))))
+    };
+    Ok(Some(TcpLook {
+        connections: sum(|look| look.connections),
+        retransmits: sum(|look| look.retransmits),
+        rtt: entry("audit.tcp_info.rtt", |look| look.rtt.as_ref())?,
+        rtt_variation: entry("audit.tcp_info.rtt_variation", |look| look.rtt_variation.as_ref())?,
+    }))
 }
 
 /// The seconds of all parts, each at its place by the clock on the wall, to the nearest second.

@@ -11,6 +11,7 @@
 //!   connect      1,000,000  33.8 us   ...
 //! ```
 
+use crate::audit;
 use crate::metric::Unit;
 use crate::schema::{
     Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning,
@@ -53,6 +54,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
         page.section("first echo", &first_echo(result));
     }
     latency(&mut page, result);
+    time_went(&mut page, result);
     page.blank();
     page.section("memory", &memory(result));
     page.section("cpu", &cpu(result));
@@ -332,6 +334,28 @@ fn latency(page: &mut Page, result: &ResultFile) {
     }
 }
 
+/// The parts of the audited responses side by side, and what TCP says of their connections.
+fn time_went(page: &mut Page, result: &ResultFile) {
+    let Some(audit) = &result.audit else { return };
+    page.blank();
+    page.section("audit", &audit::heading(audit));
+    let parts = audit::parts(audit);
+    let mut row = |name: &str, cells: &[String]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>7}")).collect();
+        page.line(&format!("  {name:LAST$}{cells}", LAST = LABEL - 2));
+    };
+    if !parts.is_empty() {
+        row("", &audit::COLUMNS.map(str::to_owned));
+    }
+    for part in parts {
+        let times = part.times.into_iter().map(time_cell);
+        let share = format!("{:.1} %", 100.0 * part.share);
+        row(part.name, &times.chain([share]).collect::<Vec<_>>());
+    }
+    page.section("", &audit::missing(audit));
+    page.section("tcp", &audit::tcp(audit));
+}
+
 fn table_row(page: &mut Page, name: &str, count: &str, times: &[String; 5]) {
     let mut row = format!("{name:LABEL$}{count:>11}");
     for time in times {
@@ -347,7 +371,7 @@ fn count_cell(count: u64) -> String {
 }
 
 /// A time that fits its column: minutes and hours would not.
-fn time_cell(nanoseconds: u64) -> String {
+pub(crate) fn time_cell(nanoseconds: u64) -> String {
     match nanoseconds {
         100_000_000_000.. => format!("{} s", nanoseconds / 1_000_000_000),
         _ => format_duration(Nanos(nanoseconds)),
@@ -562,6 +586,30 @@ mod tests {
         ] {
             assert_eq!(in_unit(value, unit), shown);
         }
+    }
+
+    #[test]
+    fn the_audit_is_a_table_that_fits() {
+        let audit = Some(audit::tests::example());
+        let text = summary(&ResultFile { audit, ..ResultFile::default() }, 80);
+        let expected = "
+audit        where the time went: 2 messages, 1 connection (1 %)
+                  p50     p90     p99   p99.9     max    mean   share
+  send_lag       0 ns   40 us   40 us   40 us   40 us   20 us  10.0 %
+  outside       90 us  250 us  250 us  250 us  250 us  170 us  85.0 %
+  receive_lag   10 us   10 us   10 us   10 us   10 us   10 us   5.0 %
+  response     100 us  300 us  300 us  300 us  300 us  200 us 100.0 %
+tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
+             behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again
+";
+        assert!(text.contains(expected), "{text}");
+        let audit = Some(crate::schema::Audit { ratio: 1.0, ..Default::default() });
+        let text = summary(&ResultFile { audit, ..ResultFile::default() }, 80);
+        assert!(
+            text.contains("audit        where the time went: 0 messages, 0 connections (100 %)"),
+            "{text}"
+        );
+        assert!(!text.contains("share"), "{text}");
     }
 
     #[test]

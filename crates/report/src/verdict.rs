@@ -252,7 +252,7 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, receive_lag, ping, close) or with connections, messages, failures, http or resources",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http or resources",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (

@@ -155,8 +155,15 @@ fn holds(name: &str, result: &ResultFile) {
         (Stage::FirstEcho, first),
         (Stage::Response, messages.received),
         (Stage::Service, messages.received),
+        (Stage::Outside, result.audit.as_ref().map_or(0, |audit| audit.messages)),
+        (Stage::ReceiveLag, result.audit.as_ref().map_or(0, |audit| audit.messages)),
     ] {
         assert_eq!(count(stage), expected, "{name}: {}", stage.name());
+    }
+    if let Some(audit) = &result.audit {
+        let audited = audit.messages + audit.unstamped + audit.misfits;
+        assert!(audited <= messages.received, "{name}");
+        assert!(audit.ratio < 1.0 || audited == messages.received, "{name}");
     }
     for (stage, entry) in result.stages.iter() {
         let rising = [

@@ -2,7 +2,7 @@
 //! and every count is at its place.
 
 use c1000k_report::merge::{MergeError, merge};
-use c1000k_report::schema::{Model, Outcome, Second};
+use c1000k_report::schema::{Audit, AuditParts, Model, Outcome, Second, TcpInfo, TcpLook};
 use c1000k_report::{ResultFile, hist};
 use measure::{FineHistogram, IntervalHistogram};
 use proptest::prelude::*;
@@ -126,6 +126,57 @@ fn counts_by_name_are_added_whatever_they_count() {
         let added: Vec<_> = map.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(added, [("both", 6), ("only 0", 1), ("only 1", 1)]);
     }
+}
+
+#[test]
+fn audits_are_those_of_all_messages_together() {
+    let entry = |values: &[u64]| {
+        let mut histogram = FineHistogram::new();
+        values.iter().for_each(|value| histogram.record(*value));
+        hist::entry(&histogram)
+    };
+    let audited = |values: &[u64], connections| {
+        let part = |add: u64| entry(&values.iter().map(|value| value + add).collect::<Vec<_>>());
+        let look = TcpLook { connections, retransmits: 2, rtt: part(5), rtt_variation: part(6) };
+        Audit {
+            ratio: 0.5,
+            connections,
+            messages: values.len() as u64,
+            unstamped: 1,
+            misfits: 2,
+            clock_steps: 3,
+            parts: part(0).map(|send_lag| AuditParts {
+                send_lag,
+                outside: part(1).expect("values"),
+                receive_lag: part(2).expect("values"),
+                response: part(3).expect("values"),
+            }),
+            tcp_info: TcpInfo { start: Some(look), end: None },
+        }
+    };
+    let parts = [("a", 0, vec![1_000, 7]), ("b", 20, vec![]), ("c", 40, vec![3_000])];
+    let mut results = parts.map(|(id, second, values)| {
+        let mut result = result(id, second, &values);
+        result.audit = Some(audited(&values, 10));
+        result
+    });
+    let merged = merge(&results).expect("repeats").audit.expect("all had one");
+    let mut expected = audited(&[1_000, 7, 3_000], 30);
+    (expected.unstamped, expected.misfits, expected.clock_steps) = (3, 6, 9);
+    expected.tcp_info.start.as_mut().expect("a look").retransmits = 6;
+    assert_eq!(merged, expected);
+    let outside = |result: &mut ResultFile| {
+        result.audit.as_mut().expect("one").parts.as_mut().expect("some").outside.hdr.truncate(9);
+    };
+    outside(&mut results[2]);
+    let broken = merge(&results);
+    assert!(
+        matches!(broken, Err(MergeError::Histogram { stage: "audit.outside", .. })),
+        "{broken:?}"
+    );
+    // One that was audited less is no part of the same plan.
+    results[1].plan.audit_ratio = Some(0.1);
+    assert_eq!(merge(&results), Err(MergeError::Plans("audit_ratio".to_owned())));
 }
 
 #[test]

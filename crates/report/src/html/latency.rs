@@ -2,7 +2,7 @@
 
 use super::chart::{LineChart, Series, Stroke};
 use super::data::{self, Run, time};
-use super::{Row, table_of};
+use super::{Row, audit, table_of};
 use maud::{Markup, html};
 use measure::Stage;
 use measure::units::format_grouped;
@@ -18,8 +18,14 @@ const MARKS: [(&str, &str, f64); 6] = [
 ];
 
 /// What a message goes through.
-const REPLIES: [Stage; 5] =
-    [Stage::Response, Stage::Service, Stage::FirstByte, Stage::SendLag, Stage::ReceiveLag];
+const REPLIES: [Stage; 6] = [
+    Stage::Response,
+    Stage::Service,
+    Stage::FirstByte,
+    Stage::SendLag,
+    Stage::Outside,
+    Stage::ReceiveLag,
+];
 
 /// What a connection goes through until it is of use.
 const OPENING: [Stage; 5] =
@@ -55,6 +61,7 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
                     }
                 }
             }
+            (audit::audit(runs))
         }
         details {
             summary { "Latency in numbers" }
@@ -102,9 +109,12 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
     let series: Vec<_> = shown
         .enumerate()
         .map(|(index, stage)| {
-            let stroke =
-                [Stroke::Solid, Stroke::Dashed, Stroke::Dotted, Stroke::Dashed, Stroke::Dotted];
-            curve(run, *stage, words(*stage), index).stroke(stroke[index])
+            let stroke = match index {
+                0 => Stroke::Solid,
+                _ if index % 2 == 1 => Stroke::Dashed,
+                _ => Stroke::Dotted,
+            };
+            curve(run, *stage, words(*stage), index).stroke(stroke)
         })
         .collect();
     if series.is_empty() {
@@ -149,6 +159,7 @@ const fn words(stage: Stage) -> &'static str {
         Stage::Response => "response",
         Stage::Service => "service",
         Stage::SendLag => "send lag",
+        Stage::Outside => "outside",
         Stage::ReceiveLag => "receive lag",
         Stage::FirstByte => "first byte",
         Stage::Ping => "ping",

@@ -4,6 +4,7 @@
 //!
 //! maud writes the markup: it escapes every value, and a result from elsewhere may say anything.
 
+mod audit;
 mod chart;
 mod data;
 mod facts;

@@ -78,7 +78,11 @@ pub struct Stages {
     /// Actual minus intended send time: how late the generator was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_lag: Option<StageEntry>,
-    /// From the kernel's receipt of a reply to the client's reading of it.
+    /// From the client's sending of a message to its kernel's receipt of the reply: the server, the
+    /// network and the kernels on the way. Of audited connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside: Option<StageEntry>,
+    /// From the kernel's receipt of a reply to the client's reading of it. Of audited connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_lag: Option<StageEntry>,
     /// A ping of the client's and its pong (WebSocket).
@@ -103,6 +107,7 @@ impl Stages {
             Stage::Response => self.response.as_ref(),
             Stage::Service => self.service.as_ref(),
             Stage::SendLag => self.send_lag.as_ref(),
+            Stage::Outside => self.outside.as_ref(),
             Stage::ReceiveLag => self.receive_lag.as_ref(),
             Stage::Ping => self.ping.as_ref(),
             Stage::Close => self.close.as_ref(),
@@ -121,6 +126,7 @@ impl Stages {
             Stage::Response => &mut self.response,
             Stage::Service => &mut self.service,
             Stage::SendLag => &mut self.send_lag,
+            Stage::Outside => &mut self.outside,
             Stage::ReceiveLag => &mut self.receive_lag,
             Stage::Ping => &mut self.ping,
             Stage::Close => &mut self.close,

@@ -9,9 +9,11 @@
 //!   measured is null, never 0.
 //! - Floating-point values are finite: JSON has no other. [`ratio`] keeps them so.
 
+mod audit;
 mod measured;
 mod run;
 
+pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
 pub use measured::{
     Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process, Reactor,
     Resources, Second, StageEntry, Stages,
@@ -75,6 +77,9 @@ pub struct ResultFile {
     /// How the work was spread.
     #[serde(default)]
     pub reactors: Vec<Reactor>,
+    /// Where the time of the audited messages went; null where nobody was audited.
+    #[serde(default)]
+    pub audit: Option<Audit>,
     /// The thresholds that were asked for, and the exit code.
     #[serde(default)]
     pub verdict: Verdict,
@@ -101,6 +106,7 @@ impl Default for ResultFile {
             timeline: Vec::new(),
             resources: Resources::default(),
             reactors: Vec::new(),
+            audit: None,
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),
         }

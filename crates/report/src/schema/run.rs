@@ -139,6 +139,8 @@ pub struct Plan {
     pub fd_tables: FdTables,
     /// What is waited for, and how long.
     pub timeouts: Timeouts,
+    /// The share of the connections that was audited, 0 to 1; null: none, or there was no traffic.
+    pub audit_ratio: Option<f64>,
     /// The seed of all randomness.
     pub seed: u64,
     /// Whether each connection sends one message when all stand, before the traffic begins.

@@ -1,0 +1,73 @@
+//! Audited connections: those whose bytes come with the time at which the kernel received them.
+
+use crate::core::{Core, Flags};
+use crate::network::{Network, Stream};
+use crate::slots::Key;
+use host::receipt::TcpHealth;
+use measure::{Nanos, Wall};
+
+/// When the kernel received the bytes of the current read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Receipt {
+    /// Nobody asked on this connection.
+    #[default]
+    NotAudited,
+    /// The kernel did not note it: the bytes were there before it was asked, for one.
+    Missing,
+    /// At this time: that of the last packet which any of the bytes were taken from.
+    At(Nanos),
+}
+
+impl<N: Network, S> Core<N, S> {
+    /// Marks a connection as one to be audited. It costs nothing before [`Core::stamp`].
+    pub fn set_audited(&mut self, key: Key) {
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::AUDITED);
+        }
+    }
+
+    /// Whether a connection is marked so.
+    #[inline]
+    pub fn is_audited(&mut self, key: Key) -> bool {
+        self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::AUDITED))
+    }
+
+    /// Whether the connection that left the table last was marked so: whoever takes its place goes on in
+    /// its stead.
+    pub fn closed_audited(&self) -> bool {
+        self.closed_audited
+    }
+
+    /// Has the kernel stamp what this connection receives from now on. Where it will not, its reads come
+    /// with [`Receipt::Missing`].
+    pub fn stamp(&mut self, key: Key) {
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::STAMPED);
+            // That it failed shows in every read.
+            let _ = connection.stream.stamp_receipts();
+        }
+    }
+
+    /// When the kernel received the bytes that [`crate::Driver::on_bytes`] is called with.
+    #[inline]
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// What TCP knows of a connection; `None` if there is no such connection, or it does not tell.
+    pub fn health(&mut self, key: Key) -> Option<TcpHealth> {
+        self.slots.get_mut(key)?.stream.health()
+    }
+
+    /// How often the time of day, in which the kernel stamps, was found to have been set.
+    pub fn wall_steps(&self) -> u64 {
+        self.net.wall_steps()
+    }
+
+    pub(crate) fn note_receipt(&mut self, stamp: Option<Wall>) {
+        self.receipt = match stamp {
+            Some(wall) => Receipt::At(self.net.receipt(wall, self.turn_started)),
+            None => Receipt::Missing,
+        };
+    }
+}

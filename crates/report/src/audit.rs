@@ -1,0 +1,173 @@
+//! Where the time of the audited messages went, as every summary tells it.
+
+use crate::schema::{Audit, StageEntry, TcpLook, ratio};
+use measure::Nanos;
+use measure::units::{format_duration, format_grouped};
+
+/// The columns of the table of parts, behind the name.
+pub(crate) const COLUMNS: [&str; 7] = ["p50", "p90", "p99", "p99.9", "max", "mean", "share"];
+
+/// One row of the table: a part of the time, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    /// In nanoseconds: the percentiles, the maximum and the mean.
+    pub(crate) times: [u64; 6],
+    /// The mean as a share of that of the response. It is the means that add up.
+    pub(crate) share: f64,
+}
+
+/// The parts and their sum, in the order of a message's life; none if no message was parted.
+pub(crate) fn parts(audit: &Audit) -> Vec<Part> {
+    let Some(parts) = &audit.parts else { return Vec::new() };
+    let whole = parts.response.mean;
+    let part = |(name, entry): (&'static str, &StageEntry)| {
+        let StageEntry { p50, p90, p99, p999, max, mean, .. } = *entry;
+        let times = [p50, p90, p99, p999, max, mean.max(0.0).round() as u64];
+        Part { name, times, share: ratio(mean, whole) }
+    };
+    parts.named().map(part).into()
+}
+
+/// What the table is of.
+pub(crate) fn heading(audit: &Audit) -> String {
+    format!(
+        "where the time went: {}, {} ({} %)",
+        counted(audit.messages, "message"),
+        counted(audit.connections, "connection"),
+        // As many digits as the option takes, and no rounding errors of its percent.
+        (audit.ratio * 1e6).round() / 1e4,
+    )
+}
+
+/// So many of them.
+fn counted(count: u64, what: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{} {what}{many}", format_grouped(count))
+}
+
+/// Replies that are missing from the table; empty if there are none.
+pub(crate) fn missing(audit: &Audit) -> String {
+    let mut reasons = Vec::new();
+    if audit.unstamped > 0 {
+        reasons.push(format!("{} came without a stamp", format_grouped(audit.unstamped)));
+    }
+    if audit.misfits > 0 {
+        let count = format_grouped(audit.misfits);
+        reasons.push(format!("{count} had a stamp that cannot be true"));
+    }
+    if audit.clock_steps > 0 {
+        reasons.push(format!("the time of day was set {}", counted(audit.clock_steps, "time")));
+    }
+    if reasons.is_empty() { String::new() } else { format!("not in it: {}", reasons.join(", ")) }
+}
+
+/// What TCP said of the audited connections, a line for each moment.
+pub(crate) fn tcp(audit: &Audit) -> String {
+    let moment = |(name, look): (&str, &Option<TcpLook>)| {
+        let look = look.as_ref()?;
+        let rtt = look.rtt.as_ref()?;
+        let time = |value| format_duration(Nanos(value));
+        Some(format!(
+            "{name}: rtt p50 {}, p99 {}, max {}; {} sent again",
+            time(rtt.p50),
+            time(rtt.p99),
+            time(rtt.max),
+            counted(look.retransmits, "packet"),
+        ))
+    };
+    let moments = [("before", &audit.tcp_info.start), ("behind", &audit.tcp_info.end)];
+    moments.into_iter().filter_map(moment).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::schema::{AuditParts, TcpInfo};
+    use crate::{ResultFile, hist, html, markdown};
+    use measure::FineHistogram;
+
+    pub(crate) fn entry(values: &[u64]) -> StageEntry {
+        let mut histogram = FineHistogram::new();
+        values.iter().for_each(|value| histogram.record(*value));
+        hist::entry(&histogram).expect("values")
+    }
+
+    /// Of two messages, which took 100 and 300 us.
+    pub(crate) fn example() -> Audit {
+        let look = |retransmits, rtt: u64| TcpLook {
+            connections: 1,
+            retransmits,
+            rtt: Some(entry(&[rtt])),
+            rtt_variation: Some(entry(&[rtt / 2])),
+        };
+        Audit {
+            ratio: 0.01,
+            connections: 1,
+            messages: 2,
+            parts: Some(AuditParts {
+                send_lag: entry(&[0, 40_000]),
+                outside: entry(&[90_000, 250_000]),
+                receive_lag: entry(&[10_000, 10_000]),
+                response: entry(&[100_000, 300_000]),
+            }),
+            tcp_info: TcpInfo { start: Some(look(0, 40_000)), end: Some(look(3, 55_000)) },
+            ..Audit::default()
+        }
+    }
+
+    #[test]
+    fn shares_are_those_of_the_means_and_add_up() {
+        let shares = |audit: &Audit| parts(audit).iter().map(|part| part.share).collect::<Vec<_>>();
+        assert_eq!(shares(&example()), [0.1, 0.85, 0.05, 1.0]);
+        assert_eq!(parts(&Audit::default()), []);
+        let nothing = AuditParts::default();
+        assert_eq!(shares(&Audit { parts: Some(nothing), ..Audit::default() }), [0.0; 4]);
+    }
+
+    #[test]
+    fn the_page_and_markdown_show_the_parts() {
+        let result = ResultFile { audit: Some(example()), ..ResultFile::default() };
+        let text = markdown::summary(&result);
+        for line in [
+            "- audit: where the time went: 2 messages, 1 connection (1 %)",
+            "| part | p50 | p90 | p99 | p99.9 | max | mean | share |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|",
+            "| outside | 90 us | 250 us | 250 us | 250 us | 250 us | 170 us | 85.0 % |",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+        let mut with_stage = result.clone();
+        with_stage.stages.outside =
+            result.audit.as_ref().and_then(|a| Some(a.parts.as_ref()?.outside.clone()));
+        let run = |name: &str, result: &ResultFile| html::Run::new(name.to_owned(), result.clone());
+        let one = [run("one", &with_stage).expect("histograms")];
+        let page = html::page(&one);
+        for shown in [
+            "Where the time went</h3>",
+            "<th scope=\"row\">receive lag</th>",
+            "outside: 170 µs on average, 85 %",
+        ] {
+            assert!(page.contains(shown), "{shown}");
+        }
+        let [one] = one;
+        let none = run("none", &ResultFile::default()).expect("histograms");
+        let page = html::page(&[one, none]);
+        assert!(page.contains("Where the time went: one</h3>"));
+        assert!(!page.contains("Where the time went: none"));
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        assert_eq!(missing(&example()), "");
+        let audit = Audit { unstamped: 1_200, misfits: 3, clock_steps: 1, ..example() };
+        assert_eq!(
+            missing(&audit),
+            "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true, the time of day \
+             was set 1 time"
+        );
+        assert_eq!(heading(&audit), "where the time went: 2 messages, 1 connection (1 %)");
+        let behind = "behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again";
+        assert!(tcp(&audit).ends_with(behind), "{}", tcp(&audit));
+    }
+}
