@@ -6,6 +6,7 @@ use super::ws_tests::WsPeer;
 use super::*;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -61,6 +62,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             connect_timeout: Nanos::from_secs(10),
             first_echo: true,
             model,
+            arrivals: Arrivals::Uniform,
             duration: Nanos::from_secs(60),
             size,
             reply_timeout: Nanos::from_secs(60),

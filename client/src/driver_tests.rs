@@ -4,6 +4,8 @@
 use super::*;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::pace::Pace;
+use crate::load::schedule::Arrivals;
 use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -36,6 +38,7 @@ fn load(connections: u64, reactors: u64, model: Model) -> Load {
         connect_timeout: Nanos::from_secs(10),
         first_echo: true,
         model,
+        arrivals: Arrivals::Uniform,
         duration: Nanos::from_secs(1),
         size: 32,
         reply_timeout: Nanos::from_secs(10),
@@ -392,7 +395,7 @@ proptest! {
         for index in 0..reactors as usize {
             let driver = LoadDriver::new(index, Arc::clone(&load), Raw::new(&load), reports.clone(), Nanos::ZERO);
             shares += driver.share;
-            planned += driver.planned;
+            planned += driver.schedule.left();
         }
         prop_assert_eq!(shares, connections);
         prop_assert_eq!(planned, Pace::new(rate).count_before(load.duration));

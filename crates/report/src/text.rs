@@ -13,8 +13,8 @@
 
 use crate::metric::Unit;
 use crate::schema::{
-    Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning,
-    ratio,
+    Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
+    Warning, ratio,
 };
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
@@ -49,6 +49,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     if result.messages.sent > 0 || result.messages.planned.is_some_and(|planned| planned > 0) {
         page.section("messages", &messages(result));
     }
+    page.section("pacing", &pacing(result));
     if result.messages.first_echo.is_some() {
         page.section("first echo", &first_echo(result));
     }
@@ -178,7 +179,11 @@ pub(crate) fn plan(plan: &Plan) -> String {
     let traffic = match plan.model {
         Model::Open => {
             let rate = format_rate(plan.rate_per_second.unwrap_or_default());
-            format!("{message} at {rate} for {duration} (open)")
+            let manner = match plan.arrivals {
+                Arrivals::Uniform => "open",
+                Arrivals::Poisson => "open, Poisson",
+            };
+            format!("{message} at {rate} for {duration} ({manner})")
         }
         Model::Closed => {
             let in_flight = format_grouped(plan.in_flight.unwrap_or_default());
@@ -293,6 +298,24 @@ fn messages(result: &ResultFile) -> String {
         size(it.bytes_sent),
         size(it.bytes_received),
     )
+}
+
+/// How the sending kept to its schedule: the rate, and how evenly.
+pub(crate) fn pacing(result: &ResultFile) -> String {
+    result.pacing.as_ref().map_or_else(String::new, |it| {
+        let dispersion = match (it.dispersion, it.dispersion_ideal) {
+            (Some(sent), Some(ideal)) => format!(", dispersion {sent:.2} (ideal {ideal:.2})"),
+            _ => String::new(),
+        };
+        format!(
+            "sent {} of the rate asked, {}\nover {}: {:.1} sent, {} at most{dispersion}",
+            percent(1.0 + it.rate_error, 2),
+            it.arrivals.name(),
+            time(it.window_ns),
+            it.sent_per_window_mean,
+            format_grouped(it.sent_per_window_max),
+        )
+    })
 }
 
 pub(crate) fn first_echo(result: &ResultFile) -> String {
