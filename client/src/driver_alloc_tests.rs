@@ -44,6 +44,17 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         server: impl FnOnce(Clock) -> S,
         protocol: impl FnOnce(&Load, SocketAddr) -> P,
     ) -> Self {
+        Self::with(model, size, |load| load, server, protocol)
+    }
+
+    /// The same with a load that differs in something.
+    fn with(
+        model: Model,
+        size: usize,
+        change: impl FnOnce(Load) -> Load,
+        server: impl FnOnce(Clock) -> S,
+        protocol: impl FnOnce(&Load, SocketAddr) -> P,
+    ) -> Self {
         let clock = Clock::start();
         let options = ListenOptions { backlog: 128, reuse_port: false };
         let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
@@ -72,6 +83,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             ping: None,
             seed: 1,
         };
+        let load = change(load);
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
         let net = System::new(&mut inbox, clock, limits.events_per_wait, Vec::new());
@@ -146,6 +158,11 @@ fn an_echo_allocates_nothing_in_the_closed_model() {
 fn an_echo_allocates_nothing_in_the_open_model() {
     // More than one thread can do: something is due in each turn.
     allocations_of_an_echo(Model::Open(5e6), 32);
+    let load = |load| Load { arrivals: Arrivals::Poisson, ..load };
+    no_allocations(
+        Pair::with(Model::Open(5e6), 32, load, raw_server, |l, _| Raw::new(l)),
+        "Poisson",
+    );
 }
 
 #[test]

@@ -37,6 +37,17 @@ impl SendWindows {
     }
 }
 
+/// What all reactors sent in each of the first `windows`.
+pub(crate) fn added<'a>(all: impl Iterator<Item = &'a SendWindows>, windows: usize) -> Vec<u64> {
+    let mut sum = vec![0; windows];
+    for sends in all {
+        for (sum, count) in sum.iter_mut().zip(&sends.counts) {
+            *sum += u64::from(*count);
+        }
+    }
+    sum
+}
+
 /// Whole windows in the beginning of a span.
 fn windows_in(span: Nanos) -> usize {
     (span.0 / WINDOW.0).min(WINDOWS_MAX) as usize
@@ -79,12 +90,7 @@ pub(crate) fn pacing(
         return None;
     }
     let windows = windows_in(driven.min(plan.load.duration));
-    let mut sent = vec![0; windows];
-    for last in finals {
-        for (sum, count) in sent.iter_mut().zip(&last.sends.counts) {
-            *sum += u64::from(*count);
-        }
-    }
+    let sent = added(finals.map(|last| &last.sends), windows);
     let due = plan.load.due_windows(WINDOW, windows);
     let sends = Evenness::of(&sent);
     let achieved = schema::ratio(measured.totals.sent as f64, took?.as_secs_f64());

@@ -510,7 +510,7 @@ pub(crate) fn in_unit(value: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Reactor, Stages};
+    use crate::schema::{Pacing, Reactor, Stages};
     use proptest::prelude::*;
 
     #[test]
@@ -568,6 +568,29 @@ mod tests {
         ] {
             assert_eq!(in_unit(value, unit), shown);
         }
+    }
+
+    #[test]
+    fn pacing_stands_beside_its_ideal() {
+        let it = Pacing {
+            window_ns: 1_000_000,
+            sent_per_window_mean: 100.0,
+            sent_per_window_max: 1_234,
+            dispersion: Some(1.28),
+            dispersion_ideal: Some(1.004),
+            arrivals: Arrivals::Poisson,
+            rate_error: -0.0002,
+            ..Pacing::default()
+        };
+        let mut result = ResultFile { pacing: Some(it.clone()), ..ResultFile::default() };
+        let text = summary(&result, 80);
+        let line = "pacing       sent 99.98 % of the rate asked, poisson\n             \
+                    over 1 ms: 100.0 sent, 1,234 at most, dispersion 1.28 (ideal 1.00)\n";
+        assert!(text.contains(line), "{text}");
+        let nothing = Pacing { dispersion: None, dispersion_ideal: None, ..it };
+        result.pacing = Some(nothing);
+        assert!(!summary(&result, 80).contains("dispersion"));
+        assert!(crate::markdown::summary(&result).contains("- pacing: sent 99.98 %"));
     }
 
     #[test]
