@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
 #
-#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 14 minutes)
+#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 16 minutes)
 #
 #   codec      the WebSocket codec alone: instructions (where valgrind is there) and time
 #   echo       the server's CPU time per message and its rate, against a minimal epoll server
