@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
 #
-#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 14 minutes)
+#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 16 minutes)
 #
 #   codec      the WebSocket codec alone: instructions (where valgrind is there) and time
 #   echo       the server's CPU time per message and its rate, against a minimal epoll server
 #   client     the client's CPU time per message and its rate, against a minimal epoll client
 #   open       connections per second, against bare threads that name their ports
-#   pace       messages sent against messages asked for
+#   pace       messages sent against messages asked for, and how evenly
 #   websocket  the server's ws:// echo against plain TCP, the client against a minimal one over ws://,
 #              handshakes against connections
 #
@@ -129,13 +129,16 @@ bench_open() {
     stop_servers
 }
 
-# Pace on one server: pace_on NAME OPTIONS OF c1000k-server... -- CASES...
+# Pace on one server: pace_on NAME OPTIONS OF c1000k-server... -- CASES AND OPTIONS OF pace...
 pace_on() {
     local name=$1 options=() cases=() port
     shift
     while [[ $1 != -- ]]; do options+=("$1"); shift; done
     shift
-    for case in "$@"; do cases+=(--case "$case"); done
+    while (($#)); do
+        if [[ $1 == --* ]]; then cases+=("$1" "$2"); shift; else cases+=(--case "$1"); fi
+        shift
+    done
     port=$("$reference" free-ports)
     start server "$server" --json "${options[@]}" "tcp://127.0.0.1:$port"
     measure "pace, $name" "$reference" pace --program "$client" --port "$port" "${cases[@]}"
@@ -143,8 +146,13 @@ pace_on() {
 }
 
 bench_pace() {
-    pace_on "the server as it is" -- 100x1000 10kx10
-    pace_on "the server with --steer cpu" --steer cpu -- 100x1000 10kx10
+    local arrivals
+    for arrivals in uniform poisson; do
+        pace_on "one core each, $arrivals" --reactors 1 --cores "$server_cpu" --connections-max 16k -- \
+            10kx1 10kx5 10kx10 --cores "$client_cpu" --arrivals "$arrivals"
+    done
+    pace_on "both on all cores" -- 10kx1 10kx5 100x1000 10kx10
+    pace_on "both on all cores, the server with --steer cpu" --steer cpu -- 10kx1 10kx5 100x1000 10kx10
     pace_on "a server for 110,000" --connections-max 110k -- 100kx0.5
 }
 

@@ -45,6 +45,10 @@ pub(crate) fn own_program() -> Result<std::path::PathBuf> {
 pub(crate) struct ClientResult {
     pub(crate) connections: Connections,
     pub(crate) messages: Messages,
+    /// How evenly messages were sent; the closed model has none.
+    #[serde(default)]
+    pub(crate) pacing: Option<Pacing>,
+    pub(crate) stages: Stages,
     pub(crate) resources: Resources,
 }
 
@@ -65,6 +69,28 @@ pub(crate) struct Messages {
 }
 
 #[derive(Debug, Deserialize)]
+pub(crate) struct Pacing {
+    pub(crate) sent_per_window_max: u64,
+    pub(crate) dispersion: Option<f64>,
+    pub(crate) dispersion_ideal: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Stages {
+    #[serde(default)]
+    pub(crate) send_lag: Option<Stage>,
+}
+
+/// Nanoseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct Stage {
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) p999: u64,
+    pub(crate) max: u64,
+}
+
+#[derive(Debug, Deserialize)]
 pub(crate) struct Resources {
     pub(crate) client: Client,
 }
@@ -72,6 +98,7 @@ pub(crate) struct Resources {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Client {
     pub(crate) cpu_seconds: f64,
+    pub(crate) cpu_ns_per_message: Option<u64>,
 }
 
 #[cfg(test)]

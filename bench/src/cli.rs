@@ -216,6 +216,12 @@ pub(crate) struct PaceArgs {
     /// Seconds of each run
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub(crate) seconds: f64,
+    /// The CPUs that the client's reactors are pinned to, e.g. 1 (default: all)
+    #[arg(long)]
+    pub(crate) cores: Option<String>,
+    /// How messages are spread over time: uniform or poisson, as the client has it
+    #[arg(long, default_value = "uniform")]
+    pub(crate) arrivals: String,
     /// How far sent may be from asked, in percent
     #[arg(long, default_value_t = 0.1)]
     pub(crate) tolerance: f64,

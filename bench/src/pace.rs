@@ -1,6 +1,6 @@
 //! Whether the project's client sends as often as it was asked to.
 
-use crate::children::{self, ClientResult, Messages};
+use crate::children::{self, ClientResult};
 use crate::cli::PaceArgs;
 use crate::load::from_seconds;
 use crate::output::Table;
@@ -48,20 +48,30 @@ struct Paced {
     received: u64,
     took_seconds: f64,
     deviation_percent: f64,
+    arrivals: String,
+    /// Of the messages sent in each millisecond: variance / mean, the same of the schedule, the most.
+    dispersion: Option<f64>,
+    dispersion_ideal: Option<f64>,
+    sent_per_ms_max: Option<u64>,
+    send_lag_p50_ns: u64,
+    send_lag_p99_ns: u64,
+    send_lag_p999_ns: u64,
+    send_lag_max_ns: u64,
+    client_cpu_ns_per_message: Option<u64>,
     ok: bool,
 }
 
 pub(crate) fn run(args: &PaceArgs) -> Result<()> {
     let mut done = Vec::with_capacity(args.cases.len());
     for case in &args.cases {
-        let result = client(args, case)?.messages;
+        let result = client(args, case)?;
         done.push(judge(case, args, &result));
     }
     args.program.output.write(&done, &table(args, &done))
 }
 
 fn client(args: &PaceArgs, case: &Case) -> Result<ClientResult> {
-    let arguments = [
+    let mut arguments = vec![
         "run".to_owned(),
         "--json".into(),
         "--quiet".into(),
@@ -71,16 +81,24 @@ fn client(args: &PaceArgs, case: &Case) -> Result<ClientResult> {
         case.rate().to_string(),
         "--duration".into(),
         format!("{}s", args.seconds),
+        "--arrivals".into(),
+        args.arrivals.clone(),
         format!("tcp://127.0.0.1:{}", args.program.port),
     ];
+    if let Some(cores) = &args.cores {
+        arguments.extend(["--cores".to_owned(), cores.clone()]);
+    }
     let limit = from_seconds(args.seconds) + Nanos::from_secs(120);
     children::run_json(&args.program.program, arguments, limit)
 }
 
 /// The pace is kept if as many were sent as asked for, within the tolerance, and in as much time.
-fn judge(case: &Case, args: &PaceArgs, did: &Messages) -> Paced {
+fn judge(case: &Case, args: &PaceArgs, did: &ClientResult) -> Paced {
     let (seconds, tolerance) = (args.seconds, args.tolerance / 100.0);
-    let Messages { sent, received, seconds: took_seconds } = *did;
+    let (sent, received, took_seconds) =
+        (did.messages.sent, did.messages.received, did.messages.seconds);
+    let lag = did.stages.send_lag.unwrap_or_default();
+    let pacing = did.pacing.as_ref();
     let asked = case.rate() * seconds;
     let deviation_percent = (sent as f64 / asked - 1.0) * 100.0;
     Paced {
@@ -93,25 +111,59 @@ fn judge(case: &Case, args: &PaceArgs, did: &Messages) -> Paced {
         received,
         took_seconds,
         deviation_percent,
+        arrivals: args.arrivals.clone(),
+        dispersion: pacing.and_then(|pacing| pacing.dispersion),
+        dispersion_ideal: pacing.and_then(|pacing| pacing.dispersion_ideal),
+        sent_per_ms_max: pacing.map(|pacing| pacing.sent_per_window_max),
+        send_lag_p50_ns: lag.p50,
+        send_lag_p99_ns: lag.p99,
+        send_lag_p999_ns: lag.p999,
+        send_lag_max_ns: lag.max,
+        client_cpu_ns_per_message: did.resources.client.cpu_ns_per_message,
         ok: (sent as f64 - asked).abs() <= asked * tolerance
             && took_seconds <= seconds * (1.0 + tolerance),
     }
 }
 
 fn table(args: &PaceArgs, done: &[Paced]) -> Table {
-    let title = format!("Pace: sent within {} % of asked, {} s each", args.tolerance, args.seconds);
-    let header =
-        ["connections x rate", "asked", "sent", "received", "deviation", "took", "verdict"];
+    let on = args.cores.as_ref().map_or_else(String::new, |cores| format!(", client on {cores}"));
+    let title = format!(
+        "Pace: sent within {} % of asked, {} s each, {}{on}",
+        args.tolerance, args.seconds, args.arrivals
+    );
+    let header = [
+        "connections x rate",
+        "asked",
+        "sent",
+        "deviation",
+        "took",
+        "verdict",
+        "dispersion over 1 ms (ideal)",
+        "most in 1 ms",
+        "send lag p50",
+        "p99",
+        "p99.9",
+        "max",
+        "client CPU per message",
+    ];
     let mut table = Table::new(title, &header);
+    let time = |nanoseconds| units::format_duration(Nanos(nanoseconds));
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.3}"));
     for paced in done {
         table.row([
             format!("{} x {}/s", units::format_grouped(paced.connections), paced.rate_each),
             units::format_grouped(paced.asked),
             units::format_grouped(paced.sent),
-            units::format_grouped(paced.received),
             format!("{:+.3} %", paced.deviation_percent),
-            format!("{:.3} s", paced.took_seconds),
+            format!("{:.4} s", paced.took_seconds),
             if paced.ok { "kept" } else { "MISSED" }.to_owned(),
+            format!("{} ({})", number(paced.dispersion), number(paced.dispersion_ideal)),
+            paced.sent_per_ms_max.map_or_else(|| "-".to_owned(), units::format_grouped),
+            time(paced.send_lag_p50_ns),
+            time(paced.send_lag_p99_ns),
+            time(paced.send_lag_p999_ns),
+            time(paced.send_lag_max_ns),
+            paced.client_cpu_ns_per_message.map_or_else(|| "-".to_owned(), time),
         ]);
     }
     table
@@ -138,8 +190,19 @@ mod tests {
         let case = Case { connections: 100, rate_each: 1_000.0 };
         let line = "c1000k-reference pace --program p --port 1 --case 100x1000 --seconds 10";
         let Command::Pace(args) = Cli::parse_from(line.split(' ')).command else { panic!() };
-        let ok =
-            |sent, seconds| judge(&case, &args, &Messages { sent, received: sent, seconds }).ok;
+        let judged = |sent: u64, seconds: f64| {
+            let result = serde_json::json!({
+                "connections": { "opened": 100, "failed": 0, "lost": 0, "open_seconds": 0.1 },
+                "messages": { "sent": sent, "received": sent, "seconds": seconds },
+                "pacing": { "sent_per_window_max": 104, "dispersion": 0.1, "dispersion_ideal": 0.0 },
+                "stages": { "send_lag": { "p50": 1, "p99": 2, "p999": 3, "max": 4 } },
+                "resources": { "client": { "cpu_seconds": 1.0, "cpu_ns_per_message": 7 } },
+            });
+            judge(&case, &args, &serde_json::from_value(result).expect("a result"))
+        };
+        let ok = |sent, seconds| judged(sent, seconds).ok;
+        let paced = judged(1_000_000, 10.0);
+        assert_eq!((paced.dispersion, paced.send_lag_p999_ns), (Some(0.1), 3));
         assert!(ok(1_000_000, 10.0) && ok(999_000, 10.009) && ok(1_001_000, 9.99));
         assert!(!ok(998_900, 10.0) && !ok(1_001_100, 10.0) && !ok(1_000_000, 10.02));
     }

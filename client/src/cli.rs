@@ -249,6 +249,9 @@ pub struct RunArgs {
     /// Messages per second, all connections together (open model)
     #[arg(short, long, value_name = "N", value_parser = parse_rate, conflicts_with = "closed", help_heading = "Traffic")]
     pub rate: Option<f64>,
+    /// How messages are spread over time (open model)
+    #[arg(long, value_enum, default_value_t = Spread::Uniform, requires = "rate", help_heading = "Traffic")]
+    pub arrivals: Spread,
     /// Send the next message when a reply has come (closed model)
     #[arg(long, help_heading = "Traffic")]
     pub closed: bool,
@@ -318,6 +321,15 @@ pub struct RunArgs {
     /// The server's metrics address: its own figures go into the result
     #[arg(long, value_name = "ADDR", help_heading = "Output")]
     pub peer: Option<SocketAddr>,
+}
+
+/// How messages are spread over time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Spread {
+    /// One gap is as long as the other.
+    Uniform,
+    /// As independent users come: gaps are random, many of them short; the same for the same --seed.
+    Poisson,
 }
 
 /// How many reactors of one core open at the same time.
@@ -449,6 +461,8 @@ mod tests {
             &[url, "-r", "fast"],
             &[url, "--rate", "1k", "--closed"],
             &[url, "--in-flight", "4"],
+            &[url, "--arrivals", "poisson"],
+            &[url, "--rate", "1k", "--arrivals", "late"],
             &[url, "-d", "soon"],
             &[url, "--source-ports", "9000-8000"],
             &[url, "--source-ports", "0-8000"],

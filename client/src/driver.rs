@@ -14,8 +14,9 @@ mod ramp;
 use crate::audit::Audited;
 use crate::load::addresses::HandOut;
 use crate::load::lanes::Places;
-use crate::load::pace::Pace;
+use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
+use crate::pacing::SendWindows;
 use crate::protocol::{Content, Heard, Protocol, Times};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use close::Leaving;
@@ -103,9 +104,10 @@ pub struct LoadDriver<P: Protocol> {
     /// Where the round over the slots goes on.
     cursor: usize,
     drive_started: Nanos,
-    /// Messages of this reactor's part of the plan that were sent, and that there are.
-    paced: u64,
-    planned: u64,
+    /// Messages of this reactor's part of the plan that are still to be sent.
+    schedule: Schedule,
+    /// How many were sent when.
+    sends: SendWindows,
     /// When messages were meant to leave that are to be sent once more: their connection came to an
     /// agreed end before them. Never more than connections may have on their way.
     again: VecDeque<Nanos>,
@@ -167,8 +169,8 @@ impl<P: Protocol> LoadDriver<P> {
             sweep: Sweep::for_limit(load.reply_timeout),
             cursor: 0,
             drive_started: Nanos::ZERO,
-            paced: 0,
-            planned: planned(&load, index),
+            schedule: load.schedule(index as u64),
+            sends: SendWindows::default(),
             again: VecDeque::new(),
             begun: 0,
             rest_until: Nanos::ZERO,
@@ -211,6 +213,9 @@ impl<P: Protocol> LoadDriver<P> {
         }
         if step == Step::Drive {
             self.drive_cpu_started = host::usage::thread_cpu_time();
+            if matches!(self.load.model, Model::Open(_)) {
+                self.sends = SendWindows::for_span(self.load.duration);
+            }
         }
         if step == Step::Drain {
             self.drain_until = core.now() + self.load.drain_timeout;
@@ -258,6 +263,7 @@ impl<P: Protocol> LoadDriver<P> {
             totals: self.totals,
             causes: std::mem::take(&mut self.causes),
             recorder: std::mem::take(&mut self.recorder),
+            sends: std::mem::take(&mut self.sends),
             counters: core.counters,
             limits_reached: self.protocol.limits_reached(),
             open_peak: self.open_peak,
@@ -428,17 +434,6 @@ impl Books<'_> {
         self.recorder.record_many(Stage::Service, self.now - sent, count);
         self.response.record_many(span.0, count);
         self.totals.received += u64::from(count);
-    }
-}
-
-/// Messages of the open model that are reactor `index`'s part: message n belongs to reactor n mod k.
-fn planned(load: &Load, index: usize) -> u64 {
-    let senders = load.senders();
-    match load.model {
-        Model::Open(rate) if (index as u64) < senders => {
-            share(Pace::new(rate).count_before(load.duration), senders, index as u64)
-        }
-        _ => 0,
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -45,6 +46,17 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         server: impl FnOnce(Clock) -> S,
         protocol: impl FnOnce(&Load, SocketAddr) -> P,
     ) -> Self {
+        Self::with(model, size, |load| Load { audit, ..load }, server, protocol)
+    }
+
+    /// The same with a load that differs in something.
+    fn with(
+        model: Model,
+        size: usize,
+        change: impl FnOnce(Load) -> Load,
+        server: impl FnOnce(Clock) -> S,
+        protocol: impl FnOnce(&Load, SocketAddr) -> P,
+    ) -> Self {
         let clock = Clock::start();
         let options = ListenOptions { backlog: 128, reuse_port: false };
         let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
@@ -63,6 +75,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             connect_timeout: Nanos::from_secs(10),
             first_echo: true,
             model,
+            arrivals: Arrivals::Uniform,
             duration: Nanos::from_secs(60),
             size,
             reply_timeout: Nanos::from_secs(60),
@@ -70,9 +83,10 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             in_flight_max: u32::MAX,
             churn: false,
             ping: None,
-            audit,
+            audit: Share::ALL,
             seed: 1,
         };
+        let load = change(load);
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
         let net = System::new(&mut inbox, clock, limits.events_per_wait, Vec::new());
@@ -155,6 +169,11 @@ fn an_echo_allocates_nothing_in_the_closed_model() {
 fn an_echo_allocates_nothing_in_the_open_model() {
     // More than one thread can do: something is due in each turn.
     allocations_of_an_echo(Model::Open(5e6), 32);
+    let load = |load| Load { arrivals: Arrivals::Poisson, ..load };
+    no_allocations(
+        Pair::with(Model::Open(5e6), 32, load, raw_server, |l, _| Raw::new(l)),
+        "Poisson",
+    );
 }
 
 #[test]

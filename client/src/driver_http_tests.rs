@@ -5,6 +5,8 @@ use super::*;
 use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::pace::Pace;
+use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, HttpSetup};
 use crossbeam_channel::{Receiver, bounded};
 use measure::Failure;
@@ -135,6 +137,7 @@ fn load(connections: u64, model: Model, pipeline: u32) -> Load {
         connect_timeout: Nanos::from_secs(10),
         first_echo: true,
         model,
+        arrivals: Arrivals::Uniform,
         duration: Nanos::from_millis(200),
         size: 0,
         reply_timeout: Nanos::from_secs(2),

@@ -5,6 +5,8 @@ use super::*;
 use crate::audit::Share;
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::pace::Pace;
+use crate::load::schedule::Arrivals;
 use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -37,6 +39,7 @@ pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
         connect_timeout: Nanos::from_secs(10),
         first_echo: true,
         model,
+        arrivals: Arrivals::Uniform,
         duration: Nanos::from_secs(1),
         size: 32,
         reply_timeout: Nanos::from_secs(10),
@@ -394,7 +397,7 @@ proptest! {
         for index in 0..reactors as usize {
             let driver = LoadDriver::new(index, Arc::clone(&load), Raw::new(&load), reports.clone(), Nanos::ZERO);
             shares += driver.share;
-            planned += driver.planned;
+            planned += driver.schedule.left();
         }
         prop_assert_eq!(shares, connections);
         prop_assert_eq!(planned, Pace::new(rate).count_before(load.duration));
@@ -457,6 +460,72 @@ fn the_open_model_sends_each_message_at_its_time() {
     let (sum, recorder) = rig.finish();
     assert_eq!((sum.sent, sum.received, sum.unanswered), (700, 0, 700));
     assert_eq!(recorder.stage(Stage::SendLag).and_then(|lag| lag.max()), Some(0));
+}
+
+#[test]
+fn random_arrivals_leave_at_their_own_times_however_many_reactors_send_them() {
+    let rate = 2_000.0;
+    for reactors in [1, 3] {
+        let load = Load {
+            first_echo: false,
+            arrivals: Arrivals::Poisson,
+            ..load(5, reactors, Model::Open(rate))
+        };
+        let schedules: Vec<Schedule> = (0..reactors).map(|index| load.schedule(index)).collect();
+        let (mut rig, mut server) = Rig::by_hand(load);
+        rig.ramp();
+        let start = rig.world.now() + Nanos::from_millis(20);
+        let mut due: Vec<u64> = Vec::new();
+        for mut schedule in schedules {
+            while let Some(next) = schedule.due() {
+                due.push((start + next).0);
+                schedule.advance();
+            }
+        }
+        due.sort_unstable();
+        rig.tell(Command::Drive(start));
+        rig.run_until(start + rig.load.duration);
+        let read = server.read();
+        let mut all: Vec<Stamp> = read.iter().flat_map(|bytes| stamps(bytes)).collect();
+        all.sort_by_key(|stamp| stamp.intended);
+        assert!(all.iter().map(|stamp| stamp.intended).eq(due), "not at the planned times");
+        // Two that are due within a rest leave with one wake-up, or where that is over.
+        let late = all.iter().map(|stamp| stamp.sent - stamp.intended).max();
+        assert!(late.is_some_and(|late| late <= 50_000), "{late:?}");
+        let (sum, _) = rig.finish();
+        assert_eq!((sum.sent, sum.unanswered), (2_000, 2_000));
+    }
+}
+
+/// Messages sent in each millisecond, and due in it, of a run of 300 ms at 20 in each.
+fn windows(stall: bool) -> (Vec<u64>, Vec<u64>) {
+    let load = Load { duration: Nanos::from_millis(300), ..load(5, 2, Model::Open(20_000.0)) };
+    let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
+    rig.open_all();
+    let start = rig.world.now();
+    rig.tell(Command::Drive(start));
+    if stall {
+        rig.run_until(start + Nanos::from_millis(100));
+        rig.world.advance_to(start + Nanos::from_millis(110));
+    }
+    rig.until_done(Step::Drive);
+    let due = rig.load.due_windows(MILLI, 300);
+    rig.tell(Command::Drain);
+    rig.until_done(Step::Drain);
+    let sends: Vec<_> = rig.finals.values().map(|last| last.sends.clone()).collect();
+    (crate::pacing::added(sends.iter(), 300), due)
+}
+
+#[test]
+fn what_is_sent_is_counted_when_it_is_sent() {
+    let (sent, due) = windows(false);
+    assert_eq!((&sent, due), (&vec![20; 300], vec![20; 300]));
+    // The messages of ten milliseconds leave together at their end.
+    let (sent, _) = windows(true);
+    assert_eq!(sent.iter().sum::<u64>(), 6_000);
+    let others = sent[..100].iter().chain(&sent[111..]).all(|count| *count == 20);
+    assert!(others && sent[101..110].iter().all(|count| *count == 0), "{sent:?}");
+    assert!((200..=221).contains(&sent[110]), "{sent:?}");
 }
 
 #[test]

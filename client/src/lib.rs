@@ -20,6 +20,7 @@ pub mod driver;
 mod echo;
 pub mod load;
 pub mod outcome;
+mod pacing;
 pub mod plan;
 pub mod protocol;
 mod run;

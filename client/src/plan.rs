@@ -1,11 +1,13 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
 use crate::audit::Share;
-use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs};
+use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs, Spread};
 use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
+use crate::load::schedule::Arrivals;
 use crate::load::{Load, Model};
+use crate::pacing;
 use crate::protocol::{HttpSetup, Setup};
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
@@ -128,6 +130,10 @@ impl Plan {
             // Where each request has a connection of its own, none stands before the traffic.
             first_echo: !args.no_first_echo && !args.http.close,
             model,
+            arrivals: match args.arrivals {
+                Spread::Uniform => Arrivals::Uniform,
+                Spread::Poisson => Arrivals::Poisson,
+            },
             duration: args.duration,
             size: match &asked {
                 Some(asked) => asked.spec.body.len(),
@@ -239,9 +245,12 @@ impl Plan {
         let traffic = match model {
             Model::Idle if self.record.http.is_some() => "one request each".to_owned(),
             Model::Idle => "one echo each".to_owned(),
-            Model::Open(rate) => {
-                format!("{} for {}", format_rate(rate), format_duration(self.load.duration))
-            }
+            Model::Open(rate) => format!(
+                "{}{} for {}",
+                format_rate(rate),
+                if self.load.arrivals == Arrivals::Poisson { " (Poisson)" } else { "" },
+                format_duration(self.load.duration)
+            ),
             Model::Closed(in_flight) => format!(
                 "closed, {in_flight} in flight each, for {}",
                 format_duration(self.load.duration)
@@ -740,6 +749,7 @@ fn record(
         connect_rate_per_second: load.connect_rate,
         model,
         rate_per_second: rate,
+        arrivals: pacing::recorded(load.arrivals),
         in_flight,
         duration_ns: if load.model == Model::Idle { 0 } else { load.duration.0 },
         hold_ns: args.hold.0,

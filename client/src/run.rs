@@ -7,6 +7,7 @@ use crate::coordinator::{Coordinator, Measured, Reading};
 use crate::driver::{Command, LoadDriver};
 use crate::echo;
 use crate::outcome::{exit_code, outcome, walls, warnings};
+use crate::pacing::pacing;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use crate::tally::Report;
@@ -235,6 +236,7 @@ fn result_of(
         peer: measured.end.peer.clone().or_else(|| measured.ramped.peer.clone()),
         connections: connections_of(plan, &measured),
         messages: messages_of(plan, &measured),
+        pacing: pacing(plan, &measured, traffic_time(plan, &measured)),
         failures: measured.totals.failures.into(),
         http_statuses: statuses_of(&measured),
         violations: measured.causes.rules.clone(),

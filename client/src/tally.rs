@@ -1,6 +1,7 @@
 //! What one reactor counts and records, and the reports in which it hands that over.
 
 use crate::audit::Audited;
+use crate::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
 use std::collections::BTreeMap;
@@ -240,6 +241,8 @@ pub(crate) struct Final {
     pub(crate) totals: Totals,
     pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
+    /// How many messages of the open model were sent when.
+    pub(crate) sends: SendWindows,
     pub(crate) counters: Counters,
     /// How often bounds of the protocol were reached, by name.
     pub(crate) limits_reached: Vec<(&'static str, u64)>,

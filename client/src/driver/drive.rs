@@ -4,7 +4,7 @@ use super::close::REST;
 use super::ramp::CONNECTING_MAX;
 use super::{LoadDriver, Session, Table, UNSENT_BYTES};
 use crate::load::Model;
-use crate::load::pace::Pace;
+use crate::load::schedule::Schedule;
 use crate::protocol::{Phase, Protocol};
 use crate::tally::Step;
 use measure::{Nanos, Stage};
@@ -116,6 +116,7 @@ impl<P: Protocol> LoadDriver<P> {
                     if due.is_some() {
                         self.recorder.record(Stage::SendLag, now - intended);
                         self.send_lag.record((now - intended).0);
+                        self.sends.count(now - self.drive_started, part);
                     }
                 }
             }
@@ -142,30 +143,26 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     /// The open model: sends all that is due. Returns when the next is.
-    fn pace<N: Network>(&mut self, core: &mut Table<N, P>, rate: f64) -> Nanos {
-        let pace = Pace::new(rate);
+    fn pace<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
         if let Some(next) = self.send_owed(core) {
             return next;
         }
         for _ in 0..SEND_BATCH {
-            if self.paced == self.planned {
-                return Nanos::MAX;
-            }
-            let n = self.index as u64 + self.paced * self.load.senders();
-            let due = self.drive_started + pace.due(n);
+            let Some(due) = self.schedule.due() else { return Nanos::MAX };
+            let due = self.drive_started + due;
             let now = core.now();
             if due > now {
                 return due.max(now + PACE_REST);
             }
             if self.totals.open() == 0 && self.opening.count == 0 {
                 // There is nothing to send on, and never will be.
-                self.paced = self.planned;
+                self.schedule = Schedule::empty();
                 return Nanos::MAX;
             }
             // What cannot be sent now stays due, and the time it waits shows as send lag.
             match self.next_sendable(core) {
                 Sendable::Now(key) => {
-                    self.paced += 1;
+                    self.schedule.advance();
                     self.send(core, key, 1, Some(due));
                 }
                 Sendable::LookOn => return Nanos::ZERO,
@@ -233,11 +230,10 @@ impl<P: Protocol> LoadDriver<P> {
         for _ in 0..SEND_BATCH {
             let now = core.now();
             let due = match self.load.model {
-                Model::Open(_) if self.paced == self.planned => return Nanos::MAX,
-                Model::Open(rate) => {
-                    let n = self.index as u64 + self.paced * self.load.senders();
-                    Some(self.drive_started + Pace::new(rate).due(n))
-                }
+                Model::Open(_) => match self.schedule.due() {
+                    Some(due) => Some(self.drive_started + due),
+                    None => return Nanos::MAX,
+                },
                 Model::Idle | Model::Closed(_) if over => return Nanos::MAX,
                 Model::Idle | Model::Closed(_) => None,
             };
@@ -250,7 +246,9 @@ impl<P: Protocol> LoadDriver<P> {
                 self.totals.pace_blocked += u64::from(due.is_some());
                 return Nanos::MAX;
             }
-            self.paced += u64::from(due.is_some());
+            if due.is_some() {
+                self.schedule.advance();
+            }
             if !self.open_for_one(core, due) {
                 self.rest_until = now + REST;
             }
@@ -269,13 +267,13 @@ impl<P: Protocol> LoadDriver<P> {
         let over = core.turn_started() >= end;
         let next = match self.load.model {
             _ if self.load.churn => self.churn(core, over),
-            Model::Open(rate) => self.pace(core, rate),
+            Model::Open(_) => self.pace(core),
             Model::Closed(in_flight) if !over => self.fill(core, in_flight),
             Model::Closed(_) => self.send_owed(core).unwrap_or(Nanos::MAX),
             Model::Idle => Nanos::MAX,
         };
         // A late generator may catch up for as long as replies are waited for anyway.
-        let sent_all = self.paced == self.planned;
+        let sent_all = self.schedule.left() == 0;
         let give_up = end + self.load.drain_timeout;
         let quiet = self.totals.in_flight() == 0 && sent_all;
         if over && (quiet || core.turn_started() >= give_up) {

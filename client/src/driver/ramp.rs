@@ -125,6 +125,7 @@ impl<P: Protocol> LoadDriver<P> {
         if due.is_some() {
             self.recorder.record(Stage::SendLag, sent - intended);
             self.send_lag.record((sent - intended).0);
+            self.sends.count(sent - self.drive_started, 1);
         }
         self.protocol.compose(&mut session.spoken, 1, intended, sent);
         self.go_on_opening(core, opened);

@@ -3,11 +3,13 @@
 pub mod addresses;
 pub mod lanes;
 pub mod pace;
+pub mod schedule;
 
 use crate::audit::Share;
 use addresses::Tuples;
 use lanes::Lanes;
 use measure::Nanos;
+use schedule::{Arrivals, Schedule};
 
 /// How messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Load {
     pub first_echo: bool,
     /// The traffic.
     pub model: Model,
+    /// How its messages are spread over its time, in the open model.
+    pub arrivals: Arrivals,
     /// How long it lasts.
     pub duration: Nanos,
     /// Size of a message, in bytes.
@@ -72,5 +76,24 @@ impl Load {
     /// fewer connections than reactors, the others could not send theirs.
     pub(crate) fn senders(&self) -> u64 {
         self.reactors.min(self.connections)
+    }
+
+    /// When the messages of reactor `index` are due, counted from the start of the traffic.
+    pub(crate) fn schedule(&self, index: u64) -> Schedule {
+        let senders = self.senders();
+        match self.model {
+            Model::Open(rate) if index < senders => {
+                let part = (index, senders);
+                Schedule::new(self.arrivals, rate, self.duration, part, self.seed)
+            }
+            _ => Schedule::empty(),
+        }
+    }
+
+    /// How many messages of all reactors are due in each of the first `count` windows of that length.
+    pub(crate) fn due_windows(&self, window: Nanos, count: usize) -> Vec<u64> {
+        let Model::Open(rate) = self.model else { return vec![0; count] };
+        let windows = (window, count);
+        Schedule::windows(self.arrivals, rate, self.duration, self.senders(), self.seed, windows)
     }
 }

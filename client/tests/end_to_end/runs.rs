@@ -2,7 +2,7 @@
 
 use crate::common::{Ran, Server, has_ipv6, measure, parse, read, run};
 use report::ResultFile;
-use report::schema::{FdTables, Model, Outcome};
+use report::schema::{Arrivals, FdTables, Model, Outcome};
 
 /// All that a run has to have reached. One thing is forgiven: where the machine is busy with other
 /// things the last messages of a short run leave late, which lowers the rate though all came back.
@@ -121,6 +121,34 @@ fn more_reactors_than_connections_keep_the_plan() {
         measure(&[server.url(), "-c", "2", "--reactors", "5", "-r", "500", "-d", "200ms"]);
     reached(&ran, &result, 2);
     assert_eq!(result.messages.sent, 100);
+}
+
+#[test]
+fn arrivals_are_as_asked_and_every_open_run_says_how_it_kept_to_them() {
+    let server = Server::plain();
+    let args = [server.url(), "-c", "50", "--reactors", "3", "-r", "2k", "-d", "500ms"];
+    for (arrivals, expected) in [("uniform", Arrivals::Uniform), ("poisson", Arrivals::Poisson)] {
+        let (ran, result) =
+            measure(&[&args[..], &["--arrivals", arrivals, "--seed", "5"]].concat());
+        reached(&ran, &result, 50);
+        // The plan has as many messages either way.
+        assert_eq!((result.messages.planned, result.messages.sent), (Some(1_000), 1_000));
+        let pacing = result.pacing.as_ref().expect("an open model");
+        assert_eq!((result.plan.arrivals, pacing.arrivals), (expected, expected));
+        assert_eq!((pacing.window_ns, pacing.windows), (1_000_000, 500));
+        assert!((1..=1_000).contains(&pacing.sent_per_window_max));
+        // On a busy machine the last ones may leave behind the last window.
+        assert!(pacing.sent_per_window_mean > 0.0 && pacing.sent_per_window_mean <= 2.0);
+        assert!(pacing.dispersion.is_some() && pacing.rate_error <= 1e-9, "{pacing:?}");
+        let ideal = pacing.dispersion_ideal.expect("of the plan alone");
+        match expected {
+            Arrivals::Uniform => assert_eq!(ideal, 0.0),
+            // By its seed always the same; the standard error is 0.06.
+            Arrivals::Poisson => assert!((ideal - 1.0).abs() < 0.25, "{ideal}"),
+        }
+    }
+    let (_, result) = measure(&[server.url(), "-c", "5", "--closed", "-d", "100ms"]);
+    assert_eq!(result.pacing, None);
 }
 
 #[test]

@@ -18,6 +18,8 @@ fn what_cannot_be_parsed_is_a_usage_error() {
         &["run", URL, "-r", "fast"],
         &["run", URL, "-r", "1k", "--closed"],
         &["run", URL, "--in-flight", "2"],
+        &["run", URL, "--closed", "--arrivals", "poisson"],
+        &["run", URL, "-r", "1k", "--arrivals", "sometimes"],
         &["run", URL, "-d", "5 parsecs"],
         &["run", URL, "-s", "1.5x"],
         &["run", URL, "--source-ports", "70000-80000"],

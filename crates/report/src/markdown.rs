@@ -24,6 +24,7 @@ pub fn summary(result: &ResultFile) -> String {
     for (name, words) in [
         ("outcome", text::outcome(run, &result.verdict)),
         ("connections", text::connections(result)),
+        ("pacing", text::pacing(result)),
         ("first echo", text::first_echo(result)),
         ("memory", text::memory(result)),
         ("cpu", text::cpu(result)),

@@ -6,8 +6,8 @@
 use crate::hist::{self, HistError};
 use crate::schema::{
     Audit, AuditParts, Connections, Failures, FirstEcho, Footprint, Kernel, Messages, Outcome,
-    Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second, StageEntry, Stages, TcpInfo,
-    TcpLook, Verdict, Warning, ratio,
+    Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second, StageEntry, Stages,
+    TcpInfo, TcpLook, Verdict, Warning, ratio,
 };
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
@@ -119,6 +119,7 @@ pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
         connections: connections(&results, kind, &timeline),
         stages: stages(&results)?,
         messages: messages(&results, kind),
+        pacing: pacing(&results, kind, &mut warnings),
         failures: failures(&results),
         timeline,
         resources: resources(&results, kind, &mut warnings),
@@ -373,6 +374,57 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         rate_achieved: ratio(received as f64, seconds),
         first_echo: first_echo(results, kind),
     }
+}
+
+/// Over repeats all windows are taken together, and of their dispersions the means. Windows of shards would
+/// have to be added one by one, and they do not begin at the same time.
+fn pacing(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -> Option<Pacing> {
+    let all: Option<Vec<&Pacing>> = results.iter().map(|result| result.pacing.as_ref()).collect();
+    let all = all?;
+    if kind == Kind::Shards {
+        warn(
+            warnings,
+            "merged_pacing",
+            "how evenly messages were sent is left out: it cannot be told from the figures of shards",
+            "look at the parts for theirs",
+        );
+        return None;
+    }
+    let first = all[0];
+    if all.iter().any(|one| one.window_ns != first.window_ns) {
+        return None;
+    }
+    let windows = saturating(all.iter().map(|one| one.windows));
+    let weighted = |of: &dyn Fn(&Pacing) -> Option<f64>| -> Option<f64> {
+        let sum: Option<f64> = all.iter().map(|one| Some(of(one)? * one.windows as f64)).sum();
+        sum.map(|sum| ratio(sum, windows as f64))
+    };
+    let mean = weighted(&|one| Some(one.sent_per_window_mean)).unwrap_or(0.0);
+    // The variance of all windows: the mean of the squares less the square of the mean.
+    let pooled = |of: fn(&Pacing) -> Option<f64>| {
+        let squares = weighted(&|one| {
+            let each = one.sent_per_window_mean;
+            Some(of(one)? * each + each * each)
+        })?;
+        Some(ratio((squares - mean * mean).max(0.0), mean))
+    };
+    let messages = || results.iter().map(|result| &result.messages);
+    let (sent, seconds) = (
+        saturating(messages().map(|one| one.sent)),
+        messages().map(|one| one.seconds).sum::<f64>(),
+    );
+    let asked = results[0].plan.rate_per_second.unwrap_or(0.0);
+    Some(Pacing {
+        arrivals: first.arrivals,
+        window_ns: first.window_ns,
+        windows,
+        sent_per_window_mean: mean,
+        sent_per_window_max: all.iter().map(|one| one.sent_per_window_max).max().unwrap_or(0),
+        dispersion: pooled(|one| one.dispersion),
+        // The plan has the same mean in all of them.
+        dispersion_ideal: weighted(&|one| one.dispersion_ideal),
+        rate_error: ratio(ratio(sent as f64, seconds), asked) - 1.0,
+    })
 }
 
 fn first_echo(results: &[&ResultFile], kind: Kind) -> Option<FirstEcho> {

@@ -14,8 +14,8 @@
 use crate::audit;
 use crate::metric::Unit;
 use crate::schema::{
-    Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict, Warning,
-    ratio,
+    Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
+    Warning, ratio,
 };
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
@@ -50,6 +50,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     if result.messages.sent > 0 || result.messages.planned.is_some_and(|planned| planned > 0) {
         page.section("messages", &messages(result));
     }
+    page.section("pacing", &pacing(result));
     if result.messages.first_echo.is_some() {
         page.section("first echo", &first_echo(result));
     }
@@ -180,7 +181,11 @@ pub(crate) fn plan(plan: &Plan) -> String {
     let traffic = match plan.model {
         Model::Open => {
             let rate = format_rate(plan.rate_per_second.unwrap_or_default());
-            format!("{message} at {rate} for {duration} (open)")
+            let manner = match plan.arrivals {
+                Arrivals::Uniform => "open",
+                Arrivals::Poisson => "open, Poisson",
+            };
+            format!("{message} at {rate} for {duration} ({manner})")
         }
         Model::Closed => {
             let in_flight = format_grouped(plan.in_flight.unwrap_or_default());
@@ -295,6 +300,24 @@ fn messages(result: &ResultFile) -> String {
         size(it.bytes_sent),
         size(it.bytes_received),
     )
+}
+
+/// How the sending kept to its schedule: the rate, and how evenly.
+pub(crate) fn pacing(result: &ResultFile) -> String {
+    result.pacing.as_ref().map_or_else(String::new, |it| {
+        let dispersion = match (it.dispersion, it.dispersion_ideal) {
+            (Some(sent), Some(ideal)) => format!(", dispersion {sent:.2} (ideal {ideal:.2})"),
+            _ => String::new(),
+        };
+        format!(
+            "sent {} of the rate asked, {}\nover {}: {:.1} sent, {} at most{dispersion}",
+            percent(1.0 + it.rate_error, 2),
+            it.arrivals.name(),
+            time(it.window_ns),
+            it.sent_per_window_mean,
+            format_grouped(it.sent_per_window_max),
+        )
+    })
 }
 
 pub(crate) fn first_echo(result: &ResultFile) -> String {
@@ -528,7 +551,7 @@ pub(crate) fn in_unit(value: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Reactor, Stages};
+    use crate::schema::{Pacing, Reactor, Stages};
     use proptest::prelude::*;
 
     #[test]
@@ -610,6 +633,29 @@ tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
             "{text}"
         );
         assert!(!text.contains("share"), "{text}");
+    }
+
+    #[test]
+    fn pacing_stands_beside_its_ideal() {
+        let it = Pacing {
+            window_ns: 1_000_000,
+            sent_per_window_mean: 100.0,
+            sent_per_window_max: 1_234,
+            dispersion: Some(1.28),
+            dispersion_ideal: Some(1.004),
+            arrivals: Arrivals::Poisson,
+            rate_error: -0.0002,
+            ..Pacing::default()
+        };
+        let mut result = ResultFile { pacing: Some(it.clone()), ..ResultFile::default() };
+        let text = summary(&result, 80);
+        let line = "pacing       sent 99.98 % of the rate asked, poisson\n             \
+                    over 1 ms: 100.0 sent, 1,234 at most, dispersion 1.28 (ideal 1.00)\n";
+        assert!(text.contains(line), "{text}");
+        let nothing = Pacing { dispersion: None, dispersion_ideal: None, ..it };
+        result.pacing = Some(nothing);
+        assert!(!summary(&result, 80).contains("dispersion"));
+        assert!(crate::markdown::summary(&result).contains("- pacing: sent 99.98 %"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! held against what was reviewed where it cannot. `scripts/tests/report.sh` has others read it.
 
 use c1000k_report::schema::{ThresholdVerdict, Warning};
-use c1000k_report::{ResultFile, export, hist, html, markdown, merge, store, wrk};
+use c1000k_report::{ResultFile, export, hist, html, markdown, merge, schema, store, wrk};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use measure::Stage;
 use proptest::prelude::*;
@@ -149,6 +149,23 @@ fn several_runs_are_laid_over_each_other_with_a_legend() {
     assert!(page.contains("3 runs compared") && page.contains("<ul class=\"legend\">"));
     for color in ["c0", "c1", "c2"] {
         assert!(page.contains(&format!("class=\"series {color} solid\"")), "{color}");
+    }
+}
+
+#[test]
+fn the_page_says_how_messages_were_sent_where_that_is_known() {
+    let mut result = read("v1/million.json");
+    assert!(!page(&result).contains("Pacing"));
+    let (dispersion, windows) = (Some(1.2345), 10_000);
+    result.pacing = Some(schema::Pacing {
+        dispersion,
+        windows,
+        rate_error: -0.001,
+        ..schema::Pacing::default()
+    });
+    let page = page(&result);
+    for part in ["Pacing", "1.234", "99.900 %", "10,000 of", "uniform"] {
+        assert!(page.contains(part), "{part}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! and every count is at its place.
 
 use c1000k_report::merge::{MergeError, merge};
-use c1000k_report::schema::{Audit, AuditParts, Model, Outcome, Second, TcpInfo, TcpLook};
+use c1000k_report::schema::{Audit, AuditParts, Model, Outcome, Pacing, Second, TcpInfo, TcpLook};
 use c1000k_report::{ResultFile, hist};
 use measure::{FineHistogram, IntervalHistogram};
 use proptest::prelude::*;
@@ -192,6 +192,53 @@ fn repeats_are_one_plan_run_again() {
     let parts: Vec<_> =
         again.run.parts.iter().map(|part| (part.id.as_str(), part.skew_ns)).collect();
     assert_eq!(parts, [("a", 0), ("b", 20_000_000_000), ("c", 40_000_000_000)]);
+}
+
+/// What a client says of these counts in windows of 1 ms.
+fn pacing(counts: &[f64]) -> Pacing {
+    let windows = counts.len() as f64;
+    let mean = counts.iter().sum::<f64>() / windows;
+    let squares = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>();
+    Pacing {
+        window_ns: 1_000_000,
+        windows: counts.len() as u64,
+        sent_per_window_mean: mean,
+        sent_per_window_max: counts.iter().fold(0.0, |max: f64, one| max.max(*one)) as u64,
+        dispersion: Some(squares / windows / mean),
+        dispersion_ideal: Some(0.5),
+        ..Pacing::default()
+    }
+}
+
+#[test]
+fn the_windows_of_repeats_are_taken_together_and_those_of_shards_are_left_out() {
+    let (one, other) = ([3.0, 5.0, 4.0, 9.0], [1.0, 7.0, 2.0, 2.0, 8.0, 0.0]);
+    let mut results = [result("a", 0, &[1_000]), result("b", 20, &[3_000])];
+    for (result, counts) in results.iter_mut().zip([&one[..], &other]) {
+        result.pacing = Some(pacing(counts));
+        result.messages.sent = 240;
+    }
+    let merged = merge(&results).expect("repeats").pacing.expect("measured");
+    let both = pacing(&[&one[..], &other].concat());
+    assert_eq!((merged.windows, merged.sent_per_window_max), (10, 9));
+    let near = |a: Option<f64>, b: Option<f64>| (a.expect("one") - b.expect("two")).abs() < 1e-9;
+    assert!(near(Some(merged.sent_per_window_mean), Some(both.sent_per_window_mean)));
+    assert!(near(merged.dispersion, both.dispersion), "{merged:?}");
+    assert!(near(merged.dispersion_ideal, Some(0.5)));
+    // 480 in two times 5 s, of 50 a second that were asked for.
+    assert!(near(Some(merged.rate_error), Some(-0.04)), "{merged:?}");
+
+    let [first, mut second] = results;
+    second.run.started = first.run.started.clone();
+    second.run.ended = first.run.ended.clone();
+    let merged = merge(&[first.clone(), second.clone()]).expect("shards");
+    assert_eq!(merged.pacing, None);
+    assert!(merged.run.warnings.iter().any(|warning| warning.code == "merged_pacing"));
+    // A part from before this was written: nothing is known of the whole, and nothing is to be said.
+    second.pacing = None;
+    let merged = merge(&[first, second]).expect("shards");
+    assert_eq!(merged.pacing, None);
+    assert!(merged.run.warnings.iter().all(|warning| warning.code != "merged_pacing"));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::chart::{LineChart, Series, Stroke};
 use super::data::{self, Run, time};
-use super::{Row, audit, table_of};
+use super::{Row, audit, row, table, table_of};
+use crate::schema::Pacing;
 use maud::{Markup, html};
 use measure::Stage;
 use measure::units::format_grouped;
@@ -67,7 +68,39 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
             summary { "Latency in numbers" }
             @for run in runs { (latency_table(run)) }
         }
+        @if runs.iter().any(|run| run.result.pacing.is_some()) {
+            details {
+                summary { "Pacing: how evenly messages were sent" }
+                (table(runs, "Messages sent in each window of time, against the schedule", &pacing_rows(runs)))
+                p.soft {
+                    "Dispersion is the variance of the messages sent in a window, divided by their mean. "
+                    "Bursts raise it above that of the schedule."
+                }
+            }
+        }
     }
+}
+
+/// What is known of how the sending kept to its schedule.
+fn pacing_rows(runs: &[Run]) -> [Row; 7] {
+    let of = |name: &str, text: &dyn Fn(&Pacing) -> Option<String>| {
+        row(runs, name, |result| text(result.pacing.as_ref()?))
+    };
+    let number = |value: Option<f64>| value.map(|value| format!("{value:.3}"));
+    [
+        of("arrivals", &|it| Some(it.arrivals.name().to_owned())),
+        of("rate sent, of that asked", &|it| {
+            Some(format!("{:.3} %", 100.0 * (1.0 + it.rate_error)))
+        }),
+        of("windows", &|it| {
+            let (count, each) = (format_grouped(it.windows), time(it.window_ns as f64));
+            Some(format!("{count} of {each}"))
+        }),
+        of("sent in one, on average", &|it| Some(format!("{:.2}", it.sent_per_window_mean))),
+        of("at most", &|it| Some(format_grouped(it.sent_per_window_max))),
+        of("dispersion", &|it| number(it.dispersion)),
+        of("dispersion of the schedule", &|it| number(it.dispersion_ideal)),
+    ]
 }
 
 /// The curve of a stage with its percentiles as dots.

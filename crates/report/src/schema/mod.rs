@@ -11,6 +11,7 @@
 
 mod audit;
 mod measured;
+mod pacing;
 mod run;
 
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
@@ -18,9 +19,10 @@ pub use measured::{
     Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process, Reactor,
     Resources, Second, StageEntry, Stages,
 };
+pub use pacing::Pacing;
 pub use run::{
-    FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict,
-    Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
+    Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run,
+    ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
 
 use schemars::JsonSchema;
@@ -57,6 +59,9 @@ pub struct ResultFile {
     pub stages: Stages,
     /// What became of the messages.
     pub messages: Messages,
+    /// How the sending kept to the times that were planned; null but in the open model.
+    #[serde(default)]
+    pub pacing: Option<Pacing>,
     /// How many connections failed or were lost, by kind.
     pub failures: Failures,
     /// How many responses had which status: `{"200": 1000, "503": 12}`. With `http://` all of them, those
@@ -100,6 +105,7 @@ impl Default for ResultFile {
             connections: Connections::default(),
             stages: Stages::default(),
             messages: Messages::default(),
+            pacing: None,
             failures: Failures::default(),
             http_statuses: BTreeMap::new(),
             violations: BTreeMap::new(),

@@ -115,6 +115,8 @@ pub struct Plan {
     pub model: Model,
     /// Open model: messages per second, all connections together; else null.
     pub rate_per_second: Option<f64>,
+    /// Open model: how messages are spread over time. Of no meaning in others.
+    pub arrivals: Arrivals,
     /// Closed model: messages on their way at any time, all connections together; else null.
     pub in_flight: Option<u64>,
     /// How long messages are sent.
@@ -217,6 +219,28 @@ pub enum Model {
     /// Not at all: the connections are opened and held.
     #[default]
     None,
+}
+
+/// How the messages of the open model are spread over time.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Evenly. So are those of files that do not say.
+    #[default]
+    Uniform,
+    /// As independent users come: a Poisson process with as many messages as the rate gives.
+    Poisson,
+}
+
+impl Arrivals {
+    /// The name in result files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Poisson => "poisson",
+        }
+    }
 }
 
 /// Whose descriptor table a reactor uses.
