@@ -8,6 +8,7 @@
 
 mod close;
 mod drive;
+mod effort;
 mod ramp;
 
 use crate::load::addresses::HandOut;
@@ -26,6 +27,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use drive::first_echo_window;
+pub(crate) use effort::Effort;
 pub(crate) use ramp::CONNECTING_MAX;
 
 /// Bytes of one reactor that may wait for their peers, unless the closed model plans for more.
@@ -117,12 +119,16 @@ pub struct LoadDriver<P: Protocol> {
     causes: Causes,
     recorder: Recorder,
     response: IntervalHistogram,
+    service: IntervalHistogram,
     send_lag: IntervalHistogram,
     open_peak: u64,
     next_second: u64,
-    drive_cpu_started: Nanos,
-    drive_cpu: Nanos,
-    drive_time: Nanos,
+    /// What the traffic asked of this thread, over the time in which messages were to be sent.
+    effort: Effort,
+    /// The send lag of each message, as far as no peer was in the way: zero for the others.
+    own_lag: IntervalHistogram,
+    /// Messages are late because peers took none, and what they held up is not caught up with yet.
+    held_up: bool,
     last_sent_at: Nanos,
     last_reply_at: Nanos,
     started: Nanos,
@@ -169,12 +175,13 @@ impl<P: Protocol> LoadDriver<P> {
             causes: Causes::default(),
             recorder: Recorder::for_stages(&stages::<P>(&load)),
             response: IntervalHistogram::new(),
+            service: IntervalHistogram::new(),
             send_lag: IntervalHistogram::new(),
             open_peak: 0,
             next_second: 1,
-            drive_cpu_started: Nanos::ZERO,
-            drive_cpu: Nanos::ZERO,
-            drive_time: Nanos::ZERO,
+            effort: Effort::default(),
+            own_lag: IntervalHistogram::new(),
+            held_up: false,
             last_sent_at: Nanos::ZERO,
             last_reply_at: Nanos::ZERO,
             started,
@@ -186,7 +193,7 @@ impl<P: Protocol> LoadDriver<P> {
     fn begin<N: Network>(&mut self, core: &mut Table<N, P>, step: Step) {
         // The run may be cut short in the middle of a step.
         if self.step == Step::Drive && self.done < Step::Drive {
-            self.note_drive_ended(core.now());
+            self.note_drive_ended(core);
         }
         if step >= Step::Drain {
             self.abandon_opening(core);
@@ -195,7 +202,8 @@ impl<P: Protocol> LoadDriver<P> {
         self.step = step;
         self.cursor = 0;
         if step == Step::Drive {
-            self.drive_cpu_started = host::usage::thread_cpu_time();
+            core.times.clear();
+            self.effort.begin();
         }
         if step == Step::Drain {
             self.drain_until = core.now() + self.load.drain_timeout;
@@ -210,7 +218,7 @@ impl<P: Protocol> LoadDriver<P> {
         self.done = self.step;
         let at = core.now();
         if self.step == Step::Drive {
-            self.note_drive_ended(at);
+            self.note_drive_ended(core);
         }
         self.report_second(at.0 / SECOND, false);
         if self.step == Step::Drain {
@@ -219,9 +227,11 @@ impl<P: Protocol> LoadDriver<P> {
         self.report(Report::Done { reactor: self.index, step: self.step, at });
     }
 
-    fn note_drive_ended(&mut self, at: Nanos) {
-        self.drive_cpu = host::usage::thread_cpu_time() - self.drive_cpu_started;
-        self.drive_time = at - self.drive_started;
+    /// The traffic has come to its end, planned or not.
+    fn note_drive_ended<N: Network>(&mut self, core: &Table<N, P>) {
+        let time = core.now() - self.drive_started;
+        self.effort.end_sending(time, &core.times);
+        self.effort.end(time);
     }
 
     /// Hands over all that was counted and recorded, once.
@@ -242,8 +252,9 @@ impl<P: Protocol> LoadDriver<P> {
             limits_reached: self.protocol.limits_reached(),
             open_peak: self.open_peak,
             cpu: host::usage::thread_cpu_time(),
-            drive_cpu: self.drive_cpu,
-            drive_time: self.drive_time,
+            drive_time: self.effort.time(),
+            effort: self.effort.take(&core.times),
+            own_lag: self.own_lag.clone(),
             last_sent: self.last_sent_at - self.drive_started,
             last_reply: self.last_reply_at - self.drive_started,
             uptime: core.now() - self.started,
@@ -286,9 +297,11 @@ impl<P: Protocol> LoadDriver<P> {
             whole,
             totals: self.totals,
             response: self.response.clone(),
+            service: self.service.clone(),
             send_lag: self.send_lag.clone(),
         };
         self.response.clear();
+        self.service.clear();
         self.send_lag.clear();
         self.report(Report::Second(Box::new(second)));
     }
@@ -298,8 +311,9 @@ impl<P: Protocol> LoadDriver<P> {
     /// The protocol, and where its replies are entered.
     #[inline]
     fn books(&mut self, now: Nanos) -> (&mut P, Books<'_>) {
-        let Self { protocol, recorder, response, totals, load, .. } = self;
-        (protocol, Books { recorder, response, totals, first_echo: load.first_echo, now })
+        let Self { protocol, recorder, response, service, totals, load, .. } = self;
+        let first_echo = load.first_echo;
+        (protocol, Books { recorder, response, service, totals, first_echo, now })
     }
 
     /// Replies have come: the closed model goes on by them, and so does the round of first echoes.
@@ -344,6 +358,7 @@ impl<P: Protocol> LoadDriver<P> {
 struct Books<'a> {
     recorder: &'a mut Recorder,
     response: &'a mut IntervalHistogram,
+    service: &'a mut IntervalHistogram,
     totals: &'a mut Totals,
     /// Whether the first message of a connection is counted apart.
     first_echo: bool,
@@ -367,6 +382,7 @@ impl Books<'_> {
         recorder.record(Stage::Response, span);
         recorder.record(Stage::Service, service);
         self.response.record(span.0);
+        self.service.record(service.0);
         totals.received += 1;
         if let Some(content) = content {
             recorder.record(Stage::FirstByte, content.begun - times.sent);

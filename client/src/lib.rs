@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod check;
 pub mod cli;
 mod coordinator;

@@ -5,6 +5,7 @@ mod common;
 mod http;
 mod runs;
 mod usage;
+mod verdict;
 mod weather;
 mod websocket;
 

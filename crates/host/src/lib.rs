@@ -15,6 +15,7 @@ pub mod facts;
 pub mod kernel;
 pub mod memory;
 pub mod preflight;
+pub mod schedule;
 pub mod socket;
 mod sockopt;
 pub mod steering;

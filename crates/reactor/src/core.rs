@@ -5,6 +5,7 @@ use crate::file_part::FilePart;
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Route, Stream, Token};
 use crate::slots::{Key, Slots};
+use crate::times::LoopTimes;
 use crate::unsent::{NOTHING, Next, Unsent};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos};
@@ -92,6 +93,8 @@ pub struct Core<N: Network, S> {
     pub(crate) turn_started: Nanos,
     /// What happened so far. Drivers may only read it.
     pub counters: Counters,
+    /// How punctual the loop is. Drivers may read it, and clear it where a phase begins.
+    pub times: LoopTimes,
 }
 
 impl<N: Network, S> Core<N, S> {
@@ -107,6 +110,7 @@ impl<N: Network, S> Core<N, S> {
             limits,
             turn_started,
             counters: Counters::default(),
+            times: LoopTimes::default(),
         }
     }
 

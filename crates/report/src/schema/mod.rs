@@ -9,9 +9,11 @@
 //!   measured is null, never 0.
 //! - Floating-point values are finite: JSON has no other. [`ratio`] keeps them so.
 
+mod generator;
 mod measured;
 mod run;
 
+pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
 pub use measured::{
     Connections, Failures, FirstEcho, Kernel, LatencyUnit, Messages, Process, Reactor, Resources,
     Second, StageEntry, Stages,
@@ -75,6 +77,12 @@ pub struct ResultFile {
     /// How the work was spread.
     #[serde(default)]
     pub reactors: Vec<Reactor>,
+    /// Whether the client itself was the bottleneck; null in files from before that was judged.
+    #[serde(default)]
+    pub generator: Option<Generator>,
+    /// How evenly the work was spread over the reactors of both ends.
+    #[serde(default)]
+    pub balance: Balance,
     /// The thresholds that were asked for, and the exit code.
     #[serde(default)]
     pub verdict: Verdict,
@@ -101,6 +109,8 @@ impl Default for ResultFile {
             timeline: Vec::new(),
             resources: Resources::default(),
             reactors: Vec::new(),
+            generator: None,
+            balance: Balance::default(),
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),
         }
