@@ -9,6 +9,7 @@ use control::live::{Progress, View};
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use host::doctor::Wall;
+use host::schedule::CoreTime;
 use measure::{Clock, Failure, IntervalHistogram, Nanos};
 use reactor::mailbox::{Outside, Undelivered};
 use report::{hist, schema};
@@ -54,6 +55,8 @@ pub(crate) struct Reading {
     /// Of the whole machine.
     pub(crate) open_files: Option<u64>,
     pub(crate) cpu: Nanos,
+    /// How the cores' time was spent.
+    pub(crate) cores: BTreeMap<u32, CoreTime>,
     pub(crate) peer: Option<serde_json::Value>,
 }
 
@@ -421,6 +424,7 @@ impl<'a> Coordinator<'a> {
             slab_bytes: memory.as_ref().map(|memory| memory.slab_bytes),
             open_files: host::facts::open_files(),
             cpu: host::usage::process_cpu_time(),
+            cores: host::schedule::core_times(),
             peer,
         }
     }
@@ -494,6 +498,7 @@ struct Slice {
     sent: u64,
     received: u64,
     response: IntervalHistogram,
+    service: IntervalHistogram,
     send_lag: IntervalHistogram,
 }
 
@@ -542,6 +547,7 @@ impl Timeline {
         slice.received +=
             now.received + now.first_received - before.received - before.first_received;
         slice.response.merge(&report.response);
+        slice.service.merge(&report.service);
         slice.send_lag.merge(&report.send_lag);
         self.settle(report.reactor, now);
         self.reported[report.reactor] = report.second + u64::from(report.whole);
@@ -580,6 +586,9 @@ impl Timeline {
             response_p99_ns: slice.response.quantile(0.99),
             response_max_ns: slice.response.max(),
             response_hdr: hist::interval(&slice.response),
+            service_p50_ns: slice.service.quantile(0.5),
+            service_p99_ns: slice.service.quantile(0.99),
+            service_max_ns: slice.service.max(),
         });
     }
 
@@ -599,8 +608,8 @@ mod tests {
         let mut response = IntervalHistogram::new();
         response.record(latency);
         let totals = Totals { opened, received, sent: received, ..Totals::default() };
-        let send_lag = IntervalHistogram::new();
-        Second { reactor, second, whole: true, totals, response, send_lag }
+        let (service, send_lag) = (response.clone(), IntervalHistogram::new());
+        Second { reactor, second, whole: true, totals, response, service, send_lag }
     }
 
     #[test]
@@ -620,6 +629,7 @@ mod tests {
         assert_eq!(column(|s| s.open), [11, 11, 11, 11]);
         assert_eq!(column(|s| s.received), [0, 10, 0, 20]);
         assert_eq!(seconds[0].response_max_ns, Some(200));
+        assert_eq!(seconds[0].service_max_ns, Some(200));
         assert_eq!(seconds[2].response_max_ns, None);
         let all = |second: usize| {
             seconds[second].response_hdr.as_ref().map(|hdr| hist::decode(hdr).map(|all| all.len()))

@@ -9,6 +9,7 @@
 mod audit;
 mod close;
 mod drive;
+mod effort;
 mod ramp;
 
 use crate::audit::Audited;
@@ -29,6 +30,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub(crate) use drive::first_echo_window;
+pub(crate) use effort::Effort;
 pub(crate) use ramp::CONNECTING_MAX;
 
 /// Bytes of one reactor that may wait for their peers, unless the closed model plans for more.
@@ -129,12 +131,16 @@ pub struct LoadDriver<P: Protocol> {
     causes: Causes,
     recorder: Recorder,
     response: IntervalHistogram,
+    service: IntervalHistogram,
     send_lag: IntervalHistogram,
     open_peak: u64,
     next_second: u64,
-    drive_cpu_started: Nanos,
-    drive_cpu: Nanos,
-    drive_time: Nanos,
+    /// What the traffic asked of this thread, over the time in which messages were to be sent.
+    effort: Effort,
+    /// The send lag of each message, as far as no peer was in the way: zero for the others.
+    own_lag: IntervalHistogram,
+    /// Messages are late because peers took none, and what they held up is not caught up with yet.
+    held_up: bool,
     last_sent_at: Nanos,
     last_reply_at: Nanos,
     started: Nanos,
@@ -183,12 +189,13 @@ impl<P: Protocol> LoadDriver<P> {
             causes: Causes::default(),
             recorder: Recorder::for_stages(&stages::<P>(&load)),
             response: IntervalHistogram::new(),
+            service: IntervalHistogram::new(),
             send_lag: IntervalHistogram::new(),
             open_peak: 0,
             next_second: 1,
-            drive_cpu_started: Nanos::ZERO,
-            drive_cpu: Nanos::ZERO,
-            drive_time: Nanos::ZERO,
+            effort: Effort::default(),
+            own_lag: IntervalHistogram::new(),
+            held_up: false,
             last_sent_at: Nanos::ZERO,
             last_reply_at: Nanos::ZERO,
             started,
@@ -200,7 +207,7 @@ impl<P: Protocol> LoadDriver<P> {
     fn begin<N: Network>(&mut self, core: &mut Table<N, P>, step: Step) {
         // The run may be cut short in the middle of a step.
         if self.step == Step::Drive && self.done < Step::Drive {
-            self.note_drive_ended(core.now());
+            self.note_drive_ended(core);
         }
         if step >= Step::Drain {
             self.abandon_opening(core);
@@ -212,7 +219,8 @@ impl<P: Protocol> LoadDriver<P> {
             self.begin_audit();
         }
         if step == Step::Drive {
-            self.drive_cpu_started = host::usage::thread_cpu_time();
+            core.times.clear();
+            self.effort.begin();
             if matches!(self.load.model, Model::Open(_)) {
                 self.sends = SendWindows::for_span(self.load.duration);
             }
@@ -230,7 +238,7 @@ impl<P: Protocol> LoadDriver<P> {
         self.done = self.step;
         let at = core.now();
         if self.step == Step::Drive {
-            self.note_drive_ended(at);
+            self.note_drive_ended(core);
         }
         self.report_second(at.0 / SECOND, false);
         if self.step == Step::Drain {
@@ -239,9 +247,11 @@ impl<P: Protocol> LoadDriver<P> {
         self.report(Report::Done { reactor: self.index, step: self.step, at });
     }
 
-    fn note_drive_ended(&mut self, at: Nanos) {
-        self.drive_cpu = host::usage::thread_cpu_time() - self.drive_cpu_started;
-        self.drive_time = at - self.drive_started;
+    /// The traffic has come to its end, planned or not.
+    fn note_drive_ended<N: Network>(&mut self, core: &Table<N, P>) {
+        let time = core.now() - self.drive_started;
+        self.effort.end_sending(time, &core.times);
+        self.effort.end(time);
     }
 
     /// Hands over all that was counted and recorded, once.
@@ -268,8 +278,9 @@ impl<P: Protocol> LoadDriver<P> {
             limits_reached: self.protocol.limits_reached(),
             open_peak: self.open_peak,
             cpu: host::usage::thread_cpu_time(),
-            drive_cpu: self.drive_cpu,
-            drive_time: self.drive_time,
+            drive_time: self.effort.time(),
+            effort: self.effort.take(&core.times),
+            own_lag: self.own_lag.clone(),
             last_sent: self.last_sent_at - self.drive_started,
             last_reply: self.last_reply_at - self.drive_started,
             uptime: core.now() - self.started,
@@ -312,9 +323,11 @@ impl<P: Protocol> LoadDriver<P> {
             whole,
             totals: self.totals,
             response: self.response.clone(),
+            service: self.service.clone(),
             send_lag: self.send_lag.clone(),
         };
         self.response.clear();
+        self.service.clear();
         self.send_lag.clear();
         self.report(Report::Second(Box::new(second)));
     }
@@ -324,13 +337,15 @@ impl<P: Protocol> LoadDriver<P> {
     /// The protocol, and where its replies are entered that were received at `receipt`.
     #[inline]
     fn books(&mut self, now: Nanos, receipt: Receipt) -> (&mut P, Books<'_>) {
-        let Self { protocol, recorder, response, totals, load, audited, .. } = self;
+        let Self { protocol, recorder, response, service, totals, load, audited, .. } = self;
         let audit = match receipt {
             Receipt::NotAudited => None,
             Receipt::Missing | Receipt::At(_) => audited.as_deref_mut(),
         };
         let (first_echo, alike) = (load.first_echo, Alike::default());
-        (protocol, Books { recorder, response, totals, first_echo, now, alike, audit, receipt })
+        let books =
+            Books { recorder, response, service, totals, first_echo, now, alike, audit, receipt };
+        (protocol, books)
     }
 
     /// Replies have come: the closed model goes on by them, and so does the round of first echoes.
@@ -375,6 +390,7 @@ impl<P: Protocol> LoadDriver<P> {
 struct Books<'a> {
     recorder: &'a mut Recorder,
     response: &'a mut IntervalHistogram,
+    service: &'a mut IntervalHistogram,
     totals: &'a mut Totals,
     /// Whether the first message of a connection is counted apart.
     first_echo: bool,
@@ -431,8 +447,10 @@ impl Books<'_> {
         self.alike.count = 0;
         let span = self.now - intended;
         self.recorder.record_many(Stage::Response, span, count);
-        self.recorder.record_many(Stage::Service, self.now - sent, count);
         self.response.record_many(span.0, count);
+        let span = self.now - sent;
+        self.recorder.record_many(Stage::Service, span, count);
+        self.service.record_many(span.0, count);
         self.totals.received += u64::from(count);
     }
 }

@@ -538,6 +538,19 @@ fn a_generator_that_was_held_up_catches_up_and_says_how_late_it_was() {
     rig.run_until(start + Nanos::from_millis(300));
     rig.world.advance_to(start + Nanos::from_millis(360));
     rig.until_done(Step::Drive);
+    // Nobody else was in the way: it was its own fault, and its loop knows how late it came.
+    let own = rig.clients.iter().map(|client| client.driver().own_lag.max()).max().flatten();
+    assert_eq!(own, Some(59_000_000));
+    for client in &rig.clients {
+        let effort = &client.driver().effort;
+        assert_eq!(
+            effort.span,
+            Some(rig.load.duration),
+            "the time in which messages are to be sent"
+        );
+        let delay = effort.times.as_ref().and_then(|times| times.delay.max());
+        assert!(delay.is_some_and(|delay| (58_000_000..=60_000_000).contains(&delay)), "{delay:?}");
+    }
     let (sum, recorder) = rig.finish();
     assert_eq!((sum.sent, sum.received), (1_000, 1_000));
     let of = |stage| recorder.stage(stage).expect("recorded");
@@ -570,6 +583,9 @@ fn with_a_pause(model: Model) -> (Totals, Recorder) {
         }
     }
     rig.until_done(Step::Drive);
+    // However late messages were, it was the server that took none.
+    let own = rig.clients[0].driver().own_lag.max().unwrap_or(0);
+    assert!(own < 1_000_000, "{own}");
     rig.finish()
 }
 
@@ -583,6 +599,7 @@ fn response_shows_what_coordinated_omission_hides() {
     assert_eq!((open.sent, open.received), (1_000, 1_000));
     assert!(open.pace_blocked > 0);
     // 90 of the 100 messages of the pause were due more than 10 ms before its end.
+    assert!(slow(&recorder, Stage::SendLag) > 80, "late they were");
     let slow_responses = slow(&recorder, Stage::Response);
     assert!((88..=92).contains(&slow_responses), "{slow_responses}");
     // The few that left before both connections were full are all that service time knows of.

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod audit;
 mod check;
 pub mod cli;

@@ -4,17 +4,13 @@
 use host::doctor::Wall;
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
-use report::ResultFile;
 use report::schema::{Model, Outcome, Warning};
+use report::{ResultFile, generator};
 
 /// Rates within this share of what was asked count as reached.
 const RATE_TOLERANCE: f64 = 0.01;
 /// And so does a generator that was late by no more than this: one pause of a busy machine.
 const LATE_SECONDS: f64 = 0.05;
-/// A reactor busier than this had no time to spare.
-const BUSY: f64 = 0.9;
-/// A generator later than this, at the 99th percentile, says so.
-const LATE: Nanos = Nanos::from_millis(1);
 
 /// How the run ended, by what it reached. `interrupted`: somebody stopped it.
 #[must_use]
@@ -246,14 +242,6 @@ fn violations(result: &ResultFile) -> String {
 
 fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str)) {
     let (plan, messages) = (&result.plan, &result.messages);
-    let busiest = result.reactors.iter().map(|reactor| reactor.busy_ratio).fold(0.0, f64::max);
-    if busiest > BUSY && plan.model == Model::Open {
-        doubt(
-            "client_busy",
-            format!("a reactor of the client was busy {:.0} % of the time", busiest * 100.0),
-            "the times may be the client's own: lower the rate, or give it more cores",
-        );
-    }
     if plan.model == Model::Closed {
         doubt(
             "closed_model",
@@ -261,12 +249,19 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
             "it is blind to what users feel then (coordinated omission): use --rate for latency",
         );
     }
+    // Late by the generator's own fault is the verdict's to tell; HTTP has its own words for this one.
     let lag = result.stages.get(Stage::SendLag).map(|entry| Nanos(entry.p99));
-    if let Some(lag) = lag.filter(|lag| *lag > LATE) {
+    let blocked = result.limits_reached.get("pace_blocked").is_some_and(|count| *count > 0);
+    let held_up = blocked && plan.http.is_none() && generator::reasons(result).is_empty();
+    if let Some(lag) = lag.filter(|lag| held_up && *lag > generator::LATE) {
         doubt(
-            "late_generator",
-            format!("1 % of the messages left more than {} late", format_duration(lag)),
-            "response times contain it: lower the rate, or give the client cores of its own",
+            "held_up",
+            format!(
+                "1 % of the messages left more than {} late, since their peers took no more",
+                format_duration(lag)
+            ),
+            "the server does not read as fast as it is sent to: that wait is its own, and in the \
+             response times",
         );
     }
     if !rate_reached(result) && result.run.outcome != Outcome::Interrupted {
@@ -284,7 +279,10 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
                 format_grouped(messages.received),
                 format_grouped(messages.planned.unwrap_or(messages.sent)),
             ),
-            "the server or the client is at its end: see busy ratios and send lag",
+            match generator::reasons(result).is_empty() {
+                true => "the client had time to spare: the server, or the way to it, is at its end",
+                false => "the client was at its end: see what is said of the generator",
+            },
         );
     }
 }
@@ -362,8 +360,10 @@ mod tests {
                     Some(FirstEcho { planned: 10, sent: 10, ..FirstEcho::default() });
             }),
             ("closed_model", |r| r.plan.model = Model::Closed),
-            ("client_busy", |r| {
-                r.reactors.push(report::schema::Reactor { busy_ratio: 0.95, ..Default::default() });
+            ("held_up", |r| {
+                r.stages.send_lag =
+                    Some(report::schema::StageEntry { p99: 2_000_000, ..Default::default() });
+                r.limits_reached.insert("pace_blocked".to_owned(), 1);
             }),
             ("crowded_ramp", |r| {
                 (r.plan.reactors, r.plan.openers_per_core, r.plan.cores) = (8, 2, vec![0, 1]);
@@ -374,5 +374,19 @@ mod tests {
             spoil(&mut result);
             assert_eq!(codes(&result), [code]);
         }
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_laid_at_the_right_door() {
+        let remedy = |busy_ratio: f64| {
+            let mut result = reached();
+            result.messages.seconds = 20.0;
+            result.reactors = vec![report::schema::Reactor { busy_ratio, ..Default::default() }];
+            let warning = warnings(&result).pop().expect("the rate");
+            assert_eq!(warning.code, "rate_not_reached");
+            warning.remedy
+        };
+        assert!(remedy(0.3).contains("the server, or the way to it, is at its end"));
+        assert!(remedy(0.99).contains("the client was at its end"));
     }
 }

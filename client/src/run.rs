@@ -1,5 +1,6 @@
 //! A run from the command line to the exit code: plan, preflight, reactors, phases, result.
 
+use crate::account;
 use crate::audit;
 use crate::check;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
@@ -22,7 +23,7 @@ use host::facts::Facts;
 use host::preflight;
 use measure::{Clock, Nanos, Stage};
 use report::schema::{self, ResultFile, Warning, timestamp};
-use report::{hist, store, text, verdict};
+use report::{generator, hist, store, text, verdict};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -241,16 +242,18 @@ fn result_of(
         http_statuses: statuses_of(&measured),
         violations: measured.causes.rules.clone(),
         resources: resources_of(plan, &measured),
-        reactors: reactors_of(cpus, &measured),
+        reactors: account::reactors(cpus, &measured),
         audit: audit_of(plan, &measured),
         limits_reached: limits_of(&measured),
         timeline: std::mem::take(&mut measured.timeline),
         ..ResultFile::default()
     };
     fill_stages(&mut result, &mut measured);
+    account::fill(&mut result, &measured);
     result.fill_derived();
     result.run.outcome = outcome(&result, measured.halt_interrupted);
     result.run.warnings = walls(&measured.walls);
+    generator::fill(&mut result);
     result.run.warnings.extend(warnings(&result));
     for note in &measured.notes {
         result.run.warnings.push(Warning {
@@ -394,32 +397,6 @@ fn server_of(measured: &Measured) -> Option<schema::Process> {
         cpu_seconds_traffic: seconds(drive_from, drive_to),
         ..schema::Process::default()
     })
-}
-
-fn reactors_of(cpus: &[usize], measured: &Measured) -> Vec<schema::Reactor> {
-    let of = measured.finals.iter();
-    of.map(|(&index, last)| {
-        // With traffic, how busy it was in that; without, over the whole run.
-        let (cpu, time) = if last.drive_time > Nanos::ZERO {
-            (last.drive_cpu, last.drive_time)
-        } else {
-            (last.cpu, last.uptime)
-        };
-        let counters = &last.counters;
-        schema::Reactor {
-            index: index as u64,
-            core: cpus.get(index).map(|cpu| *cpu as u32),
-            connections: last.open_peak,
-            opened: last.totals.opened,
-            failed: last.totals.failed + last.totals.lost,
-            messages: last.totals.received + last.totals.first_received,
-            busy_ratio: schema::ratio(cpu.as_secs_f64(), time.as_secs_f64()).min(1.0),
-            turns: counters.turns,
-            budget_hits: counters.reads_budget_hits + counters.events_budget_hits,
-            stale_events: counters.stale_events,
-        }
-    })
-    .collect()
 }
 
 fn audit_of(plan: &Plan, measured: &Measured) -> Option<schema::Audit> {

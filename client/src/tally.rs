@@ -1,6 +1,7 @@
 //! What one reactor counts and records, and the reports in which it hands that over.
 
 use crate::audit::Audited;
+use crate::driver::Effort;
 use crate::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
@@ -229,6 +230,8 @@ pub(crate) struct Second {
     pub(crate) totals: Totals,
     /// Response times of what was received since the last report.
     pub(crate) response: IntervalHistogram,
+    /// Service times of the same.
+    pub(crate) service: IntervalHistogram,
     /// Send lag of what was sent since the last report.
     pub(crate) send_lag: IntervalHistogram,
 }
@@ -250,9 +253,12 @@ pub(crate) struct Final {
     pub(crate) open_peak: u64,
     /// CPU time of its thread up to the end of the measurement.
     pub(crate) cpu: Nanos,
-    /// Of that, in the traffic phase, and how long that was.
-    pub(crate) drive_cpu: Nanos,
+    /// How long the traffic phase was; zero without one.
     pub(crate) drive_time: Nanos,
+    /// What that phase asked of its thread.
+    pub(crate) effort: Effort,
+    /// The send lag of each message, as far as no peer was in the way.
+    pub(crate) own_lag: IntervalHistogram,
     /// From the start of the traffic to the last message sent, and to the last reply.
     pub(crate) last_sent: Nanos,
     pub(crate) last_reply: Nanos,

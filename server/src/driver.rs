@@ -174,6 +174,8 @@ impl EchoDriver {
             cpu_ns: cpu.0,
             uptime_ns: uptime.0,
             busy_ratio: cpu.as_secs_f64() / uptime.as_secs_f64().max(1e-9),
+            loop_delay: reactor::Spans::of(&core.times.delay).into(),
+            turn: reactor::Spans::of(&core.times.turn).into(),
             counters: core
                 .counters
                 .named()

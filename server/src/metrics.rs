@@ -258,7 +258,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         page.family(name, kind, help).sample(&[], value);
     }
     type Field = fn(&Snapshot) -> f64;
-    let each: [(&str, Kind, &str, Field); 7] = [
+    let each: [(&str, Kind, &str, Field); 11] = [
         ("c1000k_reactor_connections", Kind::Gauge, "Connections open on a reactor.", |r| {
             r.connections as f64
         }),
@@ -283,6 +283,30 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         ("c1000k_reactor_cpu_seconds_total", Kind::Counter, "CPU time of a reactor.", |r| {
             r.cpu_ns as f64 / 1e9
         }),
+        (
+            "c1000k_reactor_loop_delay_p99_seconds",
+            Kind::Gauge,
+            "How late a reactor came to what was due, 99th percentile since its start.",
+            |r| r.loop_delay.p99_ns as f64 / 1e9,
+        ),
+        (
+            "c1000k_reactor_loop_delay_max_seconds",
+            Kind::Gauge,
+            "How late a reactor came to what was due at the most.",
+            |r| r.loop_delay.max_ns as f64 / 1e9,
+        ),
+        (
+            "c1000k_reactor_turn_p99_seconds",
+            Kind::Gauge,
+            "How long a turn of a reactor's loop took, 99th percentile since its start.",
+            |r| r.turn.p99_ns as f64 / 1e9,
+        ),
+        (
+            "c1000k_reactor_turn_max_seconds",
+            Kind::Gauge,
+            "The longest turn of a reactor's loop.",
+            |r| r.turn.max_ns as f64 / 1e9,
+        ),
         ("c1000k_reactor_unsent_bytes", Kind::Gauge, "Bytes that wait for slow readers.", |r| {
             r.unsent_bytes as f64
         }),

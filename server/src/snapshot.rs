@@ -35,12 +35,37 @@ pub struct Snapshot {
     pub uptime_ns: u64,
     /// CPU time over time.
     pub busy_ratio: f64,
+    /// How late the loop came to what was due, since the start: time limits, files to look at again.
+    #[serde(default)]
+    pub loop_delay: Spans,
+    /// How long its turns took, since the start: whatever happens meanwhile waits for the end of one.
+    #[serde(default)]
+    pub turn: Spans,
     /// Every counter of the loop, by name.
     pub counters: BTreeMap<String, u64>,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
     /// The HTTP connections.
     pub http: HttpSnapshot,
+}
+
+/// A few numbers of many spans of time, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Spans {
+    /// How many.
+    pub count: u64,
+    /// Half of them were no longer than this.
+    pub p50_ns: u64,
+    /// 99 % of them were no longer.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+impl From<reactor::Spans> for Spans {
+    fn from(of: reactor::Spans) -> Self {
+        Self { count: of.count, p50_ns: of.p50.0, p99_ns: of.p99.0, max_ns: of.max.0 }
+    }
 }
 
 /// The HTTP connections of a reactor or of all.

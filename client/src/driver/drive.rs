@@ -114,8 +114,7 @@ impl<P: Protocol> LoadDriver<P> {
                     self.totals.sent += u64::from(part);
                     self.last_sent_at = now;
                     if due.is_some() {
-                        self.recorder.record(Stage::SendLag, now - intended);
-                        self.send_lag.record((now - intended).0);
+                        self.note_lag(now - intended);
                         self.sends.count(now - self.drive_started, part);
                     }
                 }
@@ -125,6 +124,14 @@ impl<P: Protocol> LoadDriver<P> {
                 return self.lose(core, key, failure);
             }
         }
+    }
+
+    /// A message leaves that was meant to do so this long ago.
+    #[inline]
+    pub(super) fn note_lag(&mut self, lag: Nanos) {
+        self.recorder.record(Stage::SendLag, lag);
+        self.send_lag.record(lag.0);
+        self.own_lag.record(if self.held_up { 0 } else { lag.0 });
     }
 
     /// The closed model's start: fills every connection.
@@ -152,6 +159,7 @@ impl<P: Protocol> LoadDriver<P> {
             let due = self.drive_started + due;
             let now = core.now();
             if due > now {
+                self.held_up = false;
                 return due.max(now + PACE_REST);
             }
             if self.totals.open() == 0 && self.opening.count == 0 {
@@ -168,6 +176,7 @@ impl<P: Protocol> LoadDriver<P> {
                 Sendable::LookOn => return Nanos::ZERO,
                 Sendable::Blocked => {
                     self.totals.pace_blocked += 1;
+                    self.held_up = true;
                     return now + BLOCKED_REST;
                 }
             }
@@ -212,7 +221,10 @@ impl<P: Protocol> LoadDriver<P> {
             match self.next_sendable(core) {
                 Sendable::Now(key) => self.send_again(core, key),
                 Sendable::LookOn => break,
-                Sendable::Blocked => return Some(core.now() + BLOCKED_REST),
+                Sendable::Blocked => {
+                    self.held_up = true;
+                    return Some(core.now() + BLOCKED_REST);
+                }
             }
         }
         Some(Nanos::ZERO)
@@ -239,11 +251,13 @@ impl<P: Protocol> LoadDriver<P> {
             };
             let from = due.unwrap_or(self.rest_until);
             if from > now {
+                self.held_up = false;
                 return from.max(now + PACE_REST);
             }
             if core.connections() as u64 >= self.share || self.opening.count >= CONNECTING_MAX {
                 // The end of one brings this back.
                 self.totals.pace_blocked += u64::from(due.is_some());
+                self.held_up = true;
                 return Nanos::MAX;
             }
             if due.is_some() {
@@ -265,6 +279,10 @@ impl<P: Protocol> LoadDriver<P> {
         }
         let end = self.drive_started + self.load.duration;
         let over = core.turn_started() >= end;
+        if over {
+            let time = core.turn_started() - self.drive_started;
+            self.effort.end_sending(time, &core.times);
+        }
         let next = match self.load.model {
             _ if self.load.churn => self.churn(core, over),
             Model::Open(_) => self.pace(core),

@@ -123,8 +123,7 @@ impl<P: Protocol> LoadDriver<P> {
         let intended = due.unwrap_or(sent);
         self.last_sent_at = sent;
         if due.is_some() {
-            self.recorder.record(Stage::SendLag, sent - intended);
-            self.send_lag.record((sent - intended).0);
+            self.note_lag(sent - intended);
             self.sends.count(sent - self.drive_started, 1);
         }
         self.protocol.compose(&mut session.spoken, 1, intended, sent);

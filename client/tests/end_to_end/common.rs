@@ -111,9 +111,40 @@ impl Server {
         snapshot[field].as_u64().expect("a number")
     }
 
+    /// Stops it for `still`, lets it run for `running`, and so on until what this returns is dropped.
+    pub(crate) fn stalling(&self, still: Duration, running: Duration) -> Stalling {
+        let (end, ended) = crossbeam_channel::bounded::<()>(0);
+        let pid = Pid::from_child(&self.child);
+        let thread = thread::spawn(move || {
+            let is_over = |span| !ended.recv_timeout(span).is_err_and(|error| error.is_timeout());
+            loop {
+                let _ = kill_process(pid, Signal::STOP);
+                let over = is_over(still);
+                let _ = kill_process(pid, Signal::CONT);
+                if over || is_over(running) {
+                    return;
+                }
+            }
+        });
+        Stalling { end: Some(end), thread: Some(thread) }
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("its end");
+    }
+}
+
+/// A server that stands still from time to time.
+pub(crate) struct Stalling {
+    end: Option<crossbeam_channel::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Stalling {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 

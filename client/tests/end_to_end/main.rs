@@ -6,6 +6,7 @@ mod common;
 mod http;
 mod runs;
 mod usage;
+mod verdict;
 mod weather;
 mod websocket;
 

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod memory;
 pub mod preflight;
 pub mod receipt;
+pub mod schedule;
 pub mod socket;
 mod sockopt;
 pub mod steering;

@@ -154,6 +154,30 @@ impl<const BITS: u32> Histogram<BITS> {
         Some(self.max)
     }
 
+    /// Several quantiles in one pass over the cells in use, for figures that are taken on a reactor's
+    /// own thread; each as [`Self::quantile`] gives it. `None` while empty.
+    ///
+    /// # Panics
+    /// If they do not rise.
+    #[must_use]
+    pub fn quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[u64; N]> {
+        assert!(quantiles.is_sorted());
+        let (min, max) = (self.min()?, self.max()?);
+        let mut found = [max; N];
+        let (mut next, mut seen) = (0, 0);
+        for index in Self::index(min.min(HIGHEST))..=Self::index(max.min(HIGHEST)) {
+            seen += self.cell(index);
+            while next < N && seen as f64 >= (quantiles[next] * self.count as f64).ceil().max(1.0) {
+                found[next] = (Self::value(index + 1) - 1).min(max);
+                next += 1;
+            }
+            if next == N {
+                break;
+            }
+        }
+        Some(found)
+    }
+
     /// The cells that hold anything: the lowest value of each, and its count.
     pub fn cells(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let all = (0..self.cells.len()).map(|index| (Self::value(index), self.cell(index)));
@@ -234,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn what_an_interval_clips_its_stage_clips_too() {
+        // Every response and send lag goes into a fine histogram as well as into that of its second:
+        // the clipped ones are counted there, so a second may keep quiet about them.
+        assert_eq!(FineHistogram::HIGHEST, IntervalHistogram::HIGHEST);
+    }
+
+    #[test]
     fn a_cell_goes_on_counting_past_four_thousand_million() {
         let mut histogram = filled::<11>(&[7; 3]);
         histogram.cells[7] = u32::MAX;
@@ -283,6 +314,15 @@ mod tests {
             prop_assert_eq!(merged.cells().collect::<Vec<_>>(), both.cells().collect::<Vec<_>>());
             prop_assert_eq!((merged.min(), merged.max()), (both.min(), both.max()));
             prop_assert_eq!(merged.mean(), both.mean());
+        }
+
+        #[test]
+        fn one_pass_finds_what_single_ones_find(values in values(), mut at in [0.0..=1.0f64, 0.0..=1.0]) {
+            let histogram = filled::<8>(&values);
+            at.sort_by(f64::total_cmp);
+            let each = at.map(|quantile| histogram.quantile(quantile).expect("filled"));
+            prop_assert_eq!(histogram.quantiles(at), Some(each));
+            prop_assert_eq!(Histogram::<8>::new().quantiles(at), None);
         }
 
         #[test]

@@ -6,6 +6,7 @@ use crate::file_part::FilePart;
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Route, Stream, Token};
 use crate::slots::{Key, Slots};
+use crate::times::LoopTimes;
 use crate::unsent::{NOTHING, Next, Unsent};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos};
@@ -101,6 +102,8 @@ pub struct Core<N: Network, S> {
     pub(crate) closed_audited: bool,
     /// What happened so far. Drivers may only read it.
     pub counters: Counters,
+    /// How punctual the loop is. Drivers may read it, and clear it where a phase begins.
+    pub times: LoopTimes,
 }
 
 impl<N: Network, S> Core<N, S> {
@@ -118,6 +121,7 @@ impl<N: Network, S> Core<N, S> {
             receipt: Receipt::default(),
             closed_audited: false,
             counters: Counters::default(),
+            times: LoopTimes::default(),
         }
     }
 

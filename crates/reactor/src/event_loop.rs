@@ -35,6 +35,8 @@ pub struct Reactor<N: Network, D: Driver<N>> {
     /// The list that marks are taken from while new ones are left.
     marks_taken: Vec<Key>,
     deadline: Option<Nanos>,
+    /// What of it the driver asked for.
+    due: Option<Nanos>,
 }
 
 impl<N: Network, D: Driver<N>> Reactor<N, D> {
@@ -58,6 +60,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             ready: Vec::with_capacity(limits.events_per_wait),
             marks_taken: Vec::new(),
             deadline: Some(Nanos::ZERO),
+            due: None,
         }
     }
 
@@ -94,8 +97,15 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         while let Some(command) = self.inbox.next() {
             self.driver.on_command(&mut self.core, command);
         }
-        let due = self.driver.on_turn(&mut self.core);
-        self.deadline = self.next_deadline(due);
+        // The turn's events came first: what was due has waited for them, too.
+        if let Some(due) = self.due {
+            let now = self.core.net.now();
+            self.core.times.came_to(due, now);
+        }
+        self.due = self.driver.on_turn(&mut self.core);
+        self.deadline = self.next_deadline(self.due);
+        let ended = self.core.net.now();
+        self.core.times.turned(self.core.turn_started, ended);
         Ok(())
     }
 

@@ -34,6 +34,7 @@ pub mod sim;
 mod slots;
 mod sweep;
 mod system;
+mod times;
 mod unsent;
 
 pub use crate::core::{Core, Opened};
@@ -47,3 +48,4 @@ pub use network::{Interest, Network, Ready, Route, Stream, Token};
 pub use slots::Key;
 pub use sweep::Sweep;
 pub use system::System;
+pub use times::{LoopTimes, Spans};

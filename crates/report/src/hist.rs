@@ -15,6 +15,9 @@ const DIGITS: u8 = 3;
 /// The same for [`IntervalHistogram`].
 const INTERVAL_DIGITS: u8 = 2;
 
+/// What three digits take, see [`measure::Histogram`].
+const FINE_BITS: u32 = 11;
+
 /// The longest histogram that is read back, inflated. Ours take 300 KiB at the very most.
 const INFLATED_MAX: u64 = 16 << 20;
 
@@ -41,8 +44,8 @@ pub enum HistError {
 /// The entry of a stage: exact extremes and mean, percentiles as recorded, and the whole histogram.
 /// `None` if nothing was recorded: such a stage is not part of a result.
 #[must_use]
-pub fn entry(recorded: &FineHistogram) -> Option<StageEntry> {
-    let histogram = to_hdr(recorded);
+pub fn entry<const BITS: u32>(recorded: &measure::Histogram<BITS>) -> Option<StageEntry> {
+    let histogram = with_cells(recorded, if BITS < FINE_BITS { INTERVAL_DIGITS } else { DIGITS });
     let quantile = |q| recorded.quantile(q);
     Some(StageEntry {
         unit: LatencyUnit::Nanoseconds,
@@ -206,6 +209,21 @@ mod tests {
     #[test]
     fn nothing_recorded_is_no_entry() {
         assert_eq!(entry(&FineHistogram::new()), None);
+    }
+
+    #[test]
+    fn two_digits_are_read_back_as_well_as_three() {
+        let mut recorded = IntervalHistogram::new();
+        (0..1_000).for_each(|n| recorded.record(n * n * n));
+        let entry = entry(&recorded).expect("filled");
+        let decoded = decode(&entry.hdr).expect("our own");
+        assert_eq!((decoded.len(), entry.max), (1_000, 997_002_999));
+        let read_back = |q| Some(decoded.value_at_quantile(q).min(entry.max));
+        assert_eq!([read_back(0.5), read_back(0.99)], [Some(entry.p50), Some(entry.p99)]);
+        assert_eq!(
+            [recorded.quantile(0.5), recorded.quantile(0.99)],
+            [read_back(0.5), read_back(0.99)]
+        );
     }
 
     #[test]

@@ -7,14 +7,16 @@
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
 //!        hist::entry       +--> verdict::evaluate(thresholds)           markdown, wrk, html, export
-//!                                                                       compare, merge
+//!                          +--> generator::judge                        compare, merge
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod audit;
+pub mod balance;
 pub mod compare;
 pub mod export;
+pub mod generator;
 pub mod hist;
 pub mod html;
 pub mod markdown;

@@ -2,6 +2,7 @@
 
 use crate::audit::{self, COLUMNS};
 use crate::compare::show::escaped;
+use crate::generator;
 use crate::schema::ResultFile;
 use crate::text::{self, in_unit};
 use measure::Nanos;
@@ -21,6 +22,14 @@ pub fn summary(result: &ResultFile) -> String {
     };
     line(format!("- target: {}", escaped(&result.plan.targets.join(" "))));
     line(format!("- plan: {}", plain(text::plan(&result.plan))));
+    for reason in &generator::reasons(result) {
+        line(format!(
+            "- **CLIENT-LIMITED**: {} ({}) → {}",
+            escaped(&reason.text),
+            escaped(&reason.code),
+            escaped(&reason.remedy)
+        ));
+    }
     for (name, words) in [
         ("outcome", text::outcome(run, &result.verdict)),
         ("connections", text::connections(result)),
@@ -28,6 +37,8 @@ pub fn summary(result: &ResultFile) -> String {
         ("first echo", text::first_echo(result)),
         ("memory", text::memory(result)),
         ("cpu", text::cpu(result)),
+        ("generator", generator::line(result).unwrap_or_default()),
+        ("balance", generator::balance_lines(result).join("\n")),
         ("failures", text::failures(result)),
         ("statuses", text::statuses(result)),
         ("violations", text::violations(result)),
@@ -45,7 +56,7 @@ pub fn summary(result: &ResultFile) -> String {
             format_rate(messages.rate_achieved),
         ));
     }
-    for warning in &run.warnings {
+    for warning in generator::other_warnings(result) {
         line(format!(
             "- **warning**: {} ({}) → {}",
             escaped(&warning.text),

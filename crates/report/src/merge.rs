@@ -3,11 +3,12 @@
 //! Histograms are added cell by cell, so the percentiles of the merged result are those of all
 //! samples together. What cannot be added without knowing more is left out, and a warning says so.
 
+use crate::generator;
 use crate::hist::{self, HistError};
 use crate::schema::{
-    Audit, AuditParts, Connections, Failures, FirstEcho, Footprint, Kernel, Messages, Outcome,
-    Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second, StageEntry, Stages,
-    TcpInfo, TcpLook, Verdict, Warning, ratio,
+    Audit, AuditParts, Balance, Connections, Failures, FirstEcho, Footprint, Generator, Kernel,
+    Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second,
+    StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
 };
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
@@ -125,11 +126,13 @@ pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
         resources: resources(&results, kind, &mut warnings),
         reactors: reactors(&results, kind),
         audit: audit(&results)?,
+        generator: generators(&results)?,
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
         limits_reached: sums(&results, |result| &result.limits_reached),
         ..ResultFile::default()
     };
+    merged.balance = balance(&merged, &results);
     merged.run = run(&parts, kind, warnings);
     merged.verdict = judged(&merged);
     Ok(merged)
@@ -574,12 +577,14 @@ fn same_second(number: u64, parts: &[&Second]) -> Second {
         sent: sum(|one| one.sent),
         received: sum(|one| one.received),
         response_max_ns: parts.iter().filter_map(|one| one.response_max_ns).max(),
+        service_max_ns: parts.iter().filter_map(|one| one.service_max_ns).max(),
         ..Second::default()
     };
     let answered: Vec<_> = parts.iter().filter(|one| one.response_max_ns.is_some()).collect();
     if let [one] = answered.as_slice() {
         let (p50, p99, hdr) = (one.response_p50_ns, one.response_p99_ns, one.response_hdr.clone());
         (merged.response_p50_ns, merged.response_p99_ns, merged.response_hdr) = (p50, p99, hdr);
+        (merged.service_p50_ns, merged.service_p99_ns) = (one.service_p50_ns, one.service_p99_ns);
     } else if let (Some(sum), Some(max)) = (added(&answered), merged.response_max_ns) {
         merged.response_p50_ns = Some(sum.value_at_quantile(0.5).min(max));
         merged.response_p99_ns = Some(sum.value_at_quantile(0.99).min(max));
@@ -708,22 +713,95 @@ fn reactors(results: &[&ResultFile], kind: Kind) -> Vec<Reactor> {
             |(index, one): (usize, &Reactor)| Reactor { index: index as u64, ..one.clone() };
         return all().enumerate().map(numbered).collect();
     }
-    let mut merged: BTreeMap<u64, Reactor> = BTreeMap::new();
+    let mut merged: BTreeMap<u64, Vec<&Reactor>> = BTreeMap::new();
     for one in all() {
-        let sum = merged.entry(one.index).or_insert_with(|| Reactor {
-            index: one.index,
-            core: one.core,
-            ..Reactor::default()
-        });
-        sum.core = sum.core.filter(|core| one.core == Some(*core));
-        sum.connections = sum.connections.max(one.connections);
-        sum.opened = sum.opened.saturating_add(one.opened);
-        sum.failed = sum.failed.saturating_add(one.failed);
-        sum.messages = sum.messages.saturating_add(one.messages);
-        sum.busy_ratio += one.busy_ratio / results.len() as f64;
-        sum.turns = sum.turns.saturating_add(one.turns);
-        sum.budget_hits = sum.budget_hits.saturating_add(one.budget_hits);
-        sum.stale_events = sum.stale_events.saturating_add(one.stale_events);
+        merged.entry(one.index).or_default().push(one);
     }
-    merged.into_values().collect()
+    merged.into_values().map(|all| repeated(&all, results.len())).collect()
+}
+
+/// One reactor over all repeats. Percentiles are left out: those of parts do not add up.
+fn repeated(all: &[&Reactor], repeats: usize) -> Reactor {
+    let sum = |of: fn(&Reactor) -> u64| saturating(all.iter().map(|one| of(one)));
+    let mean = |of: fn(&Reactor) -> Option<f64>| {
+        let sum: Option<f64> = all.iter().map(|one| of(one)).sum();
+        sum.map(|sum| sum / repeats as f64)
+    };
+    let first = all[0];
+    Reactor {
+        index: first.index,
+        core: first.core.filter(|core| all.iter().all(|one| one.core == Some(*core))),
+        connections: all.iter().map(|one| one.connections).max().unwrap_or(0),
+        opened: sum(|one| one.opened),
+        failed: sum(|one| one.failed),
+        messages: sum(|one| one.messages),
+        busy_ratio: mean(|one| Some(one.busy_ratio)).unwrap_or(0.0),
+        wait_ratio: mean(|one| one.wait_ratio),
+        cpu_seconds: all.iter().map(|one| one.cpu_seconds).sum(),
+        steal_ratio: mean(|one| one.steal_ratio),
+        voluntary_switches: known(all.iter().map(|one| one.voluntary_switches)),
+        involuntary_switches: known(all.iter().map(|one| one.involuntary_switches)),
+        loop_delay: None,
+        turn: None,
+        send_lag_p99_ns: None,
+        receive_lag_p99_ns: None,
+        turns: sum(|one| one.turns),
+        budget_hits: sum(|one| one.budget_hits),
+        stale_events: sum(|one| one.stale_events),
+    }
+}
+
+/// The generator was the bottleneck of the whole if it was that of a part: that part's times are in it.
+/// `None` if no part was judged; figures that a part lacks are left out.
+fn generators(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> {
+    if results.iter().all(|result| result.generator.is_none()) {
+        return Ok(None);
+    }
+    let mut reasons: Vec<Warning> = Vec::new();
+    for reason in results.iter().flat_map(|result| generator::reasons(result)) {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    let limited = !reasons.is_empty();
+    let judged: Option<Vec<_>> = results.iter().map(|result| result.generator.as_ref()).collect();
+    let Some(judged) = judged else {
+        return Ok(Some(Generator { limited, reasons, ..Generator::default() }));
+    };
+    let added = |name: &'static str, of: fn(&Generator) -> Option<&StageEntry>| {
+        let mut sum = hist::Sum::default();
+        for (result, one) in results.iter().zip(&judged) {
+            let Some(entry) = of(one) else { continue };
+            sum.add(entry).map_err(|error| MergeError::Histogram {
+                run: result.run.id.clone(),
+                stage: name,
+                error,
+            })?;
+        }
+        Ok(sum.entry())
+    };
+    let most = |of: fn(&Generator) -> Option<f64>| {
+        judged.iter().filter_map(|one| of(one)).reduce(f64::max)
+    };
+    Ok(Some(Generator {
+        limited,
+        reasons,
+        busy_max: most(|one| Some(one.busy_max)).unwrap_or(0.0),
+        wait_max: most(|one| one.wait_max),
+        demand_max: most(|one| Some(one.demand_max)).unwrap_or(0.0),
+        steal_ratio: most(|one| one.steal_ratio),
+        voluntary_switches: known(judged.iter().map(|one| one.voluntary_switches)),
+        involuntary_switches: known(judged.iter().map(|one| one.involuntary_switches)),
+        loop_delay: added("loop_delay", |one| one.loop_delay.as_ref())?,
+        turn: added("turn", |one| one.turn.as_ref())?,
+        own_lag: added("own_lag", |one| one.own_lag.as_ref())?,
+    }))
+}
+
+/// The client's balance is that of all reactors; the server's, like its snapshot, that of the last part.
+fn balance(merged: &ResultFile, results: &[&ResultFile]) -> Balance {
+    Balance {
+        client: generator::client_balance(merged),
+        server: results.last().and_then(|last| last.balance.server.clone()),
+    }
 }

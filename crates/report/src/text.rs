@@ -12,6 +12,7 @@
 //! ```
 
 use crate::audit;
+use crate::generator;
 use crate::metric::Unit;
 use crate::schema::{
     Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
@@ -45,6 +46,8 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     page.section("target", &result.plan.targets.join(" "));
     page.section("plan", &plan(&result.plan));
     page.section("outcome", &outcome(&result.run, &result.verdict));
+    let limited = generator::reasons(result);
+    page.section("generator", &client_limited(&limited));
     page.blank();
     page.section("connections", &connections(result));
     if result.messages.sent > 0 || result.messages.planned.is_some_and(|planned| planned > 0) {
@@ -65,7 +68,9 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     page.section("violations", &violations(result));
     page.section("limits", &limits(result));
     page.blank();
-    result.run.warnings.iter().for_each(|warning| page.section("warning", &warned(warning)));
+    // What stands above already is not said twice.
+    let others = generator::other_warnings(result);
+    others.into_iter().for_each(|warning| page.section("warning", &warned(warning)));
     result.verdict.thresholds.iter().for_each(|one| page.section("threshold", &threshold(one)));
     page.text
 }
@@ -480,15 +485,30 @@ fn reactors(result: &ResultFile) -> String {
         count => format!("on {count} cores"),
     };
     let core = busiest.core.map_or_else(String::new, |core| format!(" on core {core}"));
-    format!(
-        "{} {cores}; connections min {} mean {} max {}\nbusiest: #{}{core} at {}",
+    let busy = generator::line(result).unwrap_or_else(|| {
+        format!("busiest: #{}{core} at {}", busiest.index, percent(busiest.busy_ratio, 0))
+    });
+    let mut text = format!(
+        "{} {cores}; connections min {} mean {} max {}\n{busy}",
         all.len(),
         format_grouped(held().min().unwrap_or_default()),
         format_grouped(mean),
         format_grouped(held().max().unwrap_or_default()),
-        busiest.index,
-        percent(busiest.busy_ratio, 0),
-    )
+    );
+    for line in generator::balance_lines(result) {
+        let _ = write!(text, "\n{line}");
+    }
+    text
+}
+
+/// What the first lines say of a run whose client was the bottleneck; nothing of others.
+pub(crate) fn client_limited(reasons: &[Warning]) -> String {
+    let mut text = String::new();
+    for Warning { code, text: why, remedy } in reasons {
+        let head = if text.is_empty() { "CLIENT-LIMITED: " } else { "also: " };
+        let _ = writeln!(text, "{head}{why} ({code})\n-> {remedy}");
+    }
+    text
 }
 
 pub(crate) fn failures(result: &ResultFile) -> String {
@@ -586,6 +606,38 @@ mod tests {
         let full = Reactor { connections: u64::MAX, busy_ratio: 0.5, ..Reactor::default() };
         let result = ResultFile { reactors: vec![full.clone(), full], ..ResultFile::default() };
         assert!(reactors(&result).ends_with("busiest: #0 at 50\u{a0}%"), "{}", reactors(&result));
+    }
+
+    #[test]
+    fn a_client_at_its_end_is_said_in_the_first_lines_and_once() {
+        let mut result = ResultFile::default();
+        result.plan.model = Model::Open;
+        result.connections.opened = 2;
+        let reactor = |index, busy_ratio| Reactor {
+            index,
+            busy_ratio,
+            core: Some(3),
+            opened: 1 + 2 * index,
+            wait_ratio: Some(0.01),
+            ..Reactor::default()
+        };
+        result.reactors = vec![reactor(0, 0.1), reactor(1, 0.97)];
+        let delay = StageEntry { count: 9, p99: 80_000, max: 5_200_000, ..StageEntry::default() };
+        let of = generator::of_reactors(&result.reactors);
+        result.generator = Some(crate::schema::Generator { loop_delay: Some(delay), ..of });
+        result.balance.client = generator::client_balance(&result);
+        generator::fill(&mut result);
+        let text = summary(&result, 80);
+        let generator =
+            text.find("generator    CLIENT-LIMITED: reactor #1 of the client on core 3");
+        assert!(generator.is_some() && generator < text.find("\nconnections"), "{text}");
+        assert_eq!(text.matches("client_busy").count(), 1, "{text}");
+        assert!(!text.contains("warning"), "{text}");
+        assert!(
+            text.contains("loop delay p99 80 us, max 5.2 ms; busiest: #1 on core 3 at 97 %,"),
+            "{text}"
+        );
+        assert!(text.contains("client, most over mean: opened 1.50"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The summary of a result in the words and columns of wrk, for scripts that read those.
 //!
 //! wrk's latency is from the actual send, which is `service` here; where that was not measured there
-//! is no such line. Its threads are reactors.
+//! is no such line. Its threads are reactors. Behind wrk's own lines comes one that wrk has not: the
+//! response from the intended send time, as wrk2 calls it corrected; and one if the client was at its end.
 
 use crate::hist;
 use crate::schema::{ResultFile, ratio};
@@ -84,7 +85,21 @@ pub fn summary(result: &ResultFile) -> String {
     text += &errors(result);
     let _ = writeln!(text, "Requests/sec: {:>9.2}", messages.rate_achieved);
     let transfer = scaled(ratio(messages.bytes_received as f64, seconds), SIZES);
-    text + &format!("Transfer/sec: {transfer:>10}\n")
+    let _ = writeln!(text, "Transfer/sec: {transfer:>10}");
+    if let Some(entry) = &result.stages.response {
+        let at = |value: u64| scaled(value as f64, TIMES);
+        let _ = writeln!(
+            text,
+            "Response from the intended send time: 50% {}, 99% {}, max {}",
+            at(entry.p50),
+            at(entry.p99),
+            at(entry.max)
+        );
+    }
+    for reason in crate::generator::reasons(result) {
+        let _ = writeln!(text, "CLIENT-LIMITED: {}", crate::text::ascii(&reason.text));
+    }
+    text
 }
 
 /// wrk's line of errors, if there were any.

@@ -8,7 +8,7 @@
 use c1000k_report::compare::side::{RunFile, Side};
 use c1000k_report::compare::statistics::{from_logarithm, logarithm};
 use c1000k_report::compare::{Comparison, Options, Verdict, compare, show};
-use c1000k_report::schema::{Outcome, ResultFile, StageEntry, Warning};
+use c1000k_report::schema::{Generator, Outcome, ResultFile, StageEntry, Warning};
 use measure::Stage;
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,8 @@ fn verdict(comparison: &Comparison, metric: &str) -> Verdict {
 
 /// Every time of every stage, times `factor`: as if the whole run had been slower.
 fn slower(run: &mut RunFile, factor: f64) {
-    for stage in Stage::ALL {
+    // The generator stays as punctual as it was: else it would be the bottleneck.
+    for stage in Stage::ALL.into_iter().filter(|stage| *stage != Stage::SendLag) {
         let entry = run.result.stages.get(stage).map(|entry| {
             let scaled = |value: u64| (value as f64 * factor) as u64;
             StageEntry {
@@ -214,10 +215,21 @@ fn what_is_not_comparable_is_refused_and_each_difference_named() {
     let cut = obstacles(|result| result.run.outcome = Outcome::Interrupted);
     assert!(cut[0].ends_with("ended as 'interrupted', not as planned"), "{cut:?}");
     let busy = obstacles(|result| {
-        let (code, text) = ("client_busy".to_owned(), "a reactor was busy".to_owned());
-        result.run.warnings.push(Warning { code, text, remedy: String::new() });
+        result.reactors[0].busy_ratio = 0.97;
     });
-    assert!(busy[0].contains("was at its end: a reactor was busy (client_busy)"), "{busy:?}");
+    assert!(busy[0].contains("was at its end: reactor #0 of the client on core"), "{busy:?}");
+    assert!(busy[0].ends_with("(client_busy)"), "{busy:?}");
+    // What a run was judged when it was made stands.
+    let judged = obstacles(|result| {
+        let reason = Warning {
+            code: "late_generator".to_owned(),
+            text: "it was late".to_owned(),
+            remedy: String::new(),
+        };
+        let (limited, reasons) = (true, vec![reason]);
+        result.generator = Some(Generator { limited, reasons, ..Generator::default() });
+    });
+    assert!(judged[0].contains("was at its end: it was late (late_generator)"), "{judged:?}");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn the_time_line_has_a_line_for_each_second() {
     let csv = export::csv(&result);
     let mut lines = csv.lines();
     let columns = lines.next().expect("a head").split(',').count();
-    assert_eq!(columns, 9);
+    assert_eq!(columns, 12);
     for (line, second) in lines.clone().zip(&result.timeline) {
         assert_eq!(line.split(',').count(), columns);
         assert!(line.starts_with(&format!("{},{},{}", second.second, second.opened, second.open)));

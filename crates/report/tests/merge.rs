@@ -2,8 +2,10 @@
 //! and every count is at its place.
 
 use c1000k_report::merge::{MergeError, merge};
-use c1000k_report::schema::{Audit, AuditParts, Model, Outcome, Pacing, Second, TcpInfo, TcpLook};
-use c1000k_report::{ResultFile, hist};
+use c1000k_report::schema::{
+    Audit, AuditParts, Generator, Model, Outcome, Pacing, Reactor, Second, TcpInfo, TcpLook,
+};
+use c1000k_report::{ResultFile, generator, hist};
 use measure::{FineHistogram, IntervalHistogram};
 use proptest::prelude::*;
 
@@ -239,6 +241,57 @@ fn the_windows_of_repeats_are_taken_together_and_those_of_shards_are_left_out() 
     let merged = merge(&[first, second]).expect("shards");
     assert_eq!(merged.pacing, None);
     assert!(merged.run.warnings.iter().all(|warning| warning.code != "merged_pacing"));
+}
+
+/// The same result with a reactor and a verdict.
+fn judged(mut result: ResultFile, busy: f64, delays: &[u64]) -> ResultFile {
+    let mut delay = IntervalHistogram::new();
+    delays.iter().for_each(|value| delay.record(*value));
+    let cpu_seconds = Some(busy);
+    result.connections.opened = 100;
+    result.reactors =
+        vec![Reactor { busy_ratio: busy, cpu_seconds, opened: 100, ..Reactor::default() }];
+    let of = generator::of_reactors(&result.reactors);
+    result.generator = Some(Generator { loop_delay: hist::entry(&delay), ..of });
+    generator::fill(&mut result);
+    result
+}
+
+#[test]
+fn one_part_at_its_end_marks_the_whole() {
+    let (idle, busy) = (
+        judged(result("a", 0, &[1_000]), 0.1, &[10, 20]),
+        judged(result("b", 20, &[3_000]), 0.95, &[7_000]),
+    );
+    let shard = |mut one: ResultFile| {
+        one.run.started = "2026-11-23T10:00:01.000Z".to_owned();
+        one.run.ended = "2026-11-23T10:00:11.000Z".to_owned();
+        one
+    };
+    for parts in [[idle.clone(), busy.clone()], [idle.clone(), shard(busy.clone())]] {
+        let merged = merge(&parts).expect("parts of one plan");
+        let verdict = merged.generator.as_ref().expect("judged");
+        assert!(verdict.limited);
+        assert_eq!(verdict.reasons, busy.generator.as_ref().expect("judged").reasons);
+        assert_eq!(generator::reasons(&merged), verdict.reasons);
+        assert!(verdict.reasons.iter().all(|reason| merged.run.warnings.contains(reason)));
+        assert_eq!((verdict.busy_max, verdict.wait_max), (0.95, None));
+        let delay = verdict.loop_delay.as_ref().expect("recorded");
+        assert_eq!((delay.count, delay.min, delay.max), (3, 10, 7_000));
+    }
+    let shards = merge(&[idle.clone(), shard(busy.clone())]).expect("shards");
+    let opened = shards.balance.client.as_ref().and_then(|client| client.opened);
+    assert_eq!((shards.reactors.len(), opened.map(|one| one.index)), (2, Some(1.0)));
+    let repeats = merge(&[idle.clone(), busy.clone()]).expect("repeats");
+    let [one] = &repeats.reactors[..] else { panic!("{:?}", repeats.reactors) };
+    assert_eq!((one.opened, one.cpu_seconds, one.loop_delay), (200, Some(1.05), None));
+    // Beside a part that was never judged the verdict stands; its figures would be of a part only.
+    let merged = merge(&[result("c", 40, &[1]), busy]).expect("repeats");
+    let verdict = merged.generator.expect("judged");
+    assert!(verdict.limited && verdict.loop_delay.is_none());
+    assert!(
+        !merge(&[result("c", 40, &[1]), idle]).expect("repeats").generator.expect("judged").limited
+    );
 }
 
 #[test]

@@ -86,6 +86,16 @@ fn the_metrics_are_prometheus_text_and_true() {
     assert_eq!(sum("c1000k_reactor_accepted_total"), 7.0);
     assert_eq!(sum("c1000k_reactor_messages_total"), 7.0);
     assert_eq!(samples["c1000k_loop_total{counter=\"bytes_sent\"}"], 7.0 * 14.0);
+    // Each reactor has turned, and no turn was longer than the longest.
+    let of = |name: &str| -> Vec<f64> {
+        let of = samples.iter().filter(|(series, _)| series.starts_with(&format!("{name}{{")));
+        of.map(|(_, value)| *value).collect()
+    };
+    let (p99, max) = (of("c1000k_reactor_turn_p99_seconds"), of("c1000k_reactor_turn_max_seconds"));
+    assert_eq!((p99.len(), max.len()), (2, 2));
+    assert!(p99.iter().zip(&max).all(|(p99, max)| 0.0 < *p99 && p99 <= max), "{p99:?} {max:?}");
+    assert_eq!(of("c1000k_reactor_loop_delay_p99_seconds").len(), 2);
+    assert_eq!(of("c1000k_reactor_loop_delay_max_seconds").len(), 2);
     assert!(samples["c1000k_resident_memory_bytes"] > 1e5);
 }
 
@@ -128,6 +138,7 @@ fn the_snapshot_has_every_field() {
     assert_eq!((snapshot.connections, snapshot.accepted, snapshot.messages), (1, 1, 1));
     assert_eq!((snapshot.backlog, snapshot.silent_reactors), (77, 0));
     assert_eq!(snapshot.reactors.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(snapshot.reactors.iter().all(|r| r.turn.count > 0 && r.turn.max_ns >= r.turn.p99_ns));
     assert!((snapshot.accept_skew - 3.0).abs() < 1e-9, "one reactor of three has all");
     assert!(snapshot.rss_bytes > 0 && snapshot.uptime_ns > 0 && snapshot.cpu_ns > 0);
     let (status, head, _) = get(&server, "/snapshot.json");

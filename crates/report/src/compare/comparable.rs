@@ -2,6 +2,7 @@
 //! not itself at its end. Each difference is named.
 
 use super::side::{RunFile, Side};
+use crate::generator;
 use crate::schema::{Outcome, Plan, ResultFile};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,6 @@ const HOST_FREE: [&str; 7] = [
     "memory.swap_free_bytes",
     "threads_used",
 ];
-
-/// Warnings of a run that say that its client was at its end, so that its times are its own.
-const SATURATED: [&str; 3] = ["client_busy", "late_generator", "rate_not_reached"];
 
 /// The longest value that is shown whole, in characters.
 const SHOWN: usize = 60;
@@ -127,12 +125,10 @@ fn doubts(side: &str, RunFile { path, result }: &RunFile, found: &mut Vec<String
         let outcome = result.run.outcome.name().replace('_', " ");
         found.push(format!("{side} '{path}' ended as '{outcome}', not as planned"));
     }
-    for warning in &result.run.warnings {
-        if SATURATED.contains(&warning.code.as_str()) {
-            found.push(format!(
-                "the generator of {side} '{path}' was at its end: {} ({})",
-                warning.text, warning.code
-            ));
-        }
+    for reason in generator::reasons(result) {
+        found.push(format!(
+            "the generator of {side} '{path}' was at its end: {} ({})",
+            reason.text, reason.code
+        ));
     }
 }

@@ -58,12 +58,14 @@ pub fn stage_or_default(result: &ResultFile, stage: Option<Stage>) -> Result<Sta
 #[must_use]
 pub fn csv(result: &ResultFile) -> String {
     let mut text =
-        "second,opened,open,failed,sent,received,response_p50_ns,response_p99_ns,response_max_ns\n"
+        "second,opened,open,failed,sent,received,response_p50_ns,response_p99_ns,response_max_ns,\
+         service_p50_ns,service_p99_ns,service_max_ns\n"
             .to_owned();
     for one in &result.timeline {
         let counts = [one.second, one.opened, one.open, one.failed, one.sent, one.received];
-        let times = [one.response_p50_ns, one.response_p99_ns, one.response_max_ns];
-        let cells = counts.map(Some).into_iter().chain(times);
+        let response = [one.response_p50_ns, one.response_p99_ns, one.response_max_ns];
+        let service = [one.service_p50_ns, one.service_p99_ns, one.service_max_ns];
+        let cells = counts.map(Some).into_iter().chain(response).chain(service);
         let cells: Vec<_> =
             cells.map(|cell| cell.map_or_else(String::new, |v| v.to_string())).collect();
         let _ = writeln!(text, "{}", cells.join(","));

@@ -14,6 +14,7 @@ mod resources;
 
 pub use data::Run;
 
+use crate::generator;
 use crate::schema::{Outcome, ResultFile, Verdict};
 use crate::text;
 use data::time;
@@ -63,6 +64,7 @@ pub fn page(runs: &[Run]) -> String {
                 header {
                     h1 { (title(runs)) }
                     @for run in runs { (headline(run, runs.len() > 1)) }
+                    @for run in runs { (client_limited(run, runs.len() > 1)) }
                     nav aria-label="Sections" {
                         ul { @for (id, name) in SECTIONS { li { a href={ "#" (id) } { (name) } } } }
                     }
@@ -138,9 +140,24 @@ fn headline(run: &Run, named: bool) -> Markup {
     }
 }
 
+/// Said before anything else: the numbers below are the client's own.
+fn client_limited(run: &Run, named: bool) -> Markup {
+    html! {
+        @for reason in generator::reasons(&run.result) {
+            div.limited role="alert" {
+                p {
+                    strong { "CLIENT-LIMITED" @if named { " (" (run.name) ")" } ": " }
+                    (reason.text) " (" (reason.code) ")"
+                }
+                p { "→ " (reason.remedy) }
+            }
+        }
+    }
+}
+
 fn warnings(run: &Run, named: bool) -> Markup {
     html! {
-        @for warning in &run.result.run.warnings {
+        @for warning in generator::other_warnings(&run.result) {
             div.warning role="note" {
                 p {
                     strong { "Warning" @if named { " (" (run.name) ")" } ": " }
@@ -170,8 +187,12 @@ fn cards(result: &ResultFile) -> Markup {
             (card("Failed or lost", &format_grouped(lost), "connections"))
             @if let Some(entry) = &result.stages.response {
                 @let times = [entry.p50, entry.p99, entry.p999].map(|value| time(value as f64));
-                (card("Response, median", &times[0], "from the intended send time"))
-                (card("Response, 99 %", &times[1], &format!("99.9 %: {}", times[2])))
+                @let service = |statistic: &str| {
+                    let value = result.stages.service.as_ref().and_then(|entry| entry.statistic(statistic));
+                    value.map_or_else(String::new, |value| format!("; from the actual: {}", time(value)))
+                };
+                (card("Response, median", &times[0], &format!("from the intended send time{}", service("p50"))))
+                (card("Response, 99 %", &times[1], &format!("99.9 %: {}{}", times[2], service("p99"))))
             }
             @if messages.sent > 0 {
                 (card(
@@ -267,6 +288,12 @@ fn figures(runs: &[Run]) -> Markup {
         row(runs, "Response, median", percentile(Stage::Response, "p50")),
         row(runs, "Response, 99 %", percentile(Stage::Response, "p99")),
         row(runs, "Response, 99.9 %", percentile(Stage::Response, "p999")),
+        row(runs, "Service, median", percentile(Stage::Service, "p50")),
+        row(runs, "Service, 99 %", percentile(Stage::Service, "p99")),
+        row(runs, "Service, 99.9 %", percentile(Stage::Service, "p999")),
+        row(runs, "Client-limited", |r| {
+            Some(if generator::reasons(r).is_empty() { "no" } else { "yes" }.to_owned())
+        }),
         row(runs, "Connect, median", percentile(Stage::Connect, "p50")),
         row(runs, "Connect, 99 %", percentile(Stage::Connect, "p99")),
     ];

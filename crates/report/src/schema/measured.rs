@@ -1,6 +1,6 @@
 //! What was measured: connections, stages, messages, failures, the timeline, resources, reactors.
 
-use super::ratio;
+use super::{Spans, ratio};
 use measure::{Failure, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -358,7 +358,14 @@ pub struct Second {
     pub response_p99_ns: Option<u64>,
     /// The longest of them; null without any.
     pub response_max_ns: Option<u64>,
-    /// All of them as a histogram of two decimal digits: HdrHistogram V2, deflated, in base64. Absent
+    /// Median service time of the same replies; null without any, in merged results of which several
+    /// parts had some in it, and in files from before it was written.
+    pub service_p50_ns: Option<u64>,
+    /// The service time that 99 % of them did not exceed; null likewise.
+    pub service_p99_ns: Option<u64>,
+    /// The longest service time of them; null without any, and in files from before it was written.
+    pub service_max_ns: Option<u64>,
+    /// All their responses as a histogram of two decimal digits: HdrHistogram V2, deflated, in base64. Absent
     /// without any, and in files from before it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_hdr: Option<String>,
@@ -496,8 +503,31 @@ pub struct Reactor {
     pub failed: u64,
     /// Replies it received, first echoes included.
     pub messages: u64,
-    /// Its CPU time as a share of the traffic phase, or of the run where there was no traffic: 0 to 1.
+    /// Its CPU time as a share of the time in which messages were to be sent, or of the run where there
+    /// was no traffic: 0 to 1.
     pub busy_ratio: f64,
+    /// The share of that time in which its thread was ready to run and waited for a core, 0 to 1; null
+    /// without traffic, and where the kernel does not tell.
+    pub wait_ratio: Option<f64>,
+    /// CPU time in that time; null without traffic.
+    pub cpu_seconds: Option<f64>,
+    /// The share of its core's time that the hypervisor took in the traffic phase, 0 to 1; null where
+    /// that is not known.
+    pub steal_ratio: Option<f64>,
+    /// How often its thread left its core in the traffic phase because it had to wait for something;
+    /// null where that is not known.
+    pub voluntary_switches: Option<u64>,
+    /// How often because another thread was to run there.
+    pub involuntary_switches: Option<u64>,
+    /// How late its loop came to what was due; null in files from before it was recorded, and in
+    /// merged repeats.
+    pub loop_delay: Option<Spans>,
+    /// How long the turns of its loop took; null likewise.
+    pub turn: Option<Spans>,
+    /// The send lag that 99 % of its messages did not exceed; null where none was due by a plan.
+    pub send_lag_p99_ns: Option<u64>,
+    /// The receive lag that 99 % of its audited replies did not exceed; null where none was audited.
+    pub receive_lag_p99_ns: Option<u64>,
     /// Turns of its loop.
     pub turns: u64,
     /// Turns that ended on their budget with work left over.

@@ -10,11 +10,13 @@
 //! - Floating-point values are finite: JSON has no other. [`ratio`] keeps them so.
 
 mod audit;
+mod generator;
 mod measured;
 mod pacing;
 mod run;
 
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
+pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
 pub use measured::{
     Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process, Reactor,
     Resources, Second, StageEntry, Stages,
@@ -85,6 +87,12 @@ pub struct ResultFile {
     /// Where the time of the audited messages went; null where nobody was audited.
     #[serde(default)]
     pub audit: Option<Audit>,
+    /// Whether the client itself was the bottleneck; null in files from before that was judged.
+    #[serde(default)]
+    pub generator: Option<Generator>,
+    /// How evenly the work was spread over the reactors of both ends.
+    #[serde(default)]
+    pub balance: Balance,
     /// The thresholds that were asked for, and the exit code.
     #[serde(default)]
     pub verdict: Verdict,
@@ -113,6 +121,8 @@ impl Default for ResultFile {
             resources: Resources::default(),
             reactors: Vec::new(),
             audit: None,
+            generator: None,
+            balance: Balance::default(),
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),
         }

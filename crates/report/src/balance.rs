@@ -1,0 +1,123 @@
+//! How evenly reactors share the work, at both ends. Pure.
+
+use crate::schema::{BalanceOf, Imbalance, Reactor, ratio};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How uneven these amounts are; nothing where there are none.
+#[must_use]
+pub fn imbalance(amounts: &[f64]) -> Option<Imbalance> {
+    let count = amounts.len() as f64;
+    let mean = amounts.iter().sum::<f64>() / count;
+    if !mean.is_finite() || mean <= 0.0 {
+        return None;
+    }
+    let most = amounts.iter().copied().fold(0.0, f64::max);
+    let variance = amounts.iter().map(|amount| (amount - mean).powi(2)).sum::<f64>() / count;
+    Some(Imbalance { index: ratio(most, mean), variation: ratio(variance.sqrt(), mean) })
+}
+
+/// The client's balance; `None` without reactors.
+#[must_use]
+pub fn of_client(reactors: &[Reactor], had_traffic: bool) -> Option<BalanceOf> {
+    if reactors.is_empty() {
+        return None;
+    }
+    let over = |of: fn(&Reactor) -> f64| imbalance(&reactors.iter().map(of).collect::<Vec<_>>());
+    let busiest = reactors.iter().map(|one| one.busy_ratio).fold(0.0, f64::max);
+    Some(BalanceOf {
+        reactors: reactors.len() as u64,
+        opened: over(|one| one.opened as f64),
+        connections: over(|one| one.connections as f64),
+        messages: over(|one| one.messages as f64),
+        cpu: over(|one| one.cpu_seconds.unwrap_or(0.0)),
+        busy_max: had_traffic.then_some(busiest),
+        loop_delay_p99_ns: reactors.iter().filter_map(|one| Some(one.loop_delay?.p99_ns)).max(),
+        turn_p99_ns: reactors.iter().filter_map(|one| Some(one.turn?.p99_ns)).max(),
+    })
+}
+
+/// The server's balance, from its snapshots before and after the traffic. Messages and CPU time are
+/// those between the two, or since its start without the first. `None` where the last one names no
+/// reactors: what another server tells is its own affair.
+#[must_use]
+pub fn of_server(before: Option<&Value>, after: &Value, had_traffic: bool) -> Option<BalanceOf> {
+    let reactors = by_index(after);
+    if reactors.is_empty() {
+        return None;
+    }
+    let earlier = before.map(by_index).unwrap_or_default();
+    let number = |one: &Value, field: &str| one[field].as_f64().unwrap_or(0.0);
+    let now = |field: &'static str| -> Vec<f64> {
+        reactors.values().map(|one| number(one, field)).collect()
+    };
+    let grown = |field: &'static str| -> Vec<f64> {
+        let before = |index| earlier.get(index).map_or(0.0, |one| number(one, field));
+        reactors.iter().map(|(index, one)| (number(one, field) - before(index)).max(0.0)).collect()
+    };
+    let (messages, requests) = (grown("messages"), grown("requests"));
+    let served: Vec<f64> = messages.iter().zip(requests).map(|(a, b)| a + b).collect();
+    let (cpu, time) = (grown("cpu_ns"), grown("uptime_ns"));
+    let busy = cpu.iter().zip(time).map(|(cpu, time)| ratio(*cpu, time).min(1.0));
+    let worst = |name: &str| reactors.values().filter_map(|one| one[name]["p99_ns"].as_u64()).max();
+    Some(BalanceOf {
+        reactors: reactors.len() as u64,
+        opened: imbalance(&now("accepted")),
+        connections: imbalance(&now("connections")),
+        messages: imbalance(&served),
+        busy_max: had_traffic.then(|| busy.fold(0.0, f64::max)),
+        cpu: imbalance(&cpu),
+        loop_delay_p99_ns: worst("loop_delay"),
+        turn_p99_ns: worst("turn"),
+    })
+}
+
+/// The reactors of a snapshot by their numbers.
+fn by_index(snapshot: &Value) -> BTreeMap<u64, &Value> {
+    let reactors = snapshot["reactors"].as_array().into_iter().flatten();
+    reactors.filter_map(|one| Some((one["index"].as_u64()?, one))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn even_is_one_and_all_on_one_of_four_is_four() {
+        assert_eq!(imbalance(&[5.0; 3]), Some(Imbalance { index: 1.0, variation: 0.0 }));
+        let all = imbalance(&[0.0, 8.0, 0.0, 0.0]).expect("some");
+        assert_eq!((all.index, all.variation), (4.0, 3f64.sqrt()));
+        assert_eq!(imbalance(&[]), None);
+        assert_eq!(imbalance(&[0.0, 0.0]), None);
+        assert_eq!(imbalance(&[f64::NAN, 1.0]), None);
+    }
+
+    #[test]
+    fn the_server_is_judged_by_what_it_did_between_its_snapshots() {
+        let snapshot = |messages: [u64; 2], cpu: [u64; 2], uptime: u64| {
+            let one = |index: usize| {
+                json!({"index": index, "accepted": 10 + 20 * index, "connections": 10,
+                       "messages": messages[index], "requests": 0, "cpu_ns": cpu[index],
+                       "uptime_ns": uptime, "loop_delay": {"p99_ns": 7 + index}})
+            };
+            json!({"reactors": [one(0), one(1)]})
+        };
+        let before = snapshot([1_000, 5_000], [9_000, 100], 50_000);
+        let after = snapshot([1_100, 5_300], [9_250, 1_100], 51_000);
+        let it = of_server(Some(&before), &after, true).expect("a balance");
+        assert_eq!(it.opened.map(|one| one.index), Some(1.5));
+        assert_eq!(it.connections.map(|one| one.index), Some(1.0));
+        assert_eq!(it.messages, Some(Imbalance { index: 1.5, variation: 0.5 }));
+        assert_eq!((it.busy_max, it.loop_delay_p99_ns, it.turn_p99_ns), (Some(1.0), Some(8), None));
+        let whole = of_server(None, &after, false).expect("a balance");
+        assert_eq!(
+            (whole.messages.map(|one| one.index), whole.busy_max),
+            (Some(5_300.0 / 3_200.0), None)
+        );
+        for foreign in [json!(null), json!({"reactors": 3}), json!({"reactors": [{"index": "x"}]})]
+        {
+            assert_eq!(of_server(None, &foreign, true), None);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The verdict on the generator: was it the bottleneck of its own run? Pure rules over a result; there
+//! is no other set of them. `docs/METHODOLOGY.md` gives the reasons for each.
+//!
+//! | code | what has to hold |
+//! |---|---|
+//! | `client_busy` | a reactor's CPU time was 90 % of the time in which messages were to be sent, or more |
+//! | `client_waits` | CPU time and waiting for a core were, and the client used a tenth of that core or more |
+//! | `late_generator` | 1 % of the messages left more than 1 ms late by the generator's own fault, and that is a tenth of the response's 99th percentile or more |
+//! | `late_reader` | the same of replies that lay in the kernel, while a reactor was at work or waiting for its core for half of the time |
+//!
+//! None of them looks at the rate, at how late messages were as such, or at the server: a server that is
+//! slow, stands still or takes nothing makes a client idle, and late without its fault.
+
+use crate::balance;
+use crate::schema::{Generator, Model, Reactor, ResultFile, StageEntry, Warning};
+use measure::Nanos;
+use measure::units::format_duration;
+use std::fmt::Write as _;
+
+/// From this share of the time on, a reactor had none to spare: what comes next waits for what is
+/// under way, ever longer.
+pub const NO_TIME_TO_SPARE: f64 = 0.9;
+/// A client that used less of a core than this was idle there, whoever kept it from running.
+pub const IDLE: f64 = 0.1;
+/// Lateness below this is not told: a machine that does other things as well wakes a thread so late.
+pub const LATE: Nanos = Nanos::from_millis(1);
+/// The share of a response's 99th percentile from which on lateness is more than a trifle of it.
+pub const MATERIAL: f64 = 0.1;
+/// A reactor that was at work for less of the time than this may read late only because everything
+/// came at once, which is the server's doing.
+pub const AT_WORK: f64 = 0.5;
+/// The share of stolen time from which on the hypervisor is named.
+const STEAL_TOLD: f64 = 0.05;
+
+/// Judges a result that is otherwise complete: the verdict goes into its section `generator`, and what
+/// speaks against the generator among the warnings.
+pub fn fill(result: &mut ResultFile) {
+    let reasons = judge(result);
+    if let Some(generator) = &mut result.generator {
+        generator.limited = !reasons.is_empty();
+        generator.reasons.clone_from(&reasons);
+    }
+    result.run.warnings.extend(reasons);
+}
+
+/// Why the generator was the bottleneck; empty if it was not. As the run was judged when it was made,
+/// or, for a file from before that, by the same rules as far as it has what they ask for.
+#[must_use]
+pub fn reasons(result: &ResultFile) -> Vec<Warning> {
+    match &result.generator {
+        Some(generator) => generator.reasons.clone(),
+        None => judge(result),
+    }
+}
+
+/// The warnings that are not among the reasons, which are shown first and apart.
+#[must_use]
+pub fn other_warnings(result: &ResultFile) -> Vec<&Warning> {
+    let told = reasons(result);
+    let is_told = |warning: &Warning| told.iter().any(|reason| reason.code == warning.code);
+    result.run.warnings.iter().filter(|warning| !is_told(warning)).collect()
+}
+
+/// The share of the time in which a reactor was at work or would have been.
+#[must_use]
+pub fn demand(reactor: &Reactor) -> f64 {
+    (reactor.busy_ratio + reactor.wait_ratio.unwrap_or(0.0)).min(1.0)
+}
+
+/// What the rules say of a result.
+#[must_use]
+pub fn judge(result: &ResultFile) -> Vec<Warning> {
+    // What is judged is traffic: opening and holding connections have their own stages and warnings.
+    if result.plan.model == Model::None || result.connections.opened == 0 {
+        return Vec::new();
+    }
+    let found = [no_core(result), late_sender(result), late_reader(result)];
+    let other_end = other_end(result);
+    let with_other_end = |mut reason: Warning| {
+        reason.text.push_str(&other_end);
+        reason
+    };
+    found.into_iter().flatten().map(with_other_end).collect()
+}
+
+fn reason(code: &str, text: String, remedy: &str) -> Warning {
+    Warning { code: code.to_owned(), text, remedy: remedy.to_owned() }
+}
+
+/// A reactor had no time to spare: of the busiest, if it was busy, or of the one that wanted a core
+/// longest.
+fn no_core(result: &ResultFile) -> Option<Warning> {
+    let by =
+        |of: fn(&Reactor) -> f64| result.reactors.iter().max_by(|a, b| of(a).total_cmp(&of(b)));
+    let busiest = by(|one| one.busy_ratio)?;
+    let how_many = |count: usize| match count {
+        0 | 1 => String::new(),
+        count => format!(" ({count} of {} reactors were)", result.reactors.len()),
+    };
+    if busiest.busy_ratio >= NO_TIME_TO_SPARE {
+        let busy = result.reactors.iter().filter(|one| one.busy_ratio >= NO_TIME_TO_SPARE).count();
+        let text = format!(
+            "{} was busy {} of the time in which messages were to be sent{}{}",
+            named(busiest),
+            percent(busiest.busy_ratio),
+            how_many(busy),
+            stolen(busiest),
+        );
+        let remedy = match result.plan.model {
+            Model::Closed => {
+                "these are the client's times and rates: give it more reactors on other cores \
+                 (--reactors, --cores), or share the load among more machines; for latency use a --rate \
+                 below this one"
+            }
+            _ => {
+                "the times are the client's own: give it more reactors on other cores (--reactors, \
+                 --cores), lower the rate, or share the load among more machines"
+            }
+        };
+        return Some(reason("client_busy", text, remedy));
+    }
+    let wanted = |one: &&Reactor| demand(one) >= NO_TIME_TO_SPARE && core_use(result, one) >= IDLE;
+    let waiting = result.reactors.iter().filter(wanted);
+    let longest = waiting.clone().max_by(|a, b| demand(a).total_cmp(&demand(b)))?;
+    let text = format!(
+        "{} was at work or waiting for its core {} of the time in which messages were to be sent: \
+         busy {}, waiting {}{}{}",
+        named(longest),
+        percent(demand(longest)),
+        percent(longest.busy_ratio),
+        percent(longest.wait_ratio.unwrap_or(0.0)),
+        how_many(waiting.count()),
+        stolen(longest),
+    );
+    let remedy = "the times contain that waiting: give the client cores that nothing else uses (--cores; \
+                  the server has it too), fewer reactors on each, a lower rate, or a machine of its own";
+    Some(reason("client_waits", text, remedy))
+}
+
+/// How much of a reactor's core all reactors of the client on it used.
+fn core_use(result: &ResultFile, reactor: &Reactor) -> f64 {
+    if reactor.core.is_none() {
+        return reactor.busy_ratio;
+    }
+    let same = result.reactors.iter().filter(|one| one.core == reactor.core);
+    same.map(|one| one.busy_ratio).sum()
+}
+
+fn named(reactor: &Reactor) -> String {
+    let core = reactor.core.map_or_else(String::new, |core| format!(" on core {core}"));
+    format!("reactor #{} of the client{core}", reactor.index)
+}
+
+fn stolen(reactor: &Reactor) -> String {
+    match reactor.steal_ratio {
+        Some(share) if share >= STEAL_TOLD => {
+            format!("; the hypervisor took {} of that core's time", percent(share))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Messages left late, and nobody but the generator was in their way.
+fn late_sender(result: &ResultFile) -> Option<Warning> {
+    let own = match &result.generator {
+        Some(generator) => generator.own_lag.as_ref()?,
+        // Older files do not tell whose fault it was, unless no peer was ever in the way.
+        None if result.limits_reached.get("pace_blocked") == Some(&0) => {
+            result.stages.send_lag.as_ref()?
+        }
+        None => return None,
+    };
+    let response = material(result, own)?;
+    let text = format!(
+        "1 % of the messages left more than {} late by the generator's own fault, where 1 % of the \
+         responses took more than {}",
+        time(own.p99),
+        time(response),
+    );
+    let remedy = "response times contain it: lower the rate, or give the client cores that nothing else \
+                  uses (--cores) or a machine of its own";
+    Some(reason("late_generator", text, remedy))
+}
+
+/// Replies lay in the kernel, and the client was at work.
+fn late_reader(result: &ResultFile) -> Option<Warning> {
+    let lag = result.stages.receive_lag.as_ref()?;
+    let response = material(result, lag)?;
+    let busiest = result.reactors.iter().map(demand).fold(0.0, f64::max);
+    if busiest < AT_WORK {
+        return None;
+    }
+    let text = format!(
+        "1 % of the replies lay in the kernel for more than {} before the client read them, where 1 % of \
+         the responses took more than {}, and a reactor was at work or waiting for its core {} of the time",
+        time(lag.p99),
+        time(response),
+        percent(busiest),
+    );
+    let remedy = "response times contain it: give the client more reactors on other cores (--reactors, \
+                  --cores), lower the rate, or share the load among more machines";
+    Some(reason("late_reader", text, remedy))
+}
+
+/// The response's 99th percentile, if lateness is a part of it that counts.
+fn material(result: &ResultFile, late: &StageEntry) -> Option<u64> {
+    let response = result.stages.response.as_ref().filter(|entry| entry.count > 0)?.p99;
+    let counts = late.p99 > LATE.0 && late.p99 as f64 >= MATERIAL * response as f64;
+    counts.then_some(response)
+}
+
+/// What the server's own account adds. The verdict does not ask for it: two ends can be at their end.
+fn other_end(result: &ResultFile) -> String {
+    let server = result.balance.server.as_ref();
+    match server.and_then(|server| server.busy_max) {
+        Some(busy) if busy >= NO_TIME_TO_SPARE => {
+            format!(
+                "; so was the server, whose busiest reactor was at {}: both were at their end",
+                percent(busy)
+            )
+        }
+        Some(busy) => format!("; the server's busiest reactor was at {}", percent(busy)),
+        None => String::new(),
+    }
+}
+
+/// The figures of the section that follow from the reactors; the histograms are the caller's.
+#[must_use]
+pub fn of_reactors(reactors: &[Reactor]) -> Generator {
+    let most = |of: fn(&Reactor) -> Option<f64>| reactors.iter().filter_map(of).reduce(f64::max);
+    let sum = |of: fn(&Reactor) -> Option<u64>| {
+        let counts = reactors.iter().map(of);
+        counts.reduce(|sum, count| Some(sum?.saturating_add(count?))).flatten()
+    };
+    Generator {
+        busy_max: most(|one| Some(one.busy_ratio)).unwrap_or(0.0),
+        wait_max: most(|one| one.wait_ratio),
+        demand_max: most(|one| Some(demand(one))).unwrap_or(0.0),
+        steal_ratio: most(|one| one.steal_ratio),
+        voluntary_switches: sum(|one| one.voluntary_switches),
+        involuntary_switches: sum(|one| one.involuntary_switches),
+        ..Generator::default()
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+fn time(nanoseconds: u64) -> String {
+    format_duration(Nanos(nanoseconds))
+}
+
+// ---- In words ------------------------------------------------------------------------------------
+
+/// One line about the generator: how late it was, and who of it had least time to spare. Numbers and
+/// their units are kept together by spaces that do not break.
+#[must_use]
+pub fn line(result: &ResultFile) -> Option<String> {
+    let generator = result.generator.as_ref()?;
+    let tight = |text: String| text.replace(' ', "\u{a0}");
+    let (time, percent) = (|value| tight(time(value)), |share| tight(percent(share)));
+    let mut parts = Vec::new();
+    if let Some(delay) = &generator.loop_delay {
+        parts.push(format!("loop delay p99 {}, max {}", time(delay.p99), time(delay.max)));
+    }
+    if let Some(turn) = &generator.turn {
+        parts.push(format!("turn p99 {}", time(turn.p99)));
+    }
+    let busiest = result.reactors.iter().max_by(|a, b| demand(a).total_cmp(&demand(b)))?;
+    let core = busiest.core.map_or_else(String::new, |core| format!(" on core {core}"));
+    let mut text = format!("busiest: #{}{core} at {}", busiest.index, percent(busiest.busy_ratio));
+    if let Some(wait) = busiest.wait_ratio {
+        let _ = write!(text, ", waiting for it {}", percent(wait));
+    }
+    parts.push(text);
+    if let Some(steal) = generator.steal_ratio {
+        parts.push(format!("steal {}", percent(steal)));
+    }
+    Some(parts.join("; "))
+}
+
+/// One line for each end about how evenly its reactors shared the work.
+#[must_use]
+pub fn balance_lines(result: &ResultFile) -> Vec<String> {
+    let balance = &result.balance;
+    let ends = [("client", "opened", &balance.client), ("server", "accepts", &balance.server)];
+    let line = |(end, opened, of): (&str, &str, &Option<crate::schema::BalanceOf>)| {
+        let of = of.as_ref().filter(|of| of.reactors > 1)?;
+        let figures = [
+            (opened, of.opened),
+            ("connections", of.connections),
+            ("messages", of.messages),
+            ("cpu", of.cpu),
+        ];
+        let known: Vec<_> = figures
+            .into_iter()
+            .filter_map(|(name, found)| Some(format!("{name} {:.2}", found?.index)))
+            .collect();
+        (!known.is_empty()).then(|| format!("{end}, most over mean: {}", known.join(", ")))
+    };
+    ends.into_iter().filter_map(line).collect()
+}
+
+/// The client's balance of a result, for results whose reactors were put together anew.
+#[must_use]
+pub fn client_balance(result: &ResultFile) -> Option<crate::schema::BalanceOf> {
+    balance::of_client(&result.reactors, result.plan.model != Model::None)
+}
+
+#[cfg(test)]
+#[path = "generator_tests.rs"]
+mod tests;
