@@ -21,6 +21,7 @@ pub mod load;
 pub mod outcome;
 pub mod plan;
 pub mod protocol;
+mod repeat;
 mod run;
 mod tally;
 

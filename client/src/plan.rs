@@ -6,6 +6,7 @@ use crate::load::addresses::Tuples;
 use crate::load::lanes::Lanes;
 use crate::load::{Load, Model};
 use crate::protocol::{HttpSetup, Setup};
+use crate::repeat;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
@@ -341,6 +342,7 @@ fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
             return Err(usage(format!("{name} 0 leaves no time: give more, such as 10s")));
         }
     }
+    repeat::check_numbers(args)?;
     let year = Nanos::from_secs(366 * 86_400);
     for (name, span) in [("--duration", args.duration), ("--hold", args.hold)] {
         if span > year {

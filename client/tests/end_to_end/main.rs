@@ -3,6 +3,7 @@
 
 mod common;
 mod http;
+mod repeat;
 mod runs;
 mod usage;
 mod weather;

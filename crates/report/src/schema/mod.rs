@@ -11,15 +11,17 @@
 
 mod measured;
 mod run;
+mod spread;
 
 pub use measured::{
     Connections, Failures, FirstEcho, Kernel, LatencyUnit, Messages, Process, Reactor, Resources,
     Second, StageEntry, Stages,
 };
 pub use run::{
-    FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run, ThresholdVerdict,
+    FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat, Run, ThresholdVerdict,
     Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
+pub use spread::Spread;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -81,6 +83,10 @@ pub struct ResultFile {
     /// How often each queue, table, buffer and budget was found at its maximum, by its name.
     #[serde(default)]
     pub limits_reached: BTreeMap<String, u64>,
+    /// How far the main figures of repeats lie apart from run to run; absent if it is not merged from
+    /// repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
 }
 
 impl Default for ResultFile {
@@ -103,6 +109,7 @@ impl Default for ResultFile {
             reactors: Vec::new(),
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),
+            spread: Vec::new(),
         }
     }
 }
