@@ -30,16 +30,17 @@ field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$folder/ready"; }
 one() {
     local side=$1 number=$2
     shift 2
+    rm -f "$folder/ready"
     # The options are words that the user separated by spaces.
     # shellcheck disable=SC2086
     "$target/c1000k-server" --json --metrics 127.0.0.1:0 ${options[$side]} "$url" >"$folder/ready" 2>"$folder/server.log" &
     server=$!
-    until [[ -s $folder/ready ]]; do
+    until grep -qs '}$' "$folder/ready"; do
         if ! kill -0 "$server" 2>/dev/null; then cat "$folder/server.log" >&2 && exit 1; fi
         sleep 0.1
     done
     local code=0
-    "$target/c1000k-client" run "$(field url)" --peer "$(field metrics)" --label "${options[$side]:-default}" \
+    "$target/c1000k-client" run "$(field url)" --peer "$(field metrics)" --label="${options[$side]:-default}" \
         --quiet --output "$folder/$side/run-$number.json" "$@" >"$folder/summary" || code=$?
     # What fell short of its plan is for the comparison to name.
     if ((code != 0 && code != 6)); then echo "sides.sh: $side, run $number: exit code $code" >&2 && exit 1; fi

@@ -124,6 +124,8 @@ impl Series<'_> {
                 self.end = Some(End::Interrupted);
                 return;
             };
+            // What the run before had is not what this one needs: its memory is taken as growth.
+            host::memory::give_back();
             let facts = Facts::read();
             let args = single(self.args, self.files.as_ref(), self.seed, number);
             let planned = Plan::new(&args, &facts)

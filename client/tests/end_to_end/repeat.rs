@@ -2,6 +2,7 @@
 
 use crate::common::{Running, Server, client, eventually, nobody, parse, read, run};
 use report::ResultFile;
+use report::compare::comparable::obstacles;
 use report::compare::side::Side;
 use report::schema::Outcome;
 use rustix::process::Signal;
@@ -90,6 +91,26 @@ fn three_runs_have_a_file_each_and_are_merged() {
     // A comparison takes each run once.
     let side = Side::read(folder.0.path()).expect("results");
     assert_eq!((side.runs.len(), side.left_out.len()), (3, 1), "{:?}", side.left_out);
+}
+
+#[test]
+fn two_series_on_this_machine_are_of_one_machine() {
+    let server = Server::plain();
+    let series = || {
+        let folder = Folder::new();
+        let output = folder.output();
+        let args = ["run", server.url(), "-c", "30", "-q", "--cool-down", "0", "--repeat", "2"];
+        assert_eq!(run(&[&args[..], &["-o", &output]].concat()).code, Some(0));
+        folder
+    };
+    let (base, new) = (series(), series());
+    // Other programs open sockets and files meanwhile: readings of a moment make no other machine.
+    let _more: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(server.metrics())).collect();
+    let more = series();
+    let side = |folder: &Folder| Side::read(folder.0.path()).expect("results");
+    for new in [&new, &more] {
+        assert_eq!(obstacles(&side(&base), &side(new)), [""; 0]);
+    }
 }
 
 #[test]

@@ -521,7 +521,8 @@ fn resources(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -
 }
 
 /// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
-/// took: the sum over all parts, by all connections or messages.
+/// took: the sum over all parts, by all connections or messages; but the memory of repeats is that of the
+/// one that needed most, as a process that keeps it from one run to the next grows by less in later ones.
 fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Process {
     let bytes = |of: fn(&Process) -> Option<u64>| {
         let sum = known(all.iter().map(|one| of(one)))?;
@@ -539,9 +540,12 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     Process {
         rss_bytes_before: bytes(|one| one.rss_bytes_before),
         rss_bytes: bytes(|one| one.rss_bytes),
-        bytes_per_connection: growth
-            .filter(|_| connections > 0)
-            .map(|g| g as f64 / connections as f64),
+        bytes_per_connection: match kind {
+            Kind::Shards => {
+                growth.filter(|_| connections > 0).map(|g| g as f64 / connections as f64)
+            }
+            Kind::Repeats => all.iter().filter_map(|one| one.bytes_per_connection).reduce(f64::max),
+        },
         rss_bytes_after_traffic: bytes(|one| one.rss_bytes_after_traffic),
         cpu_seconds: seconds(|one| one.cpu_seconds),
         cpu_seconds_opening: opening,

@@ -1,6 +1,6 @@
 //! The spread of the main figures between repeats: what a single run leaves unknown.
 
-use crate::metric::Metric;
+use crate::metric::{Metric, Unit};
 use crate::schema::{ResultFile, Spread};
 
 /// The figures whose spread is told, and what they are called in a summary.
@@ -44,8 +44,9 @@ fn spread(metric: Metric, results: &[&ResultFile]) -> Option<Spread> {
 /// The values of a figure in one result: one, or one for each run that it was merged from.
 fn values(metric: Metric, name: &str, result: &ResultFile) -> Vec<Option<f64>> {
     let Some(first) = result.spread.first() else {
-        // A rate of nothing is no rate.
-        return vec![metric.value(result).filter(|value| *value > 0.0)];
+        // A rate of nothing is no rate. Memory may well grow by nothing.
+        let is_rate = metric.unit() == Unit::PerSecond;
+        return vec![metric.value(result).filter(|value| *value > 0.0 || !is_rate)];
     };
     let own = result.spread.iter().find(|one| one.metric == name);
     own.map_or_else(|| vec![None; first.values.len()], |one| one.values.clone())

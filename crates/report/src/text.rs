@@ -261,7 +261,7 @@ pub(crate) fn connections(result: &ResultFile) -> String {
         format_grouped(it.failed),
         format_grouped(it.lost),
         format_grouped(it.open_at_end),
-        if result.spread.is_empty() { "" } else { " of all runs" },
+        if result.spread.is_empty() { "" } else { "s" },
         format_grouped(it.open_peak),
     )
 }

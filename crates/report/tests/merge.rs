@@ -2,7 +2,7 @@
 //! and every count is at its place.
 
 use c1000k_report::merge::{self, MergeError, merge};
-use c1000k_report::schema::{Model, Outcome, Second};
+use c1000k_report::schema::{Model, Outcome, Process, Second};
 use c1000k_report::{ResultFile, hist};
 use measure::{FineHistogram, IntervalHistogram};
 use proptest::prelude::*;
@@ -143,6 +143,26 @@ fn repeats_are_one_plan_run_again() {
     let parts: Vec<_> =
         again.run.parts.iter().map(|part| (part.id.as_str(), part.skew_ns)).collect();
     assert_eq!(parts, [("a", 0), ("b", 20_000_000_000), ("c", 40_000_000_000)]);
+}
+
+#[test]
+fn memory_that_a_later_repeat_found_there_is_no_less_for_a_connection() {
+    let run = |id: &str, second: u32, before: u64, bytes: f64| {
+        let mut run = result(id, second, &[1_000]);
+        run.resources.server = Some(Process {
+            rss_bytes_before: Some(before),
+            rss_bytes: Some(5_000),
+            bytes_per_connection: Some(bytes),
+            ..Process::default()
+        });
+        run
+    };
+    let merged = merge(&[run("a", 0, 1_000, 40.0), run("b", 20, 5_000, 0.0)]).expect("repeats");
+    let server = merged.resources.server.expect("known");
+    assert_eq!(server.bytes_per_connection, Some(40.0));
+    let name = "resources.server.bytes_per_connection";
+    let spread = merged.spread.iter().find(|one| one.metric == name).expect("told");
+    assert_eq!(spread.values, [Some(40.0), Some(0.0)], "and the spread says so");
 }
 
 #[test]
