@@ -276,6 +276,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "SHARE", default_value = "1%", help_heading = "Traffic")]
     pub audit: Share,
 
+    /// Run the plan so many times, one after the other, and merge the results; tells how far they lie
+    /// apart. A run that falls short of its plan does not end the series, one that opens nothing does
+    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Repeats")]
+    pub repeat: Option<u64>,
+    /// Rest between two of them [default: at least 1 s, and until the sockets of this machine, those in
+    /// TIME_WAIT too, are as few as before the first run, 65 s at most: what is still being torn down
+    /// would take time, memory and four-tuples from the next run]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "repeat", help_heading = "Repeats")]
+    pub cool_down: Option<Nanos>,
+
     /// What a WebSocket's opening handshake says.
     #[command(flatten)]
     pub handshake: HandshakeArgs,
@@ -295,27 +305,29 @@ pub struct RunArgs {
     /// Whose descriptor table a reactor uses
     #[arg(long, value_enum, default_value_t = FdTable::Own, help_heading = "Machine")]
     pub fd_table: FdTable,
-    /// Seed of all randomness [default: a fresh one, recorded in the result]
+    /// Seed of all randomness [default: a fresh one, recorded in the result]. With --repeat each run takes
+    /// the next one, so that no reply is taken for one of the run before
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub seed: Option<u64>,
     /// Run although preflight objects
     #[arg(long, help_heading = "Machine")]
     pub force: bool,
 
-    /// Write the result (JSON) to this file
+    /// Write the result (JSON) to this file. With --repeat it is the merged one; those of the single runs
+    /// lie beside it, as result-1.json, result-2.json, … for result.json
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
     /// A name for this run, kept in the result
     #[arg(long, value_name = "TEXT", help_heading = "Output")]
     pub label: Option<String>,
-    /// Print the result (JSON), and nothing else, on stdout
+    /// Print the result (JSON; with --repeat the merged one), and nothing else, on stdout
     #[arg(long, help_heading = "Output")]
     pub json: bool,
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
     /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0' or
-    /// 'http.5xx>0'
+    /// 'http.5xx>0'. With --repeat that of all runs together counts
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub fail_if: Vec<Threshold>,
     /// The server's metrics address: its own figures go into the result
@@ -477,6 +489,10 @@ mod tests {
             &[url, "--match", "luck"],
             &[url, "--audit", "1"],
             &[url, "--audit", "101%"],
+            &[url, "--repeat", "often"],
+            &[url, "--repeat", "1.5"],
+            &[url, "--repeat", "2", "--cool-down", "a while"],
+            &[url, "--cool-down", "5s"],
         ] {
             assert_eq!(run(bad).expect_err("refused").exit_code(), 2, "{bad:?}");
         }

@@ -170,6 +170,11 @@ impl<'a> Coordinator<'a> {
         self.halt == Halt::Abort
     }
 
+    /// Whether the run was asked to end, be it while it was closing.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.halt >= Halt::Drain
+    }
+
     fn ramp(&mut self, measured: &mut Measured) {
         self.enter("ramp", None);
         let started = self.clock.now();

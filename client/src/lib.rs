@@ -24,6 +24,7 @@ pub mod outcome;
 mod pacing;
 pub mod plan;
 pub mod protocol;
+mod repeat;
 mod run;
 mod tally;
 

@@ -9,6 +9,7 @@ use crate::load::schedule::Arrivals;
 use crate::load::{Load, Model};
 use crate::pacing;
 use crate::protocol::{HttpSetup, Setup};
+use crate::repeat;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};
@@ -350,6 +351,7 @@ fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
             return Err(usage(format!("{name} 0 leaves no time: give more, such as 10s")));
         }
     }
+    repeat::check_numbers(args)?;
     let year = Nanos::from_secs(366 * 86_400);
     for (name, span) in [("--duration", args.duration), ("--hold", args.hold)] {
         if span > year {

@@ -11,6 +11,7 @@ use crate::outcome::{exit_code, outcome, walls, warnings};
 use crate::pacing::pacing;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
+use crate::repeat;
 use crate::tally::Report;
 use control::Error;
 use control::console::say;
@@ -48,24 +49,88 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
             say(check::text(args, &plan, &facts)?.trim_end());
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
-        CliCommand::Run(args) => {
-            let plan = Plan::new(args, &facts)?;
-            let load = Arc::clone(&plan.load);
-            match &plan.spoken {
-                Spoken::Raw => run_planned(args, &plan, &facts, move |_| Raw::new(&load)),
-                Spoken::WebSocket(setup) => {
-                    let setup = Arc::clone(setup);
-                    let protocol = move |index| WebSocket::new(Arc::clone(&setup), index);
-                    run_planned(args, &plan, &facts, protocol)
-                }
-                Spoken::Http(setup) => {
-                    let setup = Arc::clone(setup);
-                    let protocol = move |_| Http::new(Arc::clone(&setup));
-                    run_planned(args, &plan, &facts, protocol)
-                }
-            }
-        }
+        CliCommand::Run(args) => match args.repeat {
+            Some(count @ 2..) => repeat::run(args, count, facts),
+            _ => run_alone(args, &facts),
+        },
         CliCommand::Echo(args) => echo::run(args, &facts),
+    }
+}
+
+/// One run, which is all.
+fn run_alone(args: &RunArgs, facts: &Facts) -> Result<u8, Error> {
+    let plan = Plan::new(args, facts)?;
+    check_refused(args, &plan)?;
+    if let Some(path) = &args.output {
+        try_output(path)?;
+    }
+    let signals = catch_signals()?;
+    let Ran { result, written, ended, .. } =
+        run_plan(args, &plan, facts, &signals, &Turn::default())?;
+    ended?;
+    show(args, &result, written.as_ref().ok().and_then(Option::as_deref));
+    written.map(|_| result.verdict.exit_code)
+}
+
+/// Which of several runs it is.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Its number; `None` if it is the only one.
+    pub(crate) repeat: Option<schema::Repeat>,
+    /// What is to be said against it, before it began.
+    pub(crate) warning: Option<Warning>,
+}
+
+/// A run that took place.
+pub(crate) struct Ran {
+    pub(crate) result: ResultFile,
+    /// Where the result was written, if it was to be.
+    pub(crate) written: Result<Option<PathBuf>, Error>,
+    /// Whether all reactors came to their end.
+    pub(crate) ended: Result<(), Error>,
+    /// Whether somebody asked for its end, be it when the result was written already.
+    pub(crate) interrupted: bool,
+}
+
+/// # Errors
+/// If preflight found that the plan does not fit the machine, and nobody said to go on.
+pub(crate) fn check_refused(args: &RunArgs, plan: &Plan) -> Result<(), Error> {
+    if plan.is_refused() && !args.force {
+        let table = preflight::table(&plan.findings);
+        return Err(Error::Refused(format!(
+            "this machine cannot hold the run as planned (--force tries all the same)\n{}",
+            table.trim_end()
+        )));
+    }
+    Ok(())
+}
+
+/// Once for the process.
+pub(crate) fn catch_signals() -> Result<Signals, Error> {
+    Signals::install().map_err(|error| Error::Failed(format!("catching signals: {error}")))
+}
+
+/// Runs a plan with the protocol that it speaks.
+pub(crate) fn run_plan(
+    args: &RunArgs,
+    plan: &Plan,
+    facts: &Facts,
+    signals: &Signals,
+    turn: &Turn,
+) -> Result<Ran, Error> {
+    let load = Arc::clone(&plan.load);
+    match &plan.spoken {
+        Spoken::Raw => run_planned(args, plan, facts, signals, turn, move |_| Raw::new(&load)),
+        Spoken::WebSocket(setup) => {
+            let setup = Arc::clone(setup);
+            let protocol = move |index| WebSocket::new(Arc::clone(&setup), index);
+            run_planned(args, plan, facts, signals, turn, protocol)
+        }
+        Spoken::Http(setup) => {
+            let setup = Arc::clone(setup);
+            let protocol = move |_| Http::new(Arc::clone(&setup));
+            run_planned(args, plan, facts, signals, turn, protocol)
+        }
     }
 }
 
@@ -74,24 +139,20 @@ fn run_planned<P: Protocol>(
     args: &RunArgs,
     plan: &Plan,
     facts: &Facts,
+    signals: &Signals,
+    turn: &Turn,
     protocol: impl Fn(usize) -> P + Clone + Send + 'static,
-) -> Result<u8, Error> {
-    if plan.is_refused() && !args.force {
-        let table = preflight::table(&plan.findings);
-        return Err(Error::Refused(format!(
-            "this machine cannot hold the run as planned (--force tries all the same)\n{}",
-            table.trim_end()
-        )));
-    }
-    if let Some(path) = &args.output {
-        try_output(path)?;
-    }
-    let signals =
-        Signals::install().map_err(|error| Error::Failed(format!("catching signals: {error}")))?;
+) -> Result<Ran, Error> {
     let mut progress = Progress::new(Mode::detect(args.quiet));
-    for line in plan.describe() {
-        progress.message(&line);
+    if let Some(repeat) = &turn.repeat {
+        progress = progress.titled(format!("run {} of {}", repeat.number, repeat.of));
     }
+    let first = turn.repeat.as_ref().is_none_or(|repeat| repeat.number == 1);
+    for line in plan.describe().iter().filter(|_| first) {
+        progress.message(line);
+    }
+    // What earlier runs of this process took is not this one's.
+    let cpu_before = if first { Nanos::ZERO } else { host::usage::process_cpu_time() };
     let started = SystemTime::now();
     let clock = Clock::start();
     let (reports, taken) = bounded(plan.seats.len() * REPORTS_PER_REACTOR);
@@ -104,6 +165,11 @@ fn run_planned<P: Protocol>(
         Coordinator::new(plan, clock, args.peer, outsides, taken, receiver, progress);
     let measured = coordinator.measure();
     let mut result = result_of(args, plan, facts, &cpus, measured, started);
+    result.run.repeat = turn.repeat.clone();
+    result.run.warnings.extend(turn.warning.clone());
+    if let Some(seconds) = &mut result.resources.client.cpu_seconds {
+        *seconds = (*seconds - cpu_before.as_secs_f64()).max(0.0);
+    }
     // The result is safe before the connections are closed, which may take a while.
     let written = save(args, &mut result);
     if !coordinator.is_aborted() {
@@ -111,11 +177,9 @@ fn run_planned<P: Protocol>(
         coordinator.watch_closing(|| reactors.iter().all(|reactor| reactor.thread.is_finished()));
     }
     coordinator.clear_progress();
-    if !coordinator.is_aborted() {
-        finish(reactors)?;
-    }
-    show(args, &result, written.as_ref().ok().and_then(Option::as_deref));
-    written.map(|_| result.verdict.exit_code)
+    let interrupted = coordinator.is_interrupted();
+    let ended = if coordinator.is_aborted() { Ok(()) } else { finish(reactors) };
+    Ok(Ran { result, written, ended, interrupted })
 }
 
 fn start_reactors<P: Protocol>(
@@ -145,7 +209,7 @@ fn finish<P: Protocol>(reactors: Vec<Reactor<P>>) -> Result<(), Error> {
     ended.map(|_| ()).map_err(|panic| Error::Failed(panic.to_string()))
 }
 
-fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
+pub(crate) fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
     if args.json {
         if let Ok(json) = serde_json::to_string_pretty(result) {
             say(&json);
@@ -163,7 +227,7 @@ fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
 // ---- The file -----------------------------------------------------------------------------------
 
 /// Whether the result can be written there: better known before a long run than after it.
-fn try_output(path: &Path) -> Result<(), Error> {
+pub(crate) fn try_output(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Err(Error::Usage(format!(
             "--output {}: that is a folder: name a file in it, such as {}",
@@ -190,14 +254,19 @@ fn try_output(path: &Path) -> Result<(), Error> {
     })
 }
 
-/// Judges the result and writes it where it was asked for. If that fails it goes to the folder for
-/// temporary files: what was measured is not lost.
+/// Judges the result and writes it where it was asked for.
 fn save(args: &RunArgs, result: &mut ResultFile) -> Result<Option<PathBuf>, Error> {
     result.verdict.thresholds = verdict::evaluate(result, &args.fail_if);
     let ok = result.verdict.thresholds.iter().all(|threshold| threshold.ok);
     result.verdict.exit_code = exit_code(result.run.outcome, ok);
-    let Some(path) = &args.output else { return Ok(None) };
-    let Err(error) = store::write(path, result) else { return Ok(Some(path.clone())) };
+    keep(args.output.as_deref(), result)
+}
+
+/// Writes a result where it was asked for. If that fails it goes to the folder for temporary files: what
+/// was measured is not lost.
+pub(crate) fn keep(path: Option<&Path>, result: &ResultFile) -> Result<Option<PathBuf>, Error> {
+    let Some(path) = path else { return Ok(None) };
+    let Err(error) = store::write(path, result) else { return Ok(Some(path.to_owned())) };
     let refuge = std::env::temp_dir().join(format!("c1000k-{}.json", result.run.id));
     Err(Error::Failed(match store::write(&refuge, result) {
         Ok(()) => format!("{error}; the result is in {} instead", refuge.display()),

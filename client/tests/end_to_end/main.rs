@@ -4,6 +4,7 @@
 mod audit;
 mod common;
 mod http;
+mod repeat;
 mod runs;
 mod usage;
 mod verdict;

@@ -25,6 +25,8 @@ fn what_cannot_be_parsed_is_a_usage_error() {
         &["run", URL, "--source-ports", "70000-80000"],
         &["run", URL, "--cores", "x"],
         &["run", URL, "--fail-if", "nonsense"],
+        &["run", URL, "--repeat", "x"],
+        &["run", URL, "--cool-down", "1s"],
         &["run", URL, "--no-such-option"],
     ] {
         let ran = run(bad);
@@ -52,6 +54,11 @@ fn what_makes_no_sense_is_refused_in_one_sentence() {
         (&[URL, "--connect-timeout", "0"], "--connect-timeout"),
         (&[URL, "-r", "1", "-d", "0"], "--duration"),
         (&[URL, "--hold", "10000h"], "--hold"),
+        (&[URL, "--repeat", "0"], "--repeat"),
+        (&[URL, "--repeat", "101"], "--repeat"),
+        (&[URL, "--repeat", "2", "--cool-down", "25h"], "--cool-down"),
+        (&[URL, "--repeat", "2", "--output", "/dev/null"], "--repeat"),
+        (&[URL, "--repeat", "2", "--output", "/no/such/folder/r.json"], "/no/such/folder"),
         (&[URL, URL], "twice"),
         (&["tcp://127.0.0.1:0"], "port 0"),
         (&["tcp://0.0.0.0:9000"], "0.0.0.0"),

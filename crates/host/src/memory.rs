@@ -1,6 +1,6 @@
 //! Memory: of this process, of the machine, of the control group, and of the kernel's TCP sockets.
 
-use crate::cgroup;
+use crate::{cgroup, sockopt};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
@@ -10,6 +10,12 @@ pub fn process_rss_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
+}
+
+/// Gives memory that this process has freed back to the system: else what comes next seems to need less
+/// than it does. Costs milliseconds; not for the hot path.
+pub fn give_back() {
+    sockopt::trim_heap();
 }
 
 /// The machine's memory (proc_meminfo(5)).

@@ -2,7 +2,7 @@
 //! one a thin wrapper that its safe neighbour explains.
 #![expect(
     unsafe_code,
-    reason = "four socket options, recvmsg(2) with stamps, unshare(2) and sched_setscheduler(2), which no safe crate offers"
+    reason = "four socket options, recvmsg(2) with stamps, unshare(2), sched_setscheduler(2) and malloc_trim(3), which no safe crate offers"
 )]
 
 use std::ffi::c_int;
@@ -128,4 +128,14 @@ pub(crate) fn schedule_as_batch() -> io::Result<()> {
     // SAFETY: 0 names the calling thread; the kernel reads `parameters`, which outlives the call.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `malloc_trim(3)`: gives memory that was freed back to the system, from the arenas of all threads. Other
+/// C libraries than glibc do so by themselves, or never.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3): it may be called at any time by any thread, and frees nothing in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -36,6 +36,9 @@ pub enum HistError {
     /// Base64 of something else, or damaged.
     #[error("the histogram is not an HdrHistogram in V2 deflate form: {0}")]
     NotV2Deflate(String),
+    /// More values than the format can write.
+    #[error("the histograms have more than 2^63 values together: no run measures so many")]
+    TooMany,
     /// Larger than 16 MiB when inflated.
     #[error("the histogram is larger than {INFLATED_MAX} bytes: no run writes such a one")]
     TooLarge,
@@ -113,10 +116,7 @@ impl Sum {
             return Err(HistError::NotV2Deflate("its count is not that of the stage".to_owned()));
         }
         match &mut self.histogram {
-            Some(sum) => {
-                let added = sum.add(histogram);
-                added.map_err(|error| HistError::NotV2Deflate(error.to_string()))?;
-            }
+            Some(sum) => add(sum, &histogram)?,
             None => self.histogram = Some(histogram),
         }
         self.count = self.count.saturating_add(entry.count);
@@ -151,10 +151,21 @@ impl Sum {
     }
 }
 
+/// Adds `more` to `sum`, as long as [`encode`] can write what comes of it.
+///
+/// # Errors
+/// If they have more values together than the format can write in one cell.
+pub fn add(sum: &mut Histogram<u64>, more: &Histogram<u64>) -> Result<(), HistError> {
+    let together = sum.len().checked_add(more.len());
+    together.filter(|count| i64::try_from(*count).is_ok()).ok_or(HistError::TooMany)?;
+    sum.add(more).map_err(|error| HistError::NotV2Deflate(error.to_string()))
+}
+
 /// HdrHistogram V2, deflated, in base64.
 ///
 /// # Panics
-/// Never: writing into memory does not fail, and 34,816 cells fit the format.
+/// If a cell has more than 2^63 values, which neither a run nor [`add`] makes: writing into memory does
+/// not fail, and 34,816 cells fit the format.
 #[must_use]
 pub fn encode(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();

@@ -23,6 +23,7 @@ pub mod markdown;
 pub mod merge;
 mod metric;
 pub mod schema;
+pub mod spread;
 pub mod store;
 pub mod text;
 pub mod verdict;

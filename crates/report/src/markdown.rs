@@ -4,6 +4,7 @@ use crate::audit::{self, COLUMNS};
 use crate::compare::show::escaped;
 use crate::generator;
 use crate::schema::ResultFile;
+use crate::spread;
 use crate::text::{self, in_unit};
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
@@ -98,6 +99,20 @@ pub fn summary(result: &ResultFile) -> String {
         for part in parts {
             let times = part.times.map(|value| format_duration(Nanos(value))).join(" | ");
             line(format!("| {} | {times} | {:.1} % |", part.name, 100.0 * part.share));
+        }
+    }
+    if result.spread.iter().any(|one| one.values.len() > 1) {
+        text.push_str(
+            "\n| spread of the runs | min | median | max | cv |\n|---|---:|---:|---:|---:|\n",
+        );
+        for one in &result.spread {
+            let [min, median, max] =
+                [one.min, one.median, one.max].map(|value| plain(in_unit(value, &one.unit)));
+            let name = escaped(spread::label(&one.metric));
+            let cv = one
+                .variation_ratio
+                .map_or_else(|| "-".to_owned(), |cv| format!("{:.1} %", 100.0 * cv));
+            let _ = writeln!(text, "| {name} | {min} | {median} | {max} | {cv} |");
         }
     }
     text

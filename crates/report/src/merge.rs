@@ -10,6 +10,7 @@ use crate::schema::{
     Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second,
     StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
 };
+use crate::spread;
 use crate::verdict::{self, Threshold};
 use hdrhistogram::Histogram;
 use measure::units::format_duration;
@@ -83,14 +84,6 @@ enum Kind {
 }
 
 impl Kind {
-    /// Adds up what shards share out; of what each repeat has for itself, the greatest.
-    fn total(self, values: impl Iterator<Item = u64>) -> u64 {
-        match self {
-            Self::Shards => saturating(values),
-            Self::Repeats => values.max().unwrap_or(0),
-        }
-    }
-
     /// The time that something took: of shards the longest, of repeats all together.
     fn time(self, seconds: impl Iterator<Item = f64>) -> f64 {
         match self {
@@ -106,11 +99,30 @@ impl Kind {
 /// If there are fewer than two, one is there twice, they are not parts of one plan, or a histogram
 /// is damaged.
 pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
+    if results.len() < 2 {
+        return Err(MergeError::TooFew);
+    }
     let parts = in_order(results)?;
     let kind = kind(&parts)?;
+    merge_as(kind, &parts)
+}
+
+/// Merges what is known to be repeats, whatever the clock on the wall said meanwhile. One is enough: the
+/// first of several that was also the last.
+///
+/// # Errors
+/// As [`merge()`], but for what it finds out from the times.
+pub fn repeats(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
+    if results.is_empty() {
+        return Err(MergeError::TooFew);
+    }
+    merge_as(Kind::Repeats, &in_order(results)?)
+}
+
+fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> {
     let results: Vec<&ResultFile> = parts.iter().map(|part| part.result).collect();
     check_plans(&results, kind)?;
-    let timeline = timeline(&parts);
+    let timeline = timeline(parts, kind);
     let mut warnings = warnings(&results);
     let mut merged = ResultFile {
         tool: results[0].tool.clone(),
@@ -130,10 +142,11 @@ pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
         limits_reached: sums(&results, |result| &result.limits_reached),
+        spread: if kind == Kind::Repeats { spread::of(&results) } else { Vec::new() },
         ..ResultFile::default()
     };
     merged.balance = balance(&merged, &results);
-    merged.run = run(&parts, kind, warnings);
+    merged.run = run(parts, kind, warnings);
     merged.verdict = judged(&merged);
     Ok(merged)
 }
@@ -164,9 +177,6 @@ impl Placed<'_> {
 
 /// The results in the order of their starts, each run once.
 fn in_order(results: &[ResultFile]) -> Result<Vec<Placed<'_>>, MergeError> {
-    if results.len() < 2 {
-        return Err(MergeError::TooFew);
-    }
     if results.len() > PARTS_MAX {
         return Err(MergeError::TooMany);
     }
@@ -303,6 +313,7 @@ fn run(parts: &[Placed<'_>], kind: Kind, mut warnings: Vec<Warning>) -> Run {
         warnings,
         seed: first_run.seed,
         parts: parts.iter().flat_map(|part| named(part, first)).collect(),
+        repeat: None,
     }
 }
 
@@ -346,7 +357,7 @@ fn connections(results: &[&ResultFile], kind: Kind, timeline: &[Second]) -> Conn
         lost: sum(|one| one.lost),
         ended: sum(|one| one.ended),
         replaced: sum(|one| one.replaced),
-        open_at_end: kind.total(all().map(|one| one.open_at_end)),
+        open_at_end: sum(|one| one.open_at_end),
         open_peak: all().map(|one| one.open_peak).max().unwrap_or(0).max(at_once),
         open_seconds,
         rate_per_second: ratio(opened as f64, open_seconds),
@@ -552,8 +563,8 @@ fn look(all: Vec<(&&ResultFile, &TcpLook)>) -> Result<Option<TcpLook>, MergeErro
 }
 
 /// The seconds of all parts, each at its place by the clock on the wall, to the nearest second.
-/// Between repeats there are none.
-fn timeline(parts: &[Placed<'_>]) -> Vec<Second> {
+/// Between repeats there are none, but where one ended and the next began within the same.
+fn timeline(parts: &[Placed<'_>], kind: Kind) -> Vec<Second> {
     let mut seconds: BTreeMap<u64, Vec<&Second>> = BTreeMap::new();
     for part in parts {
         let offset = part.after(&parts[0]).as_secs_f64().round() as u64;
@@ -561,10 +572,10 @@ fn timeline(parts: &[Placed<'_>]) -> Vec<Second> {
             seconds.entry(offset.saturating_add(second.second)).or_default().push(second);
         }
     }
-    seconds.into_iter().map(|(number, parts)| same_second(number, &parts)).collect()
+    seconds.into_iter().map(|(number, parts)| same_second(number, &parts, kind)).collect()
 }
 
-fn same_second(number: u64, parts: &[&Second]) -> Second {
+fn same_second(number: u64, parts: &[&Second], kind: Kind) -> Second {
     if let [one] = parts {
         return Second { second: number, ..(*one).clone() };
     }
@@ -572,7 +583,11 @@ fn same_second(number: u64, parts: &[&Second]) -> Second {
     let mut merged = Second {
         second: number,
         opened: sum(|one| one.opened),
-        open: sum(|one| one.open),
+        open: match kind {
+            Kind::Shards => sum(|one| one.open),
+            // Those of the run before are closed; the later one comes last.
+            Kind::Repeats => parts.last().map_or(0, |last| last.open),
+        },
         failed: sum(|one| one.failed),
         sent: sum(|one| one.sent),
         received: sum(|one| one.received),
@@ -599,7 +614,7 @@ fn added(seconds: &[&&Second]) -> Option<Histogram<u64>> {
     let mut histograms = seconds.iter().map(|one| hist::decode(one.response_hdr.as_ref()?).ok());
     let mut sum = histograms.next()??;
     for histogram in histograms {
-        sum.add(histogram?).ok()?;
+        hist::add(&mut sum, &histogram?).ok()?;
     }
     Some(sum)
 }
@@ -634,7 +649,8 @@ fn resources(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -
 }
 
 /// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
-/// took: the sum over all parts, by all connections or messages.
+/// took: the sum over all parts, by all connections or messages; but the memory of repeats is that of the
+/// one that needed most, as a process that keeps it from one run to the next grows by less in later ones.
 fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Process {
     let bytes = |of: fn(&Process) -> Option<u64>| {
         let sum = known(all.iter().map(|one| of(one)))?;
@@ -652,9 +668,12 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     Process {
         rss_bytes_before: bytes(|one| one.rss_bytes_before),
         rss_bytes: bytes(|one| one.rss_bytes),
-        bytes_per_connection: growth
-            .filter(|_| connections > 0)
-            .map(|g| g as f64 / connections as f64),
+        bytes_per_connection: match kind {
+            Kind::Shards => {
+                growth.filter(|_| connections > 0).map(|g| g as f64 / connections as f64)
+            }
+            Kind::Repeats => all.iter().filter_map(|one| one.bytes_per_connection).reduce(f64::max),
+        },
         rss_bytes_after_traffic: bytes(|one| one.rss_bytes_after_traffic),
         cpu_seconds: seconds(|one| one.cpu_seconds),
         cpu_seconds_opening: opening,

@@ -18,6 +18,7 @@ use crate::schema::{
     Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
     Warning, ratio,
 };
+use crate::spread;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use measure::{Failure, Nanos};
 use std::fmt::Write as _;
@@ -59,6 +60,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     }
     latency(&mut page, result);
     time_went(&mut page, result);
+    spread(&mut page, result);
     page.blank();
     page.section("memory", &memory(result));
     page.section("cpu", &cpu(result));
@@ -264,13 +266,14 @@ pub(crate) fn connections(result: &ResultFile) -> String {
     };
     format!(
         "{}{planned} opened in {} ({})\n{} failed, {} lost{replaced}{not_tried}; \
-         open: {} at the end, {} at the peak",
+         open: {} at the end{}, {} at the peak",
         format_grouped(it.opened.saturating_sub(it.replaced)),
         seconds(it.open_seconds),
         format_rate(it.rate_per_second),
         format_grouped(it.failed),
         format_grouped(it.lost),
         format_grouped(it.open_at_end),
+        if result.spread.is_empty() { "" } else { "s" },
         format_grouped(it.open_peak),
     )
 }
@@ -382,6 +385,41 @@ fn time_went(page: &mut Page, result: &ResultFile) {
     }
     page.section("", &audit::missing(audit));
     page.section("tcp", &audit::tcp(audit));
+}
+
+/// Columns of the names in the table of the spread.
+const SPREAD_NAME: usize = 32;
+
+/// How far repeats lie apart; of one run there is nothing to tell.
+fn spread(page: &mut Page, result: &ResultFile) {
+    let runs = result.spread.first().map_or(0, |one| one.values.len());
+    if runs < 2 {
+        return;
+    }
+    page.blank();
+    let row = |name: &str, cells: [&str; 4]| {
+        let mut row = format!("{name:SPREAD_NAME$}");
+        for cell in cells {
+            let _ = write!(row, " {cell:>TIME$}");
+        }
+        row.replace('\u{a0}', " ")
+    };
+    let header = row(&format!("spread of {runs} runs"), ["min", "median", "max", "cv"]);
+    page.line(&header);
+    for one in &result.spread {
+        let name: String =
+            ascii(spread::label(&one.metric)).chars().take(SPREAD_NAME - 2).collect();
+        let unit = Unit::from_name(&one.unit);
+        let [min, median, max] = [one.min, one.median, one.max].map(|value| match unit {
+            Some(Unit::Nanoseconds) => time_cell(value.max(0.0).round() as u64),
+            Some(Unit::Bytes) => format!("{} B", grouped(value)),
+            Some(unit) => in_unit(value, unit.name()),
+            None => format_count(value.max(0.0).round() as u64),
+        });
+        let cv = one.variation_ratio.map_or_else(|| "-".to_owned(), |ratio| percent(ratio, 1));
+        page.line(&row(&format!("  {name}"), [&min, &median, &max, &cv]));
+    }
+    page.section("", "cv: their standard deviation, as a share of their mean");
 }
 
 fn table_row(page: &mut Page, name: &str, count: &str, times: &[String; 5]) {
@@ -711,6 +749,38 @@ tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
     }
 
     #[test]
+    fn the_spread_of_repeats_is_a_table_and_that_of_one_run_is_none() {
+        let one = |metric: &str, unit: &str, values: &[f64]| crate::schema::Spread {
+            metric: metric.to_owned(),
+            unit: unit.to_owned(),
+            values: values.iter().copied().map(Some).collect(),
+            min: values[0],
+            median: values[values.len() / 2],
+            max: values[values.len() - 1],
+            variation_ratio: (values.len() > 1).then_some(0.034),
+        };
+        let mut result = ResultFile {
+            spread: vec![
+                one("messages.rate_achieved", "per_second", &[19_990.0, 20_000.0, 20_010.0]),
+                one("response.p99", "ns", &[310_000.0, 332_000.0, 1_400_000.0]),
+                one("resources.kernel.bytes_per_connection", "bytes", &[8_100.0, 8_350.2, 8_400.0]),
+            ],
+            ..ResultFile::default()
+        };
+        let text = summary(&result, 72);
+        let expected = "\
+spread of 3 runs                      min   median      max       cv
+  messages per second               20k/s    20k/s    20k/s    3.4 %
+  response p99                     310 us   332 us   1.4 ms    3.4 %
+  kernel memory a connection      8,100 B  8,350 B  8,400 B    3.4 %
+             cv: their standard deviation, as a share of their mean
+";
+        assert!(text.contains(expected), "{text}");
+        result.spread = vec![one("response.p99", "ns", &[310_000.0])];
+        assert!(!summary(&result, 72).contains("spread"));
+    }
+
+    #[test]
     fn clipped_values_are_not_kept_quiet() {
         let entry = StageEntry { count: 5, clipped: 2, ..StageEntry::default() };
         let stages = Stages { response: Some(entry), ..Stages::default() };
@@ -742,6 +812,14 @@ tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
             let mut result = ResultFile::default();
             result.run.label = Some(label.clone());
             result.plan.targets = vec![label.clone()];
+            result.spread = vec![crate::schema::Spread {
+                metric: label.clone(),
+                unit: label.clone(),
+                values: vec![Some(f64::MAX); 2],
+                max: f64::MAX,
+                variation_ratio: Some(9.0),
+                ..crate::schema::Spread::default()
+            }];
             result.run.warnings =
                 vec![Warning { code: label.clone(), text: label.clone(), remedy: label }];
             for line in summary(&result, width).lines() {

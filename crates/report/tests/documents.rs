@@ -139,6 +139,11 @@ fn holds(name: &str, result: &ResultFile) {
         connections.opened + connections.failed + connections.not_tried,
         "{name}"
     );
+    assert_eq!(
+        connections.opened,
+        connections.lost + connections.ended + connections.open_at_end,
+        "{name}"
+    );
     let gone = connections.failed + connections.lost;
     let failures: u64 = Failure::ALL.into_iter().map(|kind| result.failures.get(kind)).sum();
     assert_eq!(failures, gone, "{name}");

@@ -1,6 +1,8 @@
 //! Files that are damaged, cut, foreign, huge or of later versions: every command says so in one
 //! sentence that names the file, and none panics.
 
+use c1000k_report::{ResultFile, export, hist, html, markdown, merge, store, text, wrk};
+use measure::Stage;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -172,4 +174,93 @@ fn what_cannot_be_is_shown_or_refused_and_never_a_panic() {
             }
         }
     }
+}
+
+/// Every value of a histogram in one cell, as often as the format can say.
+fn full() -> String {
+    let mut histogram = hdrhistogram::Histogram::<u64>::new(3).expect("bounds");
+    histogram.record_n(1_000, i64::MAX as u64).expect("in bounds");
+    hist::encode(&histogram)
+}
+
+#[test]
+fn histograms_that_are_full_are_shown_and_not_merged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, id: &str, second: u32| {
+        let mut result = repeat();
+        let response = &mut result["stages"]["response"];
+        response["hdr"] = json!(full());
+        response["count"] = json!(i64::MAX);
+        result["timeline"][0]["response_hdr"] = json!(full());
+        result["timeline"][0]["response_max_ns"] = json!(1_000);
+        result["run"]["id"] = json!(id);
+        result["run"]["started"] = json!(format!("2026-11-23T10:00:{second:02}Z"));
+        result["run"]["ended"] = json!("2026-11-23T10:00:50Z");
+        let path = folder.path().join(name);
+        fs::write(&path, result.to_string()).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (one, other) = (write("a.json", "a", 0), write("b.json", "b", 0));
+    for arguments in commands(&one) {
+        let code = run(&arguments).status.code();
+        assert!([Some(0), Some(1), Some(5)].contains(&code), "{arguments:?}: {code:?}");
+    }
+    let output = run(&["merge", &one, &other]);
+    let message = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("more than 2^63 values"), "{message}");
+}
+
+/// Everything that can be done with a result that was read.
+fn everything(result: ResultFile) {
+    let _ = text::summary(&result, text::WIDTH);
+    let _ = markdown::summary(&result);
+    let _ = wrk::summary(&result);
+    let _ = export::hgrm(&result, Stage::Response);
+    let _ = export::hlog(&result);
+    let _ = (export::csv(&result), export::prometheus(&result), export::junit(&result));
+    let _ = merge::merge(&[result.clone(), good()]);
+    let _ = html::Run::new("damaged".to_owned(), result).map(|run| html::page(&[run]));
+}
+
+fn good() -> ResultFile {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    store::read(&folder.join("tests/fixtures/repeats/run-02.json")).expect("a fixture")
+}
+
+#[test]
+fn a_result_cut_after_any_byte_is_refused_in_one_sentence() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REPEAT);
+    let bytes = fs::read(&path).expect("a fixture");
+    let whole = bytes.trim_ascii_end().len();
+    for end in 0..whole {
+        let error = store::parse(&path, &bytes[..end]).expect_err("cut").to_string();
+        assert!(error.contains("is truncated") || error.contains("is empty"), "at {end}: {error}");
+        assert!(!error.contains('\n'), "at {end}: {error}");
+    }
+    assert!(store::parse(&path, &bytes[..whole]).is_ok());
+}
+
+#[test]
+fn a_result_with_any_byte_flipped_is_refused_in_one_sentence_or_taken_as_it_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(REPEAT);
+    let mut bytes = fs::read(&path).expect("a fixture");
+    let mut taken = 0;
+    for at in 0..bytes.len() {
+        // Another bit each time: digits become other digits, letters other letters, quotes nothing.
+        let bit = 1 << (at % 8);
+        bytes[at] ^= bit;
+        match store::parse(&path, &bytes) {
+            Err(error) => assert!(!error.to_string().contains('\n'), "at {at}: {error}"),
+            Ok(result) => {
+                taken += 1;
+                // To draw each page would take minutes; numbers are all over the file.
+                if taken % 64 == 0 {
+                    everything(result);
+                }
+            }
+        }
+        bytes[at] ^= bit;
+    }
+    assert!(taken > 1_000, "only {taken} were readable: nothing was tried");
 }

@@ -1,9 +1,10 @@
 //! Merging loses nothing: the merged percentiles are those of all samples together, and every second
 //! and every count is at its place.
 
-use c1000k_report::merge::{MergeError, merge};
+use c1000k_report::merge::{self, MergeError, merge};
 use c1000k_report::schema::{
-    Audit, AuditParts, Generator, Model, Outcome, Pacing, Reactor, Second, TcpInfo, TcpLook,
+    Audit, AuditParts, Generator, Model, Outcome, Pacing, Process, Reactor, Second, TcpInfo,
+    TcpLook,
 };
 use c1000k_report::{ResultFile, generator, hist};
 use measure::{FineHistogram, IntervalHistogram};
@@ -22,6 +23,7 @@ fn result(id: &str, second: u32, responses: &[u64]) -> ResultFile {
     result.connections.planned = 100;
     result.connections.opened = 100;
     result.connections.open_peak = 100;
+    result.connections.open_at_end = 100;
     result.connections.open_seconds = 2.0;
     result.messages.received = responses.len() as u64;
     result.messages.seconds = 5.0;
@@ -187,6 +189,7 @@ fn repeats_are_one_plan_run_again() {
     let merged = merge(&results).expect("repeats");
     assert_eq!((merged.plan.connections, merged.connections.opened), (100, 200));
     assert_eq!((merged.connections.open_peak, merged.connections.rate_per_second), (100, 50.0));
+    assert_eq!(merged.connections.open_at_end, 200, "as many as were opened and not lost");
     assert_eq!(merged.timeline.last().map(|one| one.second), Some(21));
     assert!(merged.run.warnings.is_empty(), "{:?}", merged.run.warnings);
     let third = result("c", 40, &[2_000]);
@@ -292,6 +295,78 @@ fn one_part_at_its_end_marks_the_whole() {
     assert!(
         !merge(&[result("c", 40, &[1]), idle]).expect("repeats").generator.expect("judged").limited
     );
+}
+
+#[test]
+fn memory_that_a_later_repeat_found_there_is_no_less_for_a_connection() {
+    let run = |id: &str, second: u32, before: u64, bytes: f64| {
+        let mut run = result(id, second, &[1_000]);
+        run.resources.server = Some(Process {
+            rss_bytes_before: Some(before),
+            rss_bytes: Some(5_000),
+            bytes_per_connection: Some(bytes),
+            ..Process::default()
+        });
+        run
+    };
+    let merged = merge(&[run("a", 0, 1_000, 40.0), run("b", 20, 5_000, 0.0)]).expect("repeats");
+    let server = merged.resources.server.expect("known");
+    assert_eq!(server.bytes_per_connection, Some(40.0));
+    let name = "resources.server.bytes_per_connection";
+    let spread = merged.spread.iter().find(|one| one.metric == name).expect("told");
+    assert_eq!(spread.values, [Some(40.0), Some(0.0)], "and the spread says so");
+}
+
+#[test]
+fn a_repeat_that_begins_in_the_second_in_which_the_last_one_ends_is_not_open_beside_it() {
+    let (mut first, mut second) = (result("a", 0, &[1_000]), result("b", 1, &[3_000]));
+    first.run.ended = "2026-11-23T10:00:00.900Z".to_owned();
+    second.run.started = "2026-11-23T10:00:01.200Z".to_owned();
+    let merged = merge(&[first, second]).expect("repeats");
+    let seconds: Vec<_> =
+        merged.timeline.iter().map(|one| (one.second, one.opened, one.open)).collect();
+    assert_eq!(seconds, [(0, 100, 100), (1, 100, 100), (2, 0, 100)]);
+    assert_eq!(merged.connections.open_peak, 100);
+}
+
+#[test]
+fn repeats_that_are_known_as_such_need_no_clock_and_no_second_one() {
+    let one = result("a", 0, &[1_000, 3_000]);
+    let alone = merge::repeats(std::slice::from_ref(&one)).expect("one run");
+    assert_eq!(alone.run.parts.len(), 1);
+    assert_eq!(alone.stages, one.stages);
+    assert_eq!((alone.messages.received, alone.run.outcome), (2, Outcome::Done));
+    // The clock was set back between the runs.
+    let merged = merge::repeats(&[result("b", 30, &[2_000]), result("a", 25, &[1_000])]);
+    let merged = merged.expect("repeats");
+    assert_eq!((merged.plan.connections, merged.connections.opened), (100, 200));
+    assert_eq!(merge::repeats(&[]), Err(MergeError::TooFew));
+    assert_eq!(merge::repeats(&[one.clone(), one]), Err(MergeError::Twice("a".to_owned())));
+}
+
+#[test]
+fn the_spread_of_repeats_does_not_depend_on_how_they_were_put_together() {
+    let runs: Vec<_> = (0..5u32)
+        .map(|n| {
+            let responses: Vec<u64> = (0..200).map(|i| 1_000 * u64::from(n + 1) + i).collect();
+            let mut run = result(&n.to_string(), n * 10, &responses);
+            run.messages.rate_achieved = f64::from(1_000 + n);
+            run
+        })
+        .collect();
+    let at_once = merge(&runs).expect("repeats");
+    let spread = |name: &str| at_once.spread.iter().find(|one| one.metric == name).expect("told");
+    let p50: Vec<_> =
+        runs.iter().map(|run| run.stages.response.as_ref().map(|e| e.p50 as f64)).collect();
+    assert_eq!(spread("response.p50").values, p50);
+    assert_eq!(spread("messages.rate_achieved").median, 1_002.0);
+    assert!(at_once.spread.iter().all(|one| !one.metric.starts_with("resources.")), "not measured");
+    let first = merge(&runs[..2]).expect("repeats");
+    let others = merge(&runs[2..]).expect("repeats");
+    assert_eq!(merge(&[first, others]).expect("repeats").spread, at_once.spread);
+    // Shards are parts of one load, and no repeats of each other.
+    let shards = merge(&[result("a", 0, &[1]), result("b", 1, &[1])]).expect("shards");
+    assert!(shards.spread.is_empty());
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Progress {
     failing: bool,
     /// The columns of each line of the panel as it stands on the screen.
     drawn: Vec<usize>,
+    /// What stands above each view: which of several runs it is.
+    title: Option<String>,
     /// The phase and time of the last plain line.
     last: Option<(&'static str, Nanos)>,
 }
@@ -97,8 +99,15 @@ impl Progress {
             panel: Vec::new(),
             failing: false,
             drawn: Vec::new(),
+            title: None,
             last: None,
         }
+    }
+
+    /// The same, with each view under `title`, such as `run 2 of 5`.
+    #[must_use]
+    pub fn titled(self, title: String) -> Self {
+        Self { title: Some(printable(&title)), ..self }
     }
 
     /// Shows `view`: draws the panel anew, or prints a line if the last one is a second old or of
@@ -109,13 +118,17 @@ impl Progress {
                 let (width, height) = self.size();
                 // The last column stays free: terminals differ in what a full line does to the
                 // cursor. A panel taller than the screen could not be reached again from below.
-                self.panel = lines(view, (width - 1).min(LINE_WIDTH_MAX));
+                let width = (width - 1).min(LINE_WIDTH_MAX);
+                self.panel = self.title.iter().map(|title| cut(title, width)).collect();
+                self.panel.extend(lines(view, width));
                 self.panel.truncate(height - 1);
                 self.failing = view.failed + view.lost > 0;
             }
             Mode::Plain if self.is_due(view) => {
                 self.last = Some((view.phase, view.elapsed));
-                self.wait_in_line(plain(view));
+                let title = self.title.iter().map(|title| format!("{title}, "));
+                let line = title.chain([plain(view)]).collect();
+                self.wait_in_line(line);
             }
             Mode::Plain | Mode::Quiet => return,
         }
@@ -337,6 +350,24 @@ mod tests {
             assert_eq!(text.contains("\x1b[31mfailures    1 failed"), colours);
             assert_eq!(text.contains("\x1b[1mconnections \x1b[0m"), colours);
         }
+    }
+
+    #[test]
+    fn a_title_stands_above_each_view() {
+        let (progress, reader) = on_pipe(PANEL);
+        let mut progress = progress.titled("run 2 of 5".to_owned());
+        let mut screen = Screen::default();
+        progress.update(&view(1));
+        progress.message("kept");
+        progress.update(&view(2));
+        screen.show(&written(progress, reader));
+        assert_eq!(screen.rows[..2], ["kept", "run 2 of 5"]);
+        assert!(screen.rows[2].starts_with("hold "), "{:?}", screen.rows);
+        let (progress, reader) = on_pipe(Mode::Plain);
+        let mut progress = progress.titled("run 2 of\x1b5".to_owned());
+        progress.update(&view(1));
+        let text = written(progress, reader);
+        assert!(text.starts_with("run 2 of 5, 1 s hold, "), "{text}");
     }
 
     #[test]

@@ -11,13 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 const PLAN_FREE: [&str; 4] = ["seed", "thresholds", "targets", "sources"];
 
 /// Facts of a machine that are readings of a moment, and not settings.
-const HOST_FREE: [&str; 7] = [
+const HOST_FREE: [&str; 11] = [
     "conntrack_used",
     "fs_files_used",
     "memory.available_bytes",
     "memory.free_bytes",
     "memory.slab_bytes",
     "memory.swap_free_bytes",
+    "sockets.tcp_in_use",
+    "sockets.tcp_mem_pages",
+    "sockets.tcp_orphan",
+    "sockets.tcp_time_wait",
     "threads_used",
 ];
 

@@ -313,6 +313,17 @@ fn notes(base: &Side, new: &Side) -> Vec<String> {
     if id(new).iter().any(|one| id(base).contains(one)) {
         notes.push("a run is on both sides".to_owned());
     }
+    for (name, side) in [("base", base), ("new", new)] {
+        let merged = side.runs.iter().find(|run| !run.result.spread.is_empty());
+        if let Some(run) = merged {
+            notes.push(format!(
+                "{name} '{}' is merged from {} runs and counts as one: give the folder of the single \
+                 results instead, they tell the noise",
+                run.path.display(),
+                run.result.run.parts.len()
+            ));
+        }
+    }
     notes
 }
 

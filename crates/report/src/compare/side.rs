@@ -47,8 +47,8 @@ pub enum SideError {
 
 impl Side {
     /// The run in a file; or those in a folder: `*.json` in it, and `result.json` in its folders.
-    /// JSON that is no result is left out, and so is a merged result beside its parts and a second
-    /// copy of a run: counted twice they would make the noise look small.
+    /// JSON that is no result is left out, and so is a merged result beside any of its parts and a
+    /// second copy of a run: counted twice they would make the noise look small.
     ///
     /// # Errors
     /// If nothing is found, or a result is damaged or of a newer version.
@@ -72,8 +72,9 @@ impl Side {
         if side.runs.is_empty() { Err(SideError::Nothing(path.to_owned())) } else { Ok(side) }
     }
 
-    /// Leaves out what is there already: a run of the same name, or a merged result whose parts are
-    /// all here.
+    /// Leaves out what is there already: a run of the same name, or a merged result of which parts are
+    /// here. Of those the single runs stay, also where some of them are missing: it is them that tell
+    /// the noise.
     fn leave_out_copies(&mut self) {
         self.runs.sort_by(|a, b| a.result.run.started.cmp(&b.result.run.started));
         let ids: BTreeSet<String> = self.runs.iter().map(|run| run.result.run.id.clone()).collect();
@@ -83,8 +84,13 @@ impl Side {
             let parts = &result.run.parts;
             let reason = if !seen.insert(result.run.id.clone()) {
                 "is a copy of another run here"
-            } else if !parts.is_empty() && parts.iter().all(|part| ids.contains(&part.id)) {
-                "was merged from other runs here"
+            } else if parts.iter().any(|part| ids.contains(&part.id)) {
+                match parts.iter().all(|part| ids.contains(&part.id)) {
+                    true => "was merged from other runs here",
+                    false => "was merged from other runs here and some that are missing",
+                }
+            } else if parts.iter().any(|part| !seen.insert(part.id.clone())) {
+                "shares runs with another merged result here"
             } else {
                 return true;
             };

@@ -16,6 +16,7 @@ pub use data::Run;
 
 use crate::generator;
 use crate::schema::{Outcome, ResultFile, Verdict};
+use crate::spread;
 use crate::text;
 use data::time;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -72,7 +73,10 @@ pub fn page(runs: &[Run]) -> String {
                 main {
                     @for run in runs { (warnings(run, runs.len() > 1)) }
                     @match runs {
-                        [run] => { (cards(&run.result)) (thresholds(&run.result.verdict)) }
+                        [run] => {
+                            (cards(&run.result)) (thresholds(&run.result.verdict))
+                            (spread(&run.result))
+                        }
                         _ => (figures(runs)),
                     }
                     (section(0, latency::latency(runs)))
@@ -235,6 +239,26 @@ fn thresholds(verdict: &Verdict) -> Markup {
             }
         }
     }
+}
+
+/// How far the runs lie apart that a result was merged from.
+fn spread(result: &ResultFile) -> Markup {
+    let runs = result.spread.first().map_or(0, |one| one.values.len());
+    let rows: Vec<Row> = result
+        .spread
+        .iter()
+        .map(|one| {
+            let shown = |value: f64| shown(value, &one.unit);
+            let cv = one
+                .variation_ratio
+                .map_or_else(|| "–".to_owned(), |cv| format!("{:.1} %", 100.0 * cv));
+            let name = spread::label(&one.metric).to_owned();
+            (name, vec![shown(one.min), shown(one.median), shown(one.max), cv])
+        })
+        .collect();
+    let caption =
+        format!("Spread of {runs} runs; cv is their standard deviation, as a share of their mean");
+    html! { @if runs > 1 { (table_of(&caption, &["min", "median", "max", "cv"], &rows)) } }
 }
 
 fn shown(value: f64, unit: &str) -> String {

@@ -14,6 +14,7 @@ mod generator;
 mod measured;
 mod pacing;
 mod run;
+mod spread;
 
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
 pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
@@ -23,9 +24,10 @@ pub use measured::{
 };
 pub use pacing::Pacing;
 pub use run::{
-    Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Run,
+    Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat, Run,
     ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
+pub use spread::Spread;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -99,6 +101,10 @@ pub struct ResultFile {
     /// How often each queue, table, buffer and budget was found at its maximum, by its name.
     #[serde(default)]
     pub limits_reached: BTreeMap<String, u64>,
+    /// How far the main figures of repeats lie apart from run to run; absent if it is not merged from
+    /// repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
 }
 
 impl Default for ResultFile {
@@ -125,6 +131,7 @@ impl Default for ResultFile {
             balance: Balance::default(),
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),
+            spread: Vec::new(),
         }
     }
 }

@@ -45,6 +45,22 @@ pub struct Run {
     /// The runs that this result was merged from; absent if it is of one run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// Which of several runs of one plan (`--repeat`) it was; absent if it was the only one, and in what
+    /// was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+}
+
+/// The place of a run among the repeats of its plan.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Repeat {
+    /// Its number, from 1 on.
+    pub number: u64,
+    /// How many runs were asked for.
+    pub of: u64,
+    /// How long it was waited before this run, from the end of the one before; 0 for the first.
+    pub cool_down_ns: u64,
 }
 
 /// One of the runs that a merged result was made of.
