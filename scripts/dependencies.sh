@@ -18,7 +18,7 @@ floors=(
     "control: host measure reactor"
     "server: control host measure reactor wire"
     "client: control host measure reactor report wire"
-    "bench: host measure"
+    "bench: host measure report"
     "fuzz: host measure report wire"
 )
 

@@ -7,7 +7,7 @@
 #
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
-# two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
+# a short calibration, two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
 # Chromium; for HTTP: curl, wrk, h2load and nginx). As root it installs the Debian packages that this
 # needs and that are missing. What cannot run here is named with the reason; with CI=true nothing may be
 # left out.
@@ -149,6 +149,11 @@ programs() {
     else
         skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
     fi
+    if have node && have npm && have python3; then
+        check "calibration" ./scripts/tests/calibration.sh
+    else
+        skip "calibration" "missing: apt-get install nodejs npm python3"
+    fi
     if have curl && have wrk && have h2load && have nginx && have python3; then
         check "HTTP peers" ./scripts/tests/http.sh
     else
@@ -175,7 +180,7 @@ if $all; then
     tests "tests, release" --release --target-dir "$target/release-tests" \
         --config profile.release.lto=false --config profile.release.codegen-units=16
     check "release programs" cargo build --release --locked --quiet \
-        -p c1000k-server -p c1000k-client -p c1000k-report
+        -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench
     check "fuzzing, 60 s" ./scripts/fuzz.sh 60
     programs
 fi

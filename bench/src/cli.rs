@@ -3,9 +3,9 @@
 use crate::compare::Target;
 use crate::output::Output;
 use crate::pace::Case;
-use crate::{clients, compare, load, opening, openings, pace, procfs, server};
+use crate::{calibrate, clients, compare, load, opening, openings, pace, procfs, server};
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The floor that the kernel sets, and the comparisons with it.
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     CompareOpening(CompareOpeningArgs),
     /// Runs the project's client at fixed rates and holds what it sent against what was asked
     Pace(PaceArgs),
+    /// Runs the project's client against its server with known faults, and holds the percentiles against the
+    /// analytic ones
+    Calibrate(CalibrateArgs),
     /// Prints ports of 127.0.0.1 that are free and lie below the ephemeral range
     FreePorts(FreePortsArgs),
     /// One target's connections, driven on orders from `compare` over standard input
@@ -49,6 +52,7 @@ impl Command {
             Self::CompareClients(args) => clients::run(&args),
             Self::CompareOpening(args) => openings::run(&args),
             Self::Pace(args) => pace::run(&args),
+            Self::Calibrate(args) => calibrate::run(&args),
             Self::FreePorts(args) => procfs::print_free_ports(args.count),
             Self::Drive(args) => compare::drive(&args),
         }
@@ -227,6 +231,39 @@ pub(crate) struct PaceArgs {
     pub(crate) tolerance: f64,
 }
 
+/// What a calibration runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Part {
+    All,
+    Table,
+    Teaching,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CalibrateArgs {
+    /// The project's client program
+    #[arg(long)]
+    pub(crate) client: PathBuf,
+    /// The project's server program
+    #[arg(long)]
+    pub(crate) server: PathBuf,
+    /// How many connections (repeat)
+    #[arg(short, long, default_values = ["1k", "100k"], value_parser = count)]
+    pub(crate) connections: Vec<u64>,
+    /// Seconds of each run, a whole number
+    #[arg(long, default_value_t = 7.0, value_parser = whole_seconds)]
+    pub(crate) seconds: f64,
+    /// What to run: the percentiles against the analytic ones, what the closed model makes of the same
+    /// faults, or both
+    #[arg(long, value_enum, default_value_t = Part::All)]
+    pub(crate) part: Part,
+    /// A short look that a busy machine does not fail: 1,000 connections, the low rate, three attempts
+    #[arg(long, conflicts_with_all = ["part", "connections", "seconds"])]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct FreePortsArgs {
     /// How many
@@ -257,6 +294,14 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of seconds that holds whole periods of a second, and a stall that happens once.
+fn whole_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<u32>() {
+        Ok(seconds @ 4..=60) => Ok(f64::from(seconds)),
+        _ => Err(format!("'{text}' is not a whole number of seconds from 4 to 60")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +318,7 @@ mod tests {
         assert!(count("0").is_err() && count("11m").is_err());
         assert!(size("0").is_err());
         assert_eq!(seconds("0.2"), Ok(0.2));
+        assert!(whole_seconds("8") == Ok(8.0) && whole_seconds("8.5").is_err());
         assert!(seconds("0").is_err() && seconds("1h").is_err() && seconds("nan").is_err());
     }
 }

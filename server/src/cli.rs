@@ -1,9 +1,11 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
+use crate::faults::{parse_delay, parse_stall};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_size};
+use reactor::Stall;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use wire::Url;
@@ -133,6 +135,14 @@ pub struct ServeArgs {
     /// Bytes that may wait for slow readers, all connections together
     #[arg(long, value_name = "SIZE", default_value = "256m", value_parser = parse_size)]
     pub unsent_max: u64,
+    /// Stand still at known times, so that what a client measures can be checked: all reactors for
+    /// LENGTH of every PERIOD of the server's clock, which starts with it; from FIRST on if that is
+    /// given, and once if no period is (100ms/1s, 100ms/1s@5s, 1s@8s)
+    #[arg(long, value_name = "LENGTH[/PERIOD][@FIRST]", value_parser = parse_stall)]
+    pub stall: Option<Stall>,
+    /// Let each reply wait for so long, up to 10s, and nothing else; replies of one read wait together
+    #[arg(long, value_name = "TIME", value_parser = parse_delay)]
+    pub delay: Option<Nanos>,
     /// Serve /metrics, /snapshot.json and /healthz here, e.g. 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
@@ -203,7 +213,15 @@ mod tests {
             "0,2-3",
             "--idle-timeout",
             "1.5s",
+            "--stall",
+            "100ms/1s",
+            "--delay",
+            "5ms",
         ]);
+        let length = Nanos::from_millis(100);
+        let period = Some(Nanos::from_secs(1));
+        assert_eq!(cli.serve.stall, Some(Stall { length, period, first: Nanos::ZERO }));
+        assert_eq!(cli.serve.delay, Some(Nanos::from_millis(5)));
         assert_eq!(cli.serve.handshake_timeout, Nanos::from_secs(10));
         assert_eq!((cli.serve.message_max, cli.serve.deflate), (16 << 20, None));
         assert_eq!(cli.serve.urls.len(), 2);
@@ -258,6 +276,10 @@ mod tests {
             &["c1000k-server", "tcp://h:1", "--metrics", "9100"],
             &["c1000k-server", "tcp://h:1", "--unsent-max", "lots"],
             &["c1000k-server", "ws://h:1", "--handshake-timeout", "soon"],
+            &["c1000k-server", "tcp://h:1", "--stall", "1s/100ms"],
+            &["c1000k-server", "tcp://h:1", "--stall", "100ms"],
+            &["c1000k-server", "tcp://h:1", "--delay", "0"],
+            &["c1000k-server", "tcp://h:1", "--delay", "1m"],
             &["c1000k-server", "ws://h:1", "--message-max", "0"],
             &["c1000k-server", "ws://h:1", "--message-max", "2g"],
             &["c1000k-server", "ws://h:1", "--deflate=always"],

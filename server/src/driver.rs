@@ -1,12 +1,14 @@
 //! The server's side of the loop: admits connections, hands their bytes to the service they belong to
-//! and sends its answers, keeps the time limits, stops.
+//! and sends its answers, at once or after a delay, keeps the time limits, stops.
 
+use crate::delay::{Delayed, Sent, Words};
+use crate::faults::Faults;
 use crate::http::{self, Http, Reply, Site, Then};
-use crate::limits::{CLOSING_TIMEOUT, STOP_PATIENCE, STOP_STEP};
+use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
 use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
-use reactor::{Core, Counters, Driver, Ending, Key, Network, Sweep};
+use reactor::{Core, Counters, Driver, Ending, Key, Network, Stall, Sweep};
 use std::sync::Arc;
 
 pub use crate::admission::Admission;
@@ -32,6 +34,8 @@ struct TimeLimits {
     idle: Option<Nanos>,
     /// For a handshake, and for any other request.
     handshake: Option<Nanos>,
+    /// For a peer's close after our last word, which may have to wait itself.
+    closing: Nanos,
 }
 
 impl TimeLimits {
@@ -46,15 +50,15 @@ impl TimeLimits {
             }
             State::WebSocket(Phase::Opening(_)) => self.handshake,
             State::WebSocket(Phase::Closing) | State::Http(http::Phase::Closing) => {
-                Some(CLOSING_TIMEOUT)
+                Some(self.closing)
             }
         }
     }
 
     /// A sweep that keeps them all.
     fn sweep(&self) -> Sweep {
-        let limits = [self.idle, self.handshake, Some(CLOSING_TIMEOUT)];
-        Sweep::for_limit(limits.into_iter().flatten().min().unwrap_or(CLOSING_TIMEOUT))
+        let limits = [self.idle, self.handshake, Some(self.closing)];
+        Sweep::for_limit(limits.into_iter().flatten().min().unwrap_or(self.closing))
     }
 }
 
@@ -91,6 +95,9 @@ pub struct EchoDriver {
     failures: [u64; Failure::COUNT],
     stopping: Option<Stopping>,
     last: Snapshot,
+    stall: Option<Stall>,
+    /// Where replies are to wait: what waits.
+    delayed: Option<Box<Delayed>>,
 }
 
 impl EchoDriver {
@@ -104,7 +111,7 @@ impl EchoDriver {
         idle_timeout: Option<Nanos>,
         started: Nanos,
     ) -> Self {
-        let limits = TimeLimits { idle: idle_timeout, handshake: None };
+        let limits = TimeLimits { idle: idle_timeout, handshake: None, closing: CLOSING_TIMEOUT };
         Self {
             index,
             core,
@@ -121,7 +128,20 @@ impl EchoDriver {
             failures: [0; Failure::COUNT],
             stopping: None,
             last: Snapshot::default(),
+            stall: None,
+            delayed: None,
         }
+    }
+
+    /// The same driver, but with these faults.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        let Faults { stall, delay, delayed_bytes_max } = faults;
+        self.stall = stall;
+        self.delayed = delay.map(|delay| Box::new(Delayed::new(delay, delayed_bytes_max)));
+        self.limits.closing = CLOSING_TIMEOUT + delay.unwrap_or_default();
+        self.sweep = self.limits.sweep();
+        self
     }
 
     /// The same driver, but with a service for each of its listeners, in their order.
@@ -156,6 +176,7 @@ impl EchoDriver {
         let Counters { accepted, .. } = core.counters;
         let (cpu, uptime) = (host::usage::thread_cpu_time(), core.now() - self.started);
         let failures = Failure::ALL.into_iter().zip(self.failures);
+        let delayed = self.delayed.as_deref();
         Snapshot {
             index: self.index,
             core: self.core,
@@ -180,8 +201,10 @@ impl EchoDriver {
                 .counters
                 .named()
                 .into_iter()
+                .chain(delayed.map(|delayed| delayed.counts().named()).into_iter().flatten())
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            delayed_bytes: delayed.map_or(0, |delayed| delayed.bytes() as u64),
             websocket: self.websockets.snapshot(),
             http: self.http.snapshot(),
         }
@@ -207,16 +230,6 @@ impl EchoDriver {
     fn fail<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, failure: Failure) {
         self.failures[failure as usize] += 1;
         self.drop_connection(core, key);
-    }
-
-    /// The answer that was just given is our last one.
-    #[cold]
-    fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
-        let now_ms = now_ms(core);
-        if let Some(session) = core.session(key) {
-            session.since_ms = now_ms;
-        }
-        core.finish(key);
     }
 
     /// Ends connections whose time is up: between one and one and an eighth of their limit after it
@@ -282,9 +295,10 @@ impl EchoDriver {
                 None
             }
         };
-        let sent = last_words.map(|Answer { bytes, .. }| core.send(key, bytes));
+        let delayed = &mut self.delayed;
+        let sent = last_words.map(|Answer { bytes, .. }| say_last(delayed, core, key, bytes));
         match sent {
-            Some(Ok(())) => Self::finish(core, key),
+            Some(Ok(())) => {}
             Some(Err(failure)) => self.fail(core, key, failure),
             None => self.drop_connection(core, key),
         }
@@ -295,7 +309,10 @@ impl EchoDriver {
         let next = match stopping {
             Stopping::GoodBye(from) => match step(core, from, |core, key| self.part(core, key)) {
                 Some(to) => Stopping::GoodBye(to),
-                None => Stopping::Patience(core.turn_started() + STOP_PATIENCE),
+                None => {
+                    let delay = self.delayed.as_ref().map_or(Nanos::ZERO, |late| late.delay());
+                    Stopping::Patience(core.turn_started() + STOP_PATIENCE + delay)
+                }
             },
             Stopping::Patience(_) if core.connections() == 0 => Stopping::Done,
             Stopping::Patience(until) if core.turn_started() < until => return until,
@@ -325,7 +342,8 @@ impl EchoDriver {
             // The answer that is on its way still arrives.
             State::Http(phase) if blocked => {
                 self.http.part(phase);
-                return Self::finish(core, key);
+                let said = say_last(&mut self.delayed, core, key, &[]);
+                return said.unwrap_or_else(|failure| self.fail(core, key, failure));
             }
             State::Raw | State::WebSocket(Phase::Opening(_)) | State::Http(_) => {
                 return self.drop_connection(core, key);
@@ -334,11 +352,63 @@ impl EchoDriver {
         };
         // Who is in the middle of a frame is asked again after it, see `on_bytes`.
         let Some(answer) = self.websockets.go_away(phase, "the server stops") else { return };
-        match core.send(key, answer.bytes) {
-            Ok(()) => Self::finish(core, key),
-            Err(failure) => self.fail(core, key, failure),
+        let said = say_last(&mut self.delayed, core, key, answer.bytes);
+        said.unwrap_or_else(|failure| self.fail(core, key, failure));
+    }
+}
+
+/// What becomes of replies that have to wait.
+impl EchoDriver {
+    /// Sends those that are due. Returns when the next one is.
+    fn send_due<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
+        self.delayed.as_ref()?.next_due()?;
+        let now = core.now();
+        for _ in 0..DELAYED_PER_TURN {
+            let delayed = self.delayed.as_mut()?;
+            let Some(Sent { key, last, result }) = delayed.send_next(core, now) else { break };
+            if let Err(failure) = result {
+                self.fail(core, key, failure);
+            } else if last {
+                finish(core, key);
+            } else if core.unsent_bytes_of(key) > 0
+                && let Some(Session { state: State::Http(_), .. }) = core.session(key)
+            {
+                // The next answers wait for this one to leave, as they do without a delay.
+                core.pause_reads(key);
+            }
+        }
+        self.delayed.as_ref()?.next_due()
+    }
+}
+
+/// Says our last word on a connection: behind what waits for it, if replies wait.
+#[cold]
+fn say_last<N: Network>(
+    delayed: &mut Option<Box<Delayed>>,
+    core: &mut Core<N, Session>,
+    key: Key,
+    bytes: &[u8],
+) -> Result<(), Failure> {
+    match delayed {
+        Some(delayed) => delayed.put(core, key, Words { bytes, file: None, last: true }),
+        None => {
+            if !bytes.is_empty() {
+                core.send(key, bytes)?;
+            }
+            finish(core, key);
+            Ok(())
         }
     }
+}
+
+/// What was just sent is our last word on the connection.
+#[cold]
+fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
+    let now_ms = now_ms(core);
+    if let Some(session) = core.session(key) {
+        session.since_ms = now_ms;
+    }
+    core.finish(key);
 }
 
 /// What HTTP does with its connections.
@@ -357,18 +427,25 @@ impl EchoDriver {
         if let Then::Upgrade(accepted) = then {
             *state = State::WebSocket(self.websockets.upgraded(accepted));
         }
-        let sent = match file {
-            Some(part) => core.send_file(key, answers, part),
-            None if answers.is_empty() => Ok(()),
-            None => core.send(key, answers),
+        let waits = self.delayed.is_some();
+        let sent = match (&mut self.delayed, file) {
+            (Some(delayed), file) => {
+                let last = then == Then::Last;
+                delayed.put(core, key, Words { bytes: answers, file, last })
+            }
+            (None, Some(part)) => core.send_file(key, answers, part),
+            (None, None) if answers.is_empty() => Ok(()),
+            (None, None) => core.send(key, answers),
         };
         if let Err(failure) = sent {
             return self.fail(core, key, failure);
         }
         match then {
-            Then::More if used == bytes.len() => core.pause_reads(key),
-            Then::More => self.hold(core, key, &bytes[used..]),
-            Then::Last => Self::finish(core, key),
+            Then::More if used < bytes.len() => self.hold(core, key, &bytes[used..]),
+            Then::More if waits => {}
+            Then::More => core.pause_reads(key),
+            Then::Last if waits => {}
+            Then::Last => finish(core, key),
             // Frames may have come right behind the request.
             Then::Upgrade(_) if used < bytes.len() => {
                 return self.on_bytes(core, key, &mut bytes[used..]);
@@ -422,6 +499,10 @@ impl<N: Network> Driver<N> for EchoDriver {
     /// Answers must not pile up: who does not take them is read from no more.
     const PAUSE_READS_WHILE_BLOCKED: bool = true;
 
+    fn stall(&self) -> Option<Stall> {
+        self.stall
+    }
+
     fn admit(&mut self, core: &mut Core<N, Session>, listener: usize) -> Option<Session> {
         if self.stopping.is_some() || !self.admission.enter() {
             return None;
@@ -439,6 +520,11 @@ impl<N: Network> Driver<N> for EchoDriver {
 
     #[inline]
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
+        let waits = self.delayed.is_some();
+        if waits {
+            // Long turns must not make replies wait for longer than they should.
+            self.send_due(core);
+        }
         let now_ms = now_ms(core);
         let Some(Session { since_ms, state }) = core.session(key) else { return };
         let Answer { bytes, last } = match state {
@@ -456,13 +542,16 @@ impl<N: Network> Driver<N> for EchoDriver {
             }
             State::Http(_) => return self.answer(core, key, bytes),
         };
-        if !bytes.is_empty()
-            && let Err(failure) = core.send(key, bytes)
-        {
+        let sent = match &mut self.delayed {
+            Some(delayed) => delayed.put(core, key, Words { bytes, file: None, last }),
+            None if bytes.is_empty() => Ok(()),
+            None => core.send(key, bytes),
+        };
+        if let Err(failure) = sent {
             self.fail(core, key, failure);
-        } else if last {
-            Self::finish(core, key);
-        } else if self.stopping.is_some() {
+        } else if last && !waits {
+            finish(core, key);
+        } else if !last && self.stopping.is_some() {
             self.part(core, key);
         }
     }
@@ -501,10 +590,12 @@ impl<N: Network> Driver<N> for EchoDriver {
     }
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
-        match self.stopping {
+        let due = self.send_due(core);
+        let next = match self.stopping {
             Some(stopping) => Some(self.stop(core, stopping)),
             None => self.keep_time(core),
-        }
+        };
+        due.into_iter().chain(next).min()
     }
 
     fn is_finished(&self) -> bool {
@@ -523,6 +614,10 @@ mod ws_tests;
 #[cfg(test)]
 #[path = "driver_http_tests.rs"]
 mod http_tests;
+
+#[cfg(test)]
+#[path = "driver_faults_tests.rs"]
+mod faults_tests;
 
 #[cfg(test)]
 #[path = "driver_alloc_tests.rs"]

@@ -113,6 +113,43 @@ fn an_echo_allocates_nothing() {
 }
 
 #[test]
+fn an_echo_that_has_to_wait_allocates_nothing() {
+    let clock = Clock::start();
+    let options = ListenOptions { backlog: 16, reuse_port: false };
+    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
+    let target = socket::local_address(&listener).expect("its address");
+    let limits = Limits::for_slots(16);
+    let (_, mut inbox) = mailbox::open().expect("mailbox");
+    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
+    let delay = Nanos::from_millis(1);
+    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), None, clock.now())
+        .with_faults(Faults::new(None, Some(delay), 1));
+    let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+    let mut peers: Vec<TcpStream> =
+        (0..8).map(|_| TcpStream::connect(target).expect("it listens")).collect();
+    let mut round = || {
+        for peer in &mut peers {
+            peer.write_all(b"hello").expect("taken");
+        }
+        let began = clock.now();
+        let turned = allocation_counter::measure(|| {
+            let wanted = server.core().counters.bytes_sent + 8 * 5;
+            while server.core().counters.bytes_sent < wanted {
+                server.turn().expect("turn");
+            }
+        });
+        assert!(clock.now() - began >= delay);
+        for peer in &mut peers {
+            peer.read_exact(&mut [0; 5]).expect("an answer");
+        }
+        turned.count_total
+    };
+    let warm: u64 = (0..10).map(|_| round()).sum();
+    let counted: u64 = (0..50).map(|_| round()).sum();
+    assert_eq!(counted, 0, "{warm} while it was warming up");
+}
+
+#[test]
 fn the_counter_counts() {
     let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![0_u8; 100])));
     assert_eq!(counted.count_total, 1);

@@ -16,7 +16,9 @@
 mod admission;
 mod board;
 pub mod cli;
+mod delay;
 pub mod driver;
+pub mod faults;
 pub mod files;
 pub mod http;
 mod limits;

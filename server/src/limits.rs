@@ -45,6 +45,22 @@ pub(crate) const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for one reactor, however many there are.
 pub(crate) const HELD_BYTES_PER_REACTOR_MIN: usize = 1024 * 1024;
 
+/// How long a stall may last: a server that stands still for longer is not one to be measured.
+pub(crate) const STALL_LENGTH_MAX: Nanos = Nanos::from_secs(60);
+
+/// How long replies may be delayed.
+pub(crate) const DELAY_MAX: Nanos = Nanos::from_secs(10);
+
+/// Bytes of replies that wait for their delay to pass, over all reactors, with 56 for each reply. Once
+/// half of it is used up, whoever is owed one more is read from no more until that has left.
+pub(crate) const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The same for one reactor, however many there are.
+pub(crate) const DELAYED_BYTES_PER_REACTOR_MIN: usize = 4 * 1024 * 1024;
+
+/// Delayed replies that are sent before the loop looks for events again.
+pub(crate) const DELAYED_PER_TURN: usize = 1024;
+
 /// Descriptors of a reactor that connections may not have where files are served: of the files that
 /// are kept open, and of those on their way.
 pub(crate) const FILE_DESCRIPTORS: u64 = 512;

@@ -1,6 +1,7 @@
 //! What the server tells about itself: a snapshot over all reactors, as JSON and for Prometheus.
 
 use crate::driver::{Command, HttpSnapshot, Snapshot, WebSocketSnapshot};
+use crate::faults::FaultsSnapshot;
 use crate::snapshot::add_by_key;
 use control::endpoint::Page;
 use control::prometheus::{Exposition, Kind};
@@ -61,6 +62,9 @@ pub struct ServerSnapshot {
     pub somaxconn: u64,
     /// Reactors that did not answer in time.
     pub silent_reactors: u64,
+    /// What goes wrong on purpose.
+    #[serde(default)]
+    pub faults: FaultsSnapshot,
     /// What the kernel has counted that may explain failures: of the server's network namespace.
     pub kernel: Counters,
     /// Counters over all reactors, by name.
@@ -76,6 +80,7 @@ pub struct Watcher {
     pub(crate) urls: Vec<String>,
     pub(crate) connections_max: u64,
     pub(crate) backlog: u32,
+    pub(crate) faults: FaultsSnapshot,
     pub(crate) clock: Clock,
 }
 
@@ -137,6 +142,7 @@ impl Watcher {
             descriptors_limit: host::table::descriptor_limit().soft,
             backlog: self.backlog,
             somaxconn: host::sysctl::number("net.core.somaxconn").unwrap_or(0),
+            faults: self.faults.clone(),
             silent_reactors: (self.outsides.len() - reactors.len()) as u64,
             kernel: Counters::read(),
             counters,
@@ -258,7 +264,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         page.family(name, kind, help).sample(&[], value);
     }
     type Field = fn(&Snapshot) -> f64;
-    let each: [(&str, Kind, &str, Field); 11] = [
+    let each: [(&str, Kind, &str, Field); 12] = [
         ("c1000k_reactor_connections", Kind::Gauge, "Connections open on a reactor.", |r| {
             r.connections as f64
         }),
@@ -310,6 +316,12 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
         ("c1000k_reactor_unsent_bytes", Kind::Gauge, "Bytes that wait for slow readers.", |r| {
             r.unsent_bytes as f64
         }),
+        (
+            "c1000k_reactor_delayed_bytes",
+            Kind::Gauge,
+            "Bytes that wait for --delay to pass.",
+            |r| r.delayed_bytes as f64,
+        ),
     ];
     for (name, kind, help, field) in each {
         let mut family = page.family(name, kind, help);

@@ -2,6 +2,7 @@
 
 use crate::cli::{Deflate, ServeArgs, Steer};
 use crate::driver::Service;
+use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
 use crate::limits::{ANSWER_EXCESS_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX};
@@ -12,7 +13,7 @@ use host::card;
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
-use measure::units::{format_grouped, format_size};
+use measure::units::{format_duration, format_grouped, format_size};
 use reactor::Limits;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub websocket: Arc<websocket::Config>,
     /// What is served over HTTP.
     pub http: http::Config,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
     /// Where to serve metrics.
     pub metrics: Option<SocketAddr>,
     /// Whether to speak JSON.
@@ -138,6 +141,7 @@ impl Plan {
             handshake_timeout: unless_zero(args.handshake_timeout),
             websocket: Arc::new(websocket),
             http,
+            faults: choose_faults(args, reactors)?,
             metrics: args.metrics,
             json: args.json,
             notes,
@@ -224,6 +228,22 @@ fn choose_http(args: &ServeArgs, reactors: usize) -> Result<http::Config, Error>
         })?;
     }
     Ok(http::Config::new(args.root.clone(), args.body_max, reactors))
+}
+
+/// A delay must leave time for what has limits of its own.
+fn choose_faults(args: &ServeArgs, reactors: usize) -> Result<Faults, Error> {
+    let idle = unless_zero(args.idle_timeout);
+    if let (Some(delay), Some(idle)) = (args.delay, idle)
+        && idle <= delay
+    {
+        return Err(Error::Usage(format!(
+            "--idle-timeout {} would close connections that wait for replies: give more than \
+             --delay, {}",
+            format_duration(idle),
+            format_duration(delay)
+        )));
+    }
+    Ok(Faults::new(args.stall, args.delay, reactors))
 }
 
 fn choose_websocket(args: &ServeArgs, reactors: usize) -> Result<websocket::Config, Error> {
@@ -359,6 +379,7 @@ mod tests {
             &["--connections-max", "0"][..],
             &["--cores", "7"],
             &["--steer", "cpu", "--reactors", "3"],
+            &["--delay", "1s", "--idle-timeout", "1s"],
         ] {
             assert_eq!(plan(20_000, args).expect_err("refused").code(), 2, "{args:?}");
         }

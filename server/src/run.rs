@@ -191,6 +191,7 @@ impl Server {
             urls,
             connections_max: plan.connections_max,
             backlog: plan.backlog,
+            faults: plan.faults.snapshot(),
             clock,
         });
         let mut server = Self { reactors, watcher, endpoint: None, board: None, addresses: listen };
@@ -263,6 +264,7 @@ impl Server {
                     "cores": self.reactors.iter().map(|reactor| reactor.cpu).collect::<Vec<_>>(),
                     "connections_max": plan.connections_max,
                     "backlog": plan.backlog,
+                    "faults": self.watcher.faults,
                     "metrics": self.metrics_address().map(|address| address.to_string()),
                 })
                 .to_string()
@@ -274,11 +276,12 @@ impl Server {
                 let metrics =
                     metrics.map_or_else(String::new, |at| format!(", metrics on http://{at}"));
                 format!(
-                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{metrics})",
+                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{}{metrics})",
                     self.reactors.len(),
                     if self.reactors.len() == 1 { "" } else { "s" },
                     host::cpu::format_cpu_list(&cores),
                     format_grouped(plan.connections_max),
+                    plan.faults.in_words(),
                 )
             };
             say(&line);
@@ -331,7 +334,7 @@ fn start_reactor(
     let steer = plan.steer == Steer::Cpu && index + 1 == seats.len();
     let (idle_timeout, handshake_timeout) = (plan.idle_timeout, plan.handshake_timeout);
     let (services, websocket) = (plan.services(), Arc::clone(&plan.websocket));
-    let http = plan.http.clone();
+    let (http, faults) = (plan.http.clone(), plan.faults);
     group::start(seat, move || {
         // Where clients run on the same cores, a million open in two thirds of the time. A machine
         // that forbids it is only slower.
@@ -348,7 +351,8 @@ fn start_reactor(
         let site = Site::open(&http)?;
         let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now())
             .serving(services, websocket, handshake_timeout)
-            .with_site(http, site);
+            .with_site(http, site)
+            .with_faults(faults);
         Ok(Parts { driver, listeners, report: () })
     })
 }

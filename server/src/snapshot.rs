@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub failures: BTreeMap<String, u64>,
     /// Bytes that wait for their peers to take them.
     pub unsent_bytes: u64,
+    /// Bytes that wait for `--delay` to pass, with what each reply takes besides.
+    #[serde(default)]
+    pub delayed_bytes: u64,
     /// CPU time of the reactor's thread.
     pub cpu_ns: u64,
     /// Time since the reactor started.

@@ -162,7 +162,7 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).map(|connection| &mut connection.session)
     }
 
-    /// Whether bytes of this connection wait for its peer to take them.
+    /// Whether bytes of this connection wait for its peer to take them, or something is owed to it.
     #[inline]
     pub fn is_blocked(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
@@ -251,7 +251,7 @@ impl<N: Network, S> Core<N, S> {
         if connection.flags.has(Flags::FINISHING) {
             return Ok(());
         }
-        if connection.unsent == NOTHING {
+        if self.unsent.has_left(connection.unsent) {
             taken = match connection.stream.send(bytes) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -271,7 +271,8 @@ impl<N: Network, S> Core<N, S> {
     fn queue(&mut self, key: Key, rest: &[u8]) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         self.counters.blocked_writes += 1;
-        let (unsent, newly) = (connection.unsent, connection.unsent == NOTHING);
+        let unsent = connection.unsent;
+        let newly = self.unsent.has_left(unsent);
         let mut appended = self.unsent.append(unsent, rest);
         while appended.is_err() && self.unsent.room() < rest.len() && self.evict(key) {
             appended = self.unsent.append(unsent, rest);
@@ -313,7 +314,7 @@ impl<N: Network, S> Core<N, S> {
         if connection.flags.has(Flags::FINISHING) {
             return Ok(());
         }
-        if connection.unsent == NOTHING {
+        if self.unsent.has_left(connection.unsent) {
             taken = match connection.stream.send_ahead(head) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -331,6 +332,38 @@ impl<N: Network, S> Core<N, S> {
             self.flush(key)?;
         }
         Ok(())
+    }
+
+    /// Notes that this connection will be sent something later: until [`Core::pay`] has been called as
+    /// often as this, it is not done with, although its peer may have closed.
+    pub fn owe(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        connection.unsent = self.unsent.owe(connection.unsent);
+    }
+
+    /// What was owed has been sent, once.
+    pub fn pay(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        let at = connection.unsent;
+        if !self.unsent.owes(at) {
+            return;
+        }
+        let rests = self.unsent.rests(at);
+        if self.unsent.pay(at) {
+            connection.unsent = NOTHING;
+            let to_do = Flags::READ_AGAIN | Flags::PEER_FINISHED | Flags::FINISHING;
+            if rests || connection.flags.has(to_do) {
+                // What had to wait for this goes on in the next turn.
+                connection.flags.set(Flags::YIELDED);
+                self.mark(key);
+            }
+        }
+    }
+
+    /// Whether anything is owed to this connection.
+    pub fn is_owed(&mut self, key: Key) -> bool {
+        let unsent = self.slots.get_mut(key).map_or(NOTHING, |connection| connection.unsent);
+        self.unsent.owes(unsent)
     }
 
     /// Lets this connection be read from no more until all that waits for its peer has left, however
@@ -398,6 +431,7 @@ impl<N: Network, S> Core<N, S> {
                     return Ok(Flushed::Partly);
                 }
                 Next::File(part) => (connection.stream.send_file(part, file_bytes), true),
+                Next::Later => return Ok(Flushed::Partly),
             };
             match sent {
                 Ok(0) if is_file => {

@@ -62,4 +62,6 @@ counters! {
     accept_budget_hits,
     /// Times that a wait gave as many events as it may.
     events_budget_hits,
+    /// Times that the reactor stood still because it was told to.
+    stalls,
 }

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::network::Network;
 use crate::slots::Key;
+use crate::stall::Stall;
 use measure::{Failure, Nanos};
 
 /// How a connection came to its end without the driver asking for it.
@@ -28,6 +29,12 @@ pub trait Driver<N: Network>: Sized {
     /// back-pressure for a server, which must not pile up answers. A client goes on reading, or two
     /// ends that wait for each other would stand still for ever.
     const PAUSE_READS_WHILE_BLOCKED: bool;
+
+    /// When the reactor is to stand still; asked once, at the start. During a stall nothing is read,
+    /// accepted or sent, and no command is taken.
+    fn stall(&self) -> Option<Stall> {
+        None
+    }
 
     /// A connection has arrived on a listener: its session, or `None` to refuse it.
     fn admit(

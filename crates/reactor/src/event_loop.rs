@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Ready, Stream, Token};
 use crate::slots::Key;
+use crate::stall::Stall;
 use crate::unsent::NOTHING;
 use measure::{Failure, Nanos};
 use std::io;
@@ -37,6 +38,10 @@ pub struct Reactor<N: Network, D: Driver<N>> {
     deadline: Option<Nanos>,
     /// What of it the driver asked for.
     due: Option<Nanos>,
+    /// When it is to stand still.
+    stall: Option<Stall>,
+    /// When the last stall that was counted ends.
+    stalled_until: Nanos,
 }
 
 impl<N: Network, D: Driver<N>> Reactor<N, D> {
@@ -51,6 +56,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     ) -> Self {
         // Connections may have arrived before the listener was watched.
         let first = Accepting { again: true, rest_until: Nanos::ZERO };
+        let stall = driver.stall();
         Self {
             core: Core::new(net, limits),
             driver,
@@ -61,6 +67,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             marks_taken: Vec::new(),
             deadline: Some(Nanos::ZERO),
             due: None,
+            stall,
+            stalled_until: Nanos::ZERO,
         }
     }
 
@@ -80,7 +88,12 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     /// # Errors
     /// As [`Reactor::run`].
     pub fn turn(&mut self) -> io::Result<()> {
+        if self.stands_still() {
+            return Ok(());
+        }
         self.core.net.wait(&mut self.ready, self.deadline)?;
+        // What came while it stood still is looked at when that is over.
+        self.stands_still();
         self.core.turn_started = self.core.net.now();
         self.core.counters.turns += 1;
         self.core.counters.events += self.ready.len() as u64;
@@ -107,6 +120,20 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         let ended = self.core.net.now();
         self.core.times.turned(self.core.turn_started, ended);
         Ok(())
+    }
+
+    /// Stands still while a stall lasts. True if it still does: then the clock is moved by hand, and
+    /// nothing may be done before it was.
+    #[inline]
+    fn stands_still(&mut self) -> bool {
+        let Some(stall) = self.stall else { return false };
+        let Some(end) = stall.end_at(self.core.net.now()) else { return false };
+        if self.stalled_until != end {
+            self.stalled_until = end;
+            self.core.counters.stalls += 1;
+        }
+        self.core.net.stand_still(end);
+        self.core.net.now() < end
     }
 
     /// When the next turn has to start, whatever happens; `None` if nothing is due.
@@ -193,7 +220,16 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
         // The driver may have had more to say.
         let Some(connection) = self.core.slots.get_mut(key) else { return };
-        if connection.unsent != NOTHING || connection.flags.has(Flags::YIELDED) {
+        if connection.flags.has(Flags::YIELDED) {
+            return;
+        }
+        if connection.unsent != NOTHING {
+            // Reading does not wait for what is only owed.
+            if connection.flags.has(Flags::READ_AGAIN)
+                && self.core.unsent.has_left(connection.unsent)
+            {
+                self.read_ready(key);
+            }
             return;
         }
         if connection.flags.has(Flags::PEER_FINISHED) {

@@ -32,6 +32,7 @@ mod network;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slots;
+mod stall;
 mod sweep;
 mod system;
 mod times;
@@ -46,6 +47,7 @@ pub use file_part::FilePart;
 pub use limits::Limits;
 pub use network::{Interest, Network, Ready, Route, Stream, Token};
 pub use slots::Key;
+pub use stall::Stall;
 pub use sweep::Sweep;
 pub use system::System;
 pub use times::{LoopTimes, Spans};

@@ -123,6 +123,10 @@ pub trait Network {
     /// ready into `ready`, which it empties first. A deadline that has passed does not wait at all.
     fn wait(&mut self, ready: &mut Vec<Ready>, deadline: Option<Nanos>) -> io::Result<()>;
 
+    /// Lets the thread stand still until then. A network whose clock is moved by hand comes back at
+    /// once.
+    fn stand_still(&mut self, until: Nanos);
+
     /// Starts watching a connection.
     fn watch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> io::Result<()>;
 

@@ -459,6 +459,8 @@ impl Network for Sim {
         Ok(())
     }
 
+    fn stand_still(&mut self, _until: Nanos) {}
+
     fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> io::Result<()> {
         let mut state = self.world.state.borrow_mut();
         let writable = interest == Interest::ReadableAndWritable;

@@ -116,6 +116,21 @@ impl Network for System {
         Ok(())
     }
 
+    #[cold]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a stall is a reactor that stands still, on request"
+    )]
+    fn stand_still(&mut self, until: Nanos) {
+        loop {
+            let now = self.clock.now();
+            if now >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from(until - now));
+        }
+    }
+
     fn watch(&mut self, stream: &OwnedFd, at: Token, interest: Interest) -> io::Result<()> {
         let interest = match interest {
             Interest::Readable => mio::Interest::READABLE,

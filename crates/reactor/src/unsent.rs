@@ -1,5 +1,5 @@
 //! Bytes that the kernel did not take: kept only while there are any, and never more than agreed. A part
-//! of a file may follow them.
+//! of a file may follow them. And what is to be said only later, which lies elsewhere, is counted here.
 
 use crate::file_part::FilePart;
 
@@ -22,12 +22,16 @@ struct Entry {
     file: Option<FilePart>,
     /// Whether the connection is to be read from no more, however little waits.
     rests: bool,
+    /// How often the connection will be sent something later: it is not done with while there is any.
+    owed: u32,
 }
 
 /// What is to be sent next.
 pub(crate) enum Next<'a> {
     Bytes(&'a [u8]),
     File(&'a FilePart),
+    /// Nothing yet: all that is left is owed.
+    Later,
 }
 
 /// Marks a connection with nothing unsent.
@@ -89,6 +93,7 @@ impl Unsent {
     pub(crate) fn next(&self, at: u32) -> Next<'_> {
         match &self.entries[at as usize].file {
             Some(part) if self.waiting(at).is_empty() => Next::File(part),
+            None if self.waiting(at).is_empty() => Next::Later,
             _ => Next::Bytes(self.waiting(at)),
         }
     }
@@ -98,11 +103,53 @@ impl Unsent {
     pub(crate) fn take_file(&mut self, at: u32, count: usize) -> bool {
         let Some(part) = &mut self.entries[at as usize].file else { return false };
         part.advance(count);
-        let done = part.left() == 0;
+        part.left() == 0 && self.is_done(at)
+    }
+
+    /// Of entry `at` all has left: gives it back, unless something is owed.
+    fn is_done(&mut self, at: u32) -> bool {
+        let Entry { owed, rests, .. } = self.entries[at as usize];
+        if owed == 0 {
+            self.release(at);
+        } else {
+            self.entries[at as usize] = Entry { owed, rests, ..Entry::default() };
+        }
+        owed == 0
+    }
+
+    /// Something will be sent later to the connection of entry `at`, or of a new one if that is
+    /// [`NOTHING`].
+    pub(crate) fn owe(&mut self, at: u32) -> u32 {
+        let at = if at == NOTHING { self.entry() } else { at };
+        self.entries[at as usize].owed += 1;
+        at
+    }
+
+    /// What was owed is paid, once. True if nothing is left, as with [`Unsent::take`].
+    pub(crate) fn pay(&mut self, at: u32) -> bool {
+        let entry = &mut self.entries[at as usize];
+        entry.owed = entry.owed.saturating_sub(1);
+        let done = entry.owed == 0 && self.has_left(at);
         if done {
             self.release(at);
         }
         done
+    }
+
+    /// Whether nothing of a connection waits for its peer, although something may be owed.
+    #[inline]
+    pub(crate) fn has_left(&self, at: u32) -> bool {
+        at == NOTHING || self.entries[at as usize].file.is_none() && self.waiting(at).is_empty()
+    }
+
+    /// Whether something is owed to the connection of entry `at`.
+    pub(crate) fn owes(&self, at: u32) -> bool {
+        at != NOTHING && self.entries[at as usize].owed > 0
+    }
+
+    /// Whether the connection of entry `at` is to be read from no more until that is given back.
+    pub(crate) fn rests(&self, at: u32) -> bool {
+        self.entries[at as usize].rests
     }
 
     fn entry(&mut self) -> u32 {
@@ -124,10 +171,10 @@ impl Unsent {
             return false;
         }
         let entry = &self.entries[at as usize];
+        let waiting = self.waiting(at).len();
         entry.rests
             || entry.file.is_some()
-            || self.waiting(at).len() >= to_pause
-            || self.bytes >= self.bytes_max / 2
+            || waiting > 0 && (waiting >= to_pause || self.bytes >= self.bytes_max / 2)
     }
 
     /// Bytes that would still fit, over all connections.
@@ -161,8 +208,7 @@ impl Unsent {
             (entry.bytes, entry.taken) = (Vec::new(), 0);
             return false;
         }
-        self.release(at);
-        true
+        self.is_done(at)
     }
 
     /// Drops all that waits in entry `at`.
@@ -239,6 +285,31 @@ mod tests {
             assert!(held < 2 * waiting + SHRINK_BYTES_MIN + 777, "{held} for {waiting}");
         }
         assert_eq!(unsent.waiting(at), &bytes[taken..]);
+    }
+
+    #[test]
+    fn an_entry_stays_as_long_as_something_is_owed() {
+        let mut unsent = Unsent::new(100, 60);
+        assert!(unsent.has_left(NOTHING) && !unsent.owes(NOTHING));
+        let at = unsent.owe(NOTHING);
+        assert_eq!(unsent.owe(at), at);
+        assert!(unsent.owes(at) && unsent.has_left(at) && !unsent.pauses(at, 0));
+        assert!(matches!(unsent.next(at), Next::Later));
+        // Bytes come and go meanwhile.
+        assert_eq!(unsent.append(at, b"bytes"), Ok(at));
+        assert!(unsent.pauses(at, 0) && !unsent.has_left(at));
+        assert!(!unsent.pay(at) && !unsent.take(at, 5), "one is owed");
+        assert!(unsent.has_left(at) && unsent.waiting(at).is_empty());
+        // Paid, but not taken.
+        assert_eq!(unsent.append(at, b"more"), Ok(at));
+        assert!(!unsent.pay(at) && !unsent.owes(at));
+        assert!(unsent.take(at, 4));
+        assert_eq!((unsent.in_use(), unsent.bytes()), (0, 0));
+        let again = unsent.owe(NOTHING);
+        unsent.rest(again);
+        assert!(unsent.pauses(again, 60), "rests, although nothing waits");
+        assert!(unsent.pay(again));
+        assert_eq!(unsent.in_use(), 0);
     }
 
     #[test]

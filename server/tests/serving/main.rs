@@ -3,6 +3,7 @@
 mod common;
 mod deflate;
 mod endpoint;
+mod faults;
 mod handshake;
 mod http;
 mod peers;
