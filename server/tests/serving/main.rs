@@ -5,6 +5,7 @@ mod deflate;
 mod endpoint;
 mod handshake;
 mod http;
+mod library;
 mod peers;
 mod rules;
 mod start_and_stop;
