@@ -439,6 +439,7 @@ impl<N: Network> Driver<N> for EchoDriver {
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
         let now_ms = now_ms(core);
         let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let is_websocket = matches!(state, State::WebSocket(_));
         let Answer { bytes, last } = match state {
             State::Raw => {
                 *since_ms = now_ms;
@@ -462,6 +463,8 @@ impl<N: Network> Driver<N> for EchoDriver {
             Self::finish(core, key);
         } else if self.stopping.is_some() {
             self.part(core, key);
+        } else if is_websocket && self.websockets.was_heavy() {
+            core.read_sparingly(key);
         }
     }
 

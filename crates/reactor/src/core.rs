@@ -22,36 +22,38 @@ pub(crate) struct Connection<St, S> {
 
 /// Where a connection stands, one bit each.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// Connecting has not ended.
-    pub(crate) const CONNECTING: u8 = 1;
+    pub(crate) const CONNECTING: u16 = 1;
     /// The kernel tells us when there is room to write.
-    pub(crate) const WRITABLE_WATCHED: u8 = 1 << 1;
+    pub(crate) const WRITABLE_WATCHED: u16 = 1 << 1;
     /// Something may be left to read: reading stopped before the kernel said that all was read.
-    pub(crate) const READ_AGAIN: u8 = 1 << 2;
+    pub(crate) const READ_AGAIN: u16 = 1 << 2;
     /// The peer has said its last word: read to the end, not to the first short read.
-    pub(crate) const PEER_CLOSED: u8 = 1 << 3;
+    pub(crate) const PEER_CLOSED: u16 = 1 << 3;
     /// The peer's last word has been read: to be closed as soon as nothing is unsent.
-    pub(crate) const PEER_FINISHED: u8 = 1 << 4;
+    pub(crate) const PEER_FINISHED: u16 = 1 << 4;
     /// In the list of marks already.
-    pub(crate) const MARKED: u8 = 1 << 5;
+    pub(crate) const MARKED: u16 = 1 << 5;
     /// Our last word was given: when it has left, our side of the connection closes.
-    pub(crate) const FINISHING: u8 = 1 << 6;
+    pub(crate) const FINISHING: u16 = 1 << 6;
     /// Its turn is over, although it could go on sending: a mark brings it back. It is read from no
     /// more before that.
-    pub(crate) const YIELDED: u8 = 1 << 7;
+    pub(crate) const YIELDED: u16 = 1 << 7;
+    /// A few bytes of it make much work: little is read from it at a time.
+    pub(crate) const SPARING: u16 = 1 << 8;
 
-    pub(crate) fn has(self, flag: u8) -> bool {
+    pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
     }
 
-    pub(crate) fn set(&mut self, flag: u8) {
+    pub(crate) fn set(&mut self, flag: u16) {
         self.0 |= flag;
     }
 
-    pub(crate) fn unset(&mut self, flag: u8) {
+    pub(crate) fn unset(&mut self, flag: u16) {
         self.0 &= !flag;
     }
 }
@@ -334,6 +336,16 @@ impl<N: Network, S> Core<N, S> {
         connection.flags.set(Flags::YIELDED);
         self.counters.sends_budget_hits += 1;
         self.mark(key);
+    }
+
+    /// From now on no more than `sparing_read_bytes` are read from this connection at a time, because a
+    /// few bytes of it make much work, which the others must not wait for; and its part in this turn is
+    /// over, as with [`Core::yield_turn`].
+    pub fn read_sparingly(&mut self, key: Key) {
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::SPARING);
+            self.yield_turn(key);
+        }
     }
 
     fn note_blocked(&mut self, key: Key) {

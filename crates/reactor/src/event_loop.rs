@@ -209,13 +209,16 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 return connection.flags.set(Flags::READ_AGAIN);
             }
             connection.flags.unset(Flags::READ_AGAIN);
-            match connection.stream.receive(&mut self.buffer) {
+            let mut most = self.buffer.len();
+            if connection.flags.has(Flags::SPARING) {
+                most = most.min(self.core.limits.sparing_read_bytes);
+            }
+            match connection.stream.receive(&mut self.buffer[..most]) {
                 Ok(0) => return self.peer_finished(key),
                 Ok(count) => {
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
-                    let more =
-                        count == self.buffer.len() || connection.flags.has(Flags::PEER_CLOSED);
+                    let more = count == most || connection.flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
