@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# HTTP against programs that are not ours: curl, wrk and h2load at our server, our client at nginx.
+# HTTP case by case over raw sockets, and against programs that are not ours: curl, wrk and h2load at our
+# server, our client at nginx.
 #
 #   ./scripts/tests/http.sh        (needs curl, wrk, h2load, nginx, python3 and the release programs)
 set -euo pipefail
@@ -195,5 +196,14 @@ our_client() {
     echo "http: our client and nginx: files, chunks, bodies, paths, replaced connections, statuses"
 }
 
+conform() {
+    local role
+    for role in server client; do
+        python3 scripts/tests/http/conformance.py "$role" "$programs/c1000k-$role" 2>"$work/conformance.log" ||
+            fail "our $role does not conform"
+    done
+}
+
+conform
 our_server
 our_client

@@ -527,6 +527,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         }
         let now_ms = now_ms(core);
         let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let is_websocket = matches!(state, State::WebSocket(_));
         let Answer { bytes, last } = match state {
             State::Raw => {
                 *since_ms = now_ms;
@@ -553,6 +554,8 @@ impl<N: Network> Driver<N> for EchoDriver {
             finish(core, key);
         } else if !last && self.stopping.is_some() {
             self.part(core, key);
+        } else if is_websocket && self.websockets.was_heavy() {
+            core.read_sparingly(key);
         }
     }
 

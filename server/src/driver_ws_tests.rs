@@ -336,3 +336,54 @@ fn inflating_streams_are_bounded() {
     let ws = rig.websockets();
     assert_eq!((ws.inflaters, ws.deflaters, ws.partial_messages), (0, 0, 0));
 }
+
+#[test]
+fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
+    let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
+    let config = Config::new(policy, wire::ws::Limits::default(), 1);
+    let mut rig = rig_with(config, None, None);
+    rig.world.set_faults(Faults { pipe_bytes: 1 << 20, ..Faults::default() });
+    let peers = rig.connect_to(0, 2);
+    let (head, _) = REQUEST.split_at(REQUEST.len() - 2);
+    let request = [head, b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"].concat();
+    for peer in &peers {
+        rig.say(peer, &request);
+    }
+    let window = wire::ws::Window { bits: 15, takeover: false };
+    let agreed = wire::ws::Agreed { server: window, client: window };
+    let mut client = wire::ws::Ws::new(wire::ws::Role::Client, Some(agreed));
+    let mut pools = wire::ws::Pools::default();
+    let mut bombs = |size: usize, count: usize| {
+        let mut out = Vec::new();
+        for _ in 0..count {
+            let (writer, kind) = (&mut client.writer, wire::ws::Kind::Binary);
+            writer.message(&mut pools.write, kind, &vec![0; size], Some([0; 4]), &mut out);
+        }
+        out
+    };
+    let mut counted = (0, 0);
+    let mut spent = |rig: &mut Rig, peer: &SimStream, bytes: &[u8]| {
+        assert!(bytes.is_empty() || peer.send(bytes).ok() == Some(bytes.len()));
+        rig.settle();
+        while !heard(peer).is_empty() {
+            rig.settle();
+        }
+        let counters = rig.reactors[0].core().counters;
+        let now = (counters.reads, counters.sends_budget_hits);
+        let before = std::mem::replace(&mut counted, now);
+        (now.0 - before.0, now.1 - before.1)
+    };
+    spent(&mut rig, &peers[0], b"");
+    // Who sends ordinary messages is read from as ever.
+    let ordinary = bombs(100, 1_000);
+    assert_eq!(spent(&mut rig, &peers[0], &ordinary), (1, 0));
+    // The first time tells; from then on 4 KiB are read at a time, and others have their turn between.
+    let bomb = bombs(1 << 20, 3);
+    assert!((3 * 4096..64 * 1024).contains(&bomb.len()), "{}", bomb.len());
+    assert_eq!(spent(&mut rig, &peers[0], &bomb), (1, 1));
+    let reads = bomb.len().div_ceil(4096) as u64;
+    let (read, yielded) = spent(&mut rig, &peers[0], &bomb);
+    assert!(read == reads && yielded + 1 >= reads, "{yielded} of {read} reads, not {reads}");
+    assert_eq!(spent(&mut rig, &peers[1], &ordinary), (1, 0));
+    assert_eq!(rig.websockets().messages, 1_000 + 3 + 3 + 1_000);
+}

@@ -122,37 +122,50 @@ impl Root {
     /// Links may be followed as long as they stay below the root; those into `/proc` may not.
     const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-    /// Opens what lies at a path and describes it; for a folder, its index.
-    fn find(&self, path: SafePath<'_>) -> Result<(OwnedFd, Stat), FileError> {
-        let (fd, stat) = self.look_up(path.as_bytes())?;
-        match (FileType::from_raw_mode(stat.st_mode), path.is_folder()) {
-            (FileType::RegularFile, false) => Ok((fd, stat)),
-            (FileType::Directory, false) => Err(FileError::Folder),
-            (FileType::Directory, true) => {
-                let slash = if path.as_bytes().is_empty() { "" } else { "/" };
-                let index = [path.as_bytes(), slash.as_bytes(), INDEX.as_bytes()].concat();
-                let (fd, stat) = self.look_up(&index)?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::RegularFile => Ok((fd, stat)),
-                    _ => Err(FileError::Missing),
-                }
+    /// Says which file is meant by a path, and describes it: for a folder that is its index. Nothing is
+    /// opened for that, because opening is noticed: by the writer of a pipe, by a device.
+    fn find(&self, path: SafePath<'_>) -> Result<(Vec<u8>, Stat), FileError> {
+        let mut name = path.as_bytes().to_vec();
+        let mut stat = self.look_at(&name)?;
+        if path.is_folder() {
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                // A file asked for as if it were a folder.
+                return Err(FileError::Missing);
             }
-            // Pipes, devices and sockets; and files asked for as if they were folders.
+            if !name.is_empty() {
+                name.push(b'/');
+            }
+            name.extend_from_slice(INDEX.as_bytes());
+            stat = self.look_at(&name)?;
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((name, stat)),
+            FileType::Directory if !path.is_folder() => Err(FileError::Folder),
+            // Pipes, devices and sockets; and folders with the name of an index.
             _ => Err(FileError::Missing),
         }
     }
 
-    fn look_up(&self, path: &[u8]) -> Result<(OwnedFd, Stat), FileError> {
-        // A pipe without a writer must not hold the reactor up.
+    /// Opens a file that was found, and describes it anew: it may have been replaced.
+    fn open_file(&self, name: &[u8]) -> Result<(OwnedFd, Stat), FileError> {
+        // A pipe that took its place must not hold the reactor up.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let path = if path.is_empty() { b"." } else { path };
-        let fd = if self.beneath {
-            self.open_beneath(path, flags)
-        } else {
-            self.open_by_steps(path, flags)
-        }?;
+        let fd = self.look_up(name, flags)?;
         let stat = fs::fstat(&fd)?;
-        Ok((fd, stat))
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((fd, stat)),
+            _ => Err(FileError::Missing),
+        }
+    }
+
+    fn look_at(&self, path: &[u8]) -> Result<Stat, FileError> {
+        let fd = self.look_up(path, OFlags::PATH | OFlags::CLOEXEC)?;
+        Ok(fs::fstat(&fd)?)
+    }
+
+    fn look_up(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        if self.beneath { self.open_beneath(path, flags) } else { self.open_by_steps(path, flags) }
     }
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -445,7 +458,7 @@ impl Files {
         let safe = SafePath::decode(path, &mut self.room)?;
         let content_type = content_type(safe);
         let found = self.root.find(safe);
-        let (fd, stat) = found.inspect_err(|_| self.forget(path))?;
+        let (name, stat) = found.inspect_err(|_| self.forget(path))?;
         let identity = Identity::from(&stat);
         if let Some(entry) = self.kept.get_mut(path) {
             if entry.kept.identity == identity && !entry.racy {
@@ -454,7 +467,8 @@ impl Files {
             }
             self.forget(path);
         }
-        let kept = load(fd, identity, content_type)?;
+        let (fd, stat) = self.root.open_file(&name)?;
+        let kept = load(fd, Identity::from(&stat), content_type)?;
         let racy = kept.descriptors() == 0 && kept.identity.is_racy(now);
         self.keep(path, Entry { kept, checked: now, racy, used: false });
         Ok(())

@@ -42,7 +42,8 @@ fn read(root: &Root, path: &str) -> Result<Vec<u8>, u16> {
     let mut room = Vec::new();
     let safe = SafePath::decode(path.as_bytes(), &mut room);
     let found = safe.map_err(FileError::from).and_then(|safe| root.find(safe));
-    let (fd, stat) = found.map_err(|error| error.status().0)?;
+    let opened = found.and_then(|(name, _)| root.open_file(&name));
+    let (fd, stat) = opened.map_err(|error| error.status().0)?;
     let mut bytes = Vec::new();
     disk::File::from(fd).read_to_end(&mut bytes).expect("a file");
     assert_eq!(stat.st_size, bytes.len() as i64);

@@ -27,6 +27,11 @@ pub(crate) const DEFLATERS_MAX: usize = 1024;
 /// Streams of either kind that a reactor has in any case.
 pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
 
+/// A read of a connection that gives more than this, inflated, in bytes, ends its turn, and less is read
+/// from it at a time from then on: a read of 64 KiB may give 64 MiB, which take a fifth of a second to
+/// inflate and to deflate again.
+pub(crate) const HEAVY_READ_BYTES: u64 = 256 * 1024;
+
 /// A buffer for answers that has grown beyond this is not kept, in bytes.
 pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
 

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::limits::{
-    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, INFLATERS_MAX, PARTIAL_HEADS_MAX,
+    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, HEAVY_READ_BYTES, INFLATERS_MAX, PARTIAL_HEADS_MAX,
     PARTIAL_HEADS_PER_REACTOR_MIN, STREAMS_PER_REACTOR_MIN,
 };
 use crate::session::Answer;
@@ -74,6 +74,8 @@ pub(crate) struct WebSockets {
     pools: Pools,
     /// Answers that do not fit where the question was.
     out: Vec<u8>,
+    /// Whether the last read took much work for its length.
+    heavy: bool,
     counts: WebSocketSnapshot,
 }
 
@@ -84,7 +86,7 @@ impl WebSockets {
             write: WritePool::new(config.deflaters_max),
         };
         let counts = WebSocketSnapshot::default();
-        Self { config, heads: HeadPool::default(), pools, out: Vec::new(), counts }
+        Self { config, heads: HeadPool::default(), pools, out: Vec::new(), heavy: false, counts }
     }
 
     /// What was done, and what is going on.
@@ -110,6 +112,12 @@ impl WebSockets {
         self.counts.opening + self.counts.closing > 0
     }
 
+    /// Whether the last read took so much work for its length that others had to wait.
+    #[inline]
+    pub(crate) fn was_heavy(&self) -> bool {
+        self.heavy
+    }
+
     /// What a handshake may ask for.
     pub(crate) fn policy(&self) -> &Policy {
         &self.config.policy
@@ -133,14 +141,17 @@ impl WebSockets {
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
+        self.heavy = false;
         match phase {
             Phase::Open(ws) => {
-                let Self { config, pools, out, counts, .. } = self;
+                let Self { config, pools, out, heavy, counts, .. } = self;
+                let before = pools.read.inflated_bytes();
                 // A server's frames have no masks.
                 let masks = || [0; 4];
                 let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
                 let Echoed { reply, messages, end } = echoed;
                 counts.messages += u64::from(messages);
+                *heavy = pools.read.inflated_bytes() - before > HEAVY_READ_BYTES;
                 match end {
                     None => Answer::more(reply),
                     Some(end) => {

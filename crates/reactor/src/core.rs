@@ -48,6 +48,8 @@ impl Flags {
     pub(crate) const AUDITED: u16 = 1 << 8;
     /// The kernel was asked to note it.
     pub(crate) const STAMPED: u16 = 1 << 9;
+    /// A few bytes of it make much work: little is read from it at a time.
+    pub(crate) const SPARING: u16 = 1 << 10;
 
     pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -382,6 +384,16 @@ impl<N: Network, S> Core<N, S> {
         connection.flags.set(Flags::YIELDED);
         self.counters.sends_budget_hits += 1;
         self.mark(key);
+    }
+
+    /// From now on no more than `sparing_read_bytes` are read from this connection at a time, because a
+    /// few bytes of it make much work, which the others must not wait for; and its part in this turn is
+    /// over, as with [`Core::yield_turn`].
+    pub fn read_sparingly(&mut self, key: Key) {
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::SPARING);
+            self.yield_turn(key);
+        }
     }
 
     fn note_blocked(&mut self, key: Key) {

@@ -257,22 +257,26 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
             connection.flags.unset(Flags::READ_AGAIN);
             let flags = connection.flags;
-            let stamped = flags.has(Flags::STAMPED);
-            let received = if stamped {
-                let received = connection.stream.receive_stamped(&mut self.buffer);
+            let mut most = self.buffer.len();
+            if flags.has(Flags::SPARING) {
+                most = most.min(self.core.limits.sparing_read_bytes);
+            }
+            let room = &mut self.buffer[..most];
+            let received = if flags.has(Flags::STAMPED) {
+                let received = connection.stream.receive_stamped(room);
                 received.map(|(count, stamp)| {
                     self.core.note_receipt(stamp);
                     count
                 })
             } else {
-                connection.stream.receive(&mut self.buffer)
+                connection.stream.receive(room)
             };
             match received {
                 Ok(0) => return self.peer_finished(key),
                 Ok(count) => {
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
-                    let more = count == self.buffer.len() || flags.has(Flags::PEER_CLOSED);
+                    let more = count == most || flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);

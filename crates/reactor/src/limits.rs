@@ -12,6 +12,8 @@ pub struct Limits {
     pub accept_batch: usize,
     /// Reads from one connection before the others get their turn.
     pub reads_per_turn: usize,
+    /// The most that one read takes from a connection that is read from sparingly, in bytes.
+    pub sparing_read_bytes: usize,
     /// Bytes that one connection may have waiting for its peer to take them.
     pub unsent_bytes_per_connection: usize,
     /// Bytes of a connection's that may wait before it is read from no more, where the driver wants
@@ -38,6 +40,7 @@ impl Limits {
             receive_buffer_bytes: 64 * 1024,
             accept_batch: 256,
             reads_per_turn: 16,
+            sparing_read_bytes: 4 * 1024,
             unsent_bytes_per_connection: 64 * 1024,
             unsent_bytes_to_pause: 0,
             unsent_bytes: 64 * 1024 * 1024,

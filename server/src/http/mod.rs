@@ -245,7 +245,11 @@ impl Http {
             };
             counts.requests += 1;
             if request.wants_websocket() {
+                let begin = out.len();
                 upgrade = Some(policy.answer(request.head(), out));
+                if let Some(Err(_)) = upgrade {
+                    add_date(begin, date, out);
+                }
                 return ControlFlow::Break(());
             }
             let Answered { status, part } = site.answer(&request, unix, date, out);
@@ -260,7 +264,7 @@ impl Http {
         let renewed = !was_receiving || counts.requests > before;
         let (used, then) = match (read, upgrade) {
             (Err(refusal), _) => {
-                refuse(refusal, date, answers, out);
+                refuse(refusal, pool.refused_method(), date, answers, out);
                 (bytes.len(), Then::Last)
             }
             (Ok(used), Some(Ok(accepted))) => {
@@ -323,7 +327,7 @@ impl Http {
         self.leave(phase, Then::Last);
         let date = self.date.at(self.clock.at(now).0 / 1_000_000_000);
         self.out.clear();
-        refuse(Refusal::TimedOut, date, &mut self.answers, &mut self.out);
+        refuse(Refusal::TimedOut, Method::Get, date, &mut self.answers, &mut self.out);
         self.counts.response_bytes += self.out.len() as u64;
         &self.out
     }
@@ -374,7 +378,22 @@ impl Http {
 }
 
 #[cold]
-fn refuse(refusal: Refusal, date: &DateText, answers: &mut [u64; CODES], out: &mut Vec<u8>) {
+fn refuse(
+    refusal: Refusal,
+    method: Method,
+    date: &DateText,
+    answers: &mut [u64; CODES],
+    out: &mut Vec<u8>,
+) {
     answers[usize::from(refusal.status().0)] += 1;
-    refusal.write(date, out);
+    refusal.write(method, date, out);
+}
+
+/// Puts the date behind the status line of the answer that begins at `begin`: refusals have one (RFC 9110
+/// 6.6.1), and a handshake's knows no time.
+#[cold]
+fn add_date(begin: usize, date: &DateText, out: &mut Vec<u8>) {
+    let line = out[begin..].iter().position(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
+    let field = [b"Date: ", &date[..], b"\r\n"].concat();
+    out.splice(begin + line..begin + line, field);
 }

@@ -6,6 +6,7 @@ mod endpoint;
 mod faults;
 mod handshake;
 mod http;
+mod library;
 mod peers;
 mod rules;
 mod start_and_stop;

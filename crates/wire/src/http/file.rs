@@ -20,6 +20,8 @@ pub struct File<'a> {
 /// What a request for a file is answered with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
+    /// 412: it is not the file that the client means.
+    Failed,
     /// 304: the client has it.
     NotModified,
     /// 206: the bytes from `first` up to, not including, `end`.
@@ -40,6 +42,7 @@ impl Answer {
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
+            Self::Failed => Status::PRECONDITION_FAILED,
             Self::NotModified => Status::NOT_MODIFIED,
             Self::Part { .. } => Status::PARTIAL_CONTENT,
             Self::Unsatisfiable => Status::RANGE_NOT_SATISFIABLE,
@@ -53,7 +56,7 @@ impl Answer {
     pub fn body(self, method: Method, file: &File<'_>) -> (u64, u64) {
         match self {
             _ if method == Method::Head => (0, 0),
-            Self::NotModified | Self::Unsatisfiable => (0, 0),
+            Self::Failed | Self::NotModified | Self::Unsatisfiable => (0, 0),
             Self::Part { first, end } => (first, end),
             Self::Whole => (0, file.length),
         }
@@ -67,9 +70,20 @@ pub fn choose(request: &Request<'_>, file: &File<'_>, now: u64) -> Answer {
     if !request.is_conditional() {
         return Answer::Whole;
     }
+    let etag = file.etag.as_bytes();
+    let mut tags = request.header("If-Match").peekable();
+    let is_meant = if tags.peek().is_some() {
+        tags.any(|list| lists(list, etag, false))
+    } else {
+        let since = request.only("If-Unmodified-Since").and_then(parse_date);
+        since.is_none_or(|since| file.modified <= since)
+    };
+    if !is_meant {
+        return Answer::Failed;
+    }
     let mut tags = request.header("If-None-Match").peekable();
     let unchanged = if tags.peek().is_some() {
-        tags.any(|list| lists(list, file.etag.as_bytes()))
+        tags.any(|list| lists(list, etag, true))
     } else {
         let since = request.only("If-Modified-Since").and_then(parse_date);
         since.is_some_and(|since| file.modified <= since)
@@ -84,27 +98,32 @@ pub fn choose(request: &Request<'_>, file: &File<'_>, now: u64) -> Answer {
     }
 }
 
-/// Whether a list of entity tags has this one, or is `*`. The comparison is the weak one, and there
-/// may be commas within tags (RFC 9110 8.8.3).
-fn lists(list: &[u8], etag: &[u8]) -> bool {
+/// Whether a list of entity tags has this one, or is `*`. With `weak` by the weak comparison, and else
+/// by the strong one (RFC 9110 8.8.3.2). There may be commas within tags.
+fn lists(list: &[u8], etag: &[u8], weak: bool) -> bool {
     if list == b"*" {
         return true;
     }
-    let mut rest = list.trim_ascii_start();
-    while !rest.is_empty() {
+    let mut rest = list;
+    loop {
+        // Elements of a list may be empty (RFC 9110 5.6.1.2).
+        rest = rest.trim_ascii_start();
+        if let Some(next) = rest.strip_prefix(b",") {
+            rest = next;
+            continue;
+        }
+        if rest.is_empty() {
+            return false;
+        }
         let strong = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let is_comparable = weak || strong.len() == rest.len();
         let Some(behind) = strong.strip_prefix(b"\"") else { return false };
         let Some(length) = memchr::memchr(b'"', behind) else { return false };
-        if &strong[..length + 2] == etag {
+        if is_comparable && &strong[..length + 2] == etag {
             return true;
         }
-        rest = behind[length + 1..].trim_ascii_start();
-        // Elements of a list may be empty (RFC 9110 5.6.1.2).
-        while let Some(next) = rest.strip_prefix(b",") {
-            rest = next.trim_ascii_start();
-        }
+        rest = &behind[length + 1..];
     }
-    false
 }
 
 /// Whether the part that the client has is of this very file (RFC 9110 13.1.5): the strong comparison.

@@ -100,6 +100,11 @@ impl Head {
         Ok(None)
     }
 
+    /// What is kept of a head that is only partly here.
+    pub(crate) fn partial<'a>(&self, pool: &'a mut HeadPool) -> &'a [u8] {
+        if self.partial == NONE { &[] } else { pool.0.get_mut(self.partial) }
+    }
+
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut HeadPool) {
         if self.partial != NONE {

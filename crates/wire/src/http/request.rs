@@ -90,10 +90,11 @@ impl Refusal {
         }
     }
 
-    /// Writes the whole reply behind `out`. The connection is to be closed after it.
-    pub fn write(self, date: &DateText, out: &mut Vec<u8>) {
+    /// Writes the whole reply to a request of this method behind `out`. The connection is to be closed
+    /// after it.
+    pub fn write(self, method: Method, date: &DateText, out: &mut Vec<u8>) {
         let text = format!("{self}\n");
-        write_text(self.status(), &[], &text, Method::Get, Persistence::Close, date, out);
+        write_text(self.status(), &[], &text, method, Persistence::Close, date, out);
     }
 }
 
@@ -144,6 +145,11 @@ impl Facts {
     }
 
     #[inline]
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    #[inline]
     pub(crate) fn persistence(&self) -> Persistence {
         self.persistence
     }
@@ -159,8 +165,13 @@ impl Facts {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return Err(Refusal::Syntax),
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-            Err(httparse::Error::Version) if has_other_version(head) => {
-                return Err(Refusal::Version);
+            Err(httparse::Error::Version) => {
+                // What it says lies at the same places in the copy.
+                return match as_known_version(head) {
+                    Some(known) => Self::parse(&known),
+                    None if has_other_version(head) => Err(Refusal::Version),
+                    None => Err(Refusal::Syntax),
+                };
             }
             Err(_) => return Err(Refusal::Syntax),
         }
@@ -234,7 +245,7 @@ impl Facts {
                     websocket |= elements([value].into_iter())
                         .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
                 }
-                8 if is("If-Range") => self.flags |= CONDITIONAL,
+                8 if is("If-Match") || is("If-Range") => self.flags |= CONDITIONAL,
                 10 if is("Connection") => {
                     for option in elements([value].into_iter()) {
                         close |= option.eq_ignore_ascii_case(b"close");
@@ -250,6 +261,7 @@ impl Facts {
                     }
                 }
                 17 if is("If-Modified-Since") => self.flags |= CONDITIONAL,
+                19 if is("If-Unmodified-Since") => self.flags |= CONDITIONAL,
                 17 if is("Transfer-Encoding") => {
                     let before = transfer.replace(value);
                     if before.is_some() {
@@ -308,6 +320,19 @@ fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let known = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"ws");
     let rest = rest.strip_prefix(b"://").filter(|_| known)?;
     Some(rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len())))
+}
+
+/// The same request in HTTP/1.1, if it is one of a later HTTP/1: that is how it is to be read (RFC 9110
+/// 2.5).
+pub(crate) fn as_known_version(head: &[u8]) -> Option<Vec<u8>> {
+    let end = memchr::memchr(b'\r', head)?;
+    let (minor, before) = head[..end].split_last()?;
+    if !has_other_version(head) || !before.ends_with(b" HTTP/1.") || *minor < b'2' {
+        return None;
+    }
+    let mut known = head.to_vec();
+    known[end - 1] = b'1';
+    Some(known)
 }
 
 /// Whether the request line is one of another version that HTTP could have.

@@ -4,6 +4,7 @@ use super::body::Body;
 use super::head::{Head, HeadPool};
 use super::memo::Memo;
 use super::request::{Facts, Refusal, Request};
+use super::status::Method;
 use crate::pool::Pool;
 use std::ops::ControlFlow;
 
@@ -23,9 +24,18 @@ pub struct RequestPool {
     heads: HeadPool,
     bodies: Pool<Pending>,
     memo: Memo<Facts>,
+    /// That of the last request that was refused.
+    refused: Method,
 }
 
 impl RequestPool {
+    /// The method of the request that was refused last, as far as the answer depends on it: a refusal of
+    /// HEAD has no body, either (RFC 9110 9.3.2).
+    #[must_use]
+    pub fn refused_method(&self) -> Method {
+        self.refused
+    }
+
     /// Requests that are only partly here.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -161,6 +171,7 @@ impl Requests {
             }
             Phase::Body(index) => {
                 let pending = pool.bodies.get_mut(*index);
+                pool.refused = pending.facts.method();
                 let used = pending.body.read(max, bytes, |_| ())?;
                 if !pending.body.is_done() {
                     return Ok((used, ControlFlow::Continue(())));
@@ -182,11 +193,15 @@ impl Requests {
         sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Refusal> {
         let complete = state.complete(&mut pool.heads, bytes);
+        if complete.is_err() {
+            let partial = state.partial(&mut pool.heads);
+            pool.refused = method_of(if partial.is_empty() { bytes } else { partial });
+        }
         self.phase = Phase::Head(state);
         let Some((head, length)) = complete? else {
             return Ok((bytes.len(), ControlFlow::Continue(())));
         };
-        let facts = Facts::parse(&head)?;
+        let facts = Facts::parse(&head).inspect_err(|_| pool.refused = method_of(&head))?;
         pool.memo.keep(&head, facts);
         let (used, flow) = self.begin(max, pool, &head, facts, &bytes[length..], sink)?;
         Ok((length + used, flow))
@@ -206,6 +221,8 @@ impl Requests {
         let Some(framing) = facts.framing else {
             return Ok((0, self.finish(head, &facts, &Body::default(), sink)));
         };
+        // In case that it is refused.
+        pool.refused = facts.method();
         let mut body = Body::new(framing, max)?;
         if facts.expects_continue() {
             let _ = sink(RequestEvent::Continue);
@@ -230,4 +247,10 @@ impl Requests {
         self.phase = if facts.persistence().keeps() { Phase::Idle } else { Phase::Over };
         sink(RequestEvent::Request(Request { head, facts, body_bytes: body.received() }))
     }
+}
+
+/// Whether a head that was not understood is one of HEAD.
+#[cold]
+fn method_of(head: &[u8]) -> Method {
+    if head.starts_with(b"HEAD ") { Method::Head } else { Method::Get }
 }

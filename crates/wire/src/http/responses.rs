@@ -113,6 +113,11 @@ impl Facts {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return Err(E::Syntax),
             Err(httparse::Error::TooManyHeaders) => return Err(E::HeadTooLarge),
+            // A later HTTP/1 is read as the one that is known (RFC 9110 2.5).
+            Err(httparse::Error::Version) if matches!(head.get(7), Some(b'2'..=b'9')) => {
+                let Some(rest) = head.strip_prefix(b"HTTP/1.") else { return Err(E::Version) };
+                return Self::parse(&[b"HTTP/1.1", &rest[1..]].concat());
+            }
             Err(httparse::Error::Version) if head.starts_with(b"HTTP/") => return Err(E::Version),
             Err(_) => return Err(E::Syntax),
         }

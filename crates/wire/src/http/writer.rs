@@ -139,6 +139,7 @@ pub fn write_file_head(
     let head = HeadWriter::begin(answer.status(), date, out);
     let head = match answer {
         Answer::NotModified => head,
+        Answer::Failed => head.length(0),
         Answer::Unsatisfiable => {
             head.field("Content-Range", format!("bytes */{}", file.length).as_bytes()).length(0)
         }
@@ -153,7 +154,7 @@ pub fn write_file_head(
         }
     };
     let head = match answer {
-        Answer::Unsatisfiable => head,
+        Answer::Failed | Answer::Unsatisfiable => head,
         _ => head.field("Last-Modified", &modified).field("ETag", file.etag.as_bytes()),
     };
     head.end(persistence);

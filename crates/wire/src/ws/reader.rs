@@ -385,10 +385,13 @@ impl<S: FnMut(Event<'_>)> Turn<'_, S> {
         };
         let ends = frame.left == 0 && frame.fin;
         if message.compressed {
-            let ReadPool { inflaters, inflated, .. } = &mut *self.pool;
+            let ReadPool { inflaters, inflated, inflated_bytes, .. } = &mut *self.pool;
             let stream = inflaters.get(self.reader.inflater).ok_or(WsError::NoInflater)?;
             let most = self.limits.message_bytes_max;
-            let mut each = |piece: &[u8]| message.inflated(piece, most, &mut self.sink);
+            let mut each = |piece: &[u8]| {
+                *inflated_bytes += piece.len() as u64;
+                message.inflated(piece, most, &mut self.sink)
+            };
             inflate(stream, payload, inflated, &mut each)?;
             if ends {
                 inflate_end(stream, inflated, each)?;
@@ -473,6 +476,8 @@ pub struct ReadPool {
     inflaters: Streams<Decompress>,
     /// What an inflating stream writes to.
     inflated: Box<[u8]>,
+    /// What all of them have written so far.
+    inflated_bytes: u64,
 }
 
 impl ReadPool {
@@ -483,7 +488,15 @@ impl ReadPool {
             partials: Partials::default(),
             inflaters: Streams::new(inflaters_max),
             inflated: vec![0; WS_INFLATED_CHUNK_BYTES].into_boxed_slice(),
+            inflated_bytes: 0,
         }
+    }
+
+    /// Bytes that were inflated so far. What they grew by is what the work of a read was.
+    #[must_use]
+    #[inline]
+    pub fn inflated_bytes(&self) -> u64 {
+        self.inflated_bytes
     }
 
     /// Connections with something incomplete.

@@ -6,7 +6,7 @@ use crate::http::HeadError;
 use crate::http::fields::{
     elements, has_element, has_strict_lines, is_authority, is_token_text, lines, one,
 };
-use crate::http::request::has_other_version;
+use crate::http::request::{as_known_version, has_other_version};
 use crate::limits::HTTP_HEADERS_MAX;
 use std::mem::MaybeUninit;
 
@@ -180,7 +180,13 @@ impl Policy {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err(E::Syntax),
             Err(httparse::Error::TooManyHeaders) => return Err(E::TooLarge),
-            Err(httparse::Error::Version) if has_other_version(head) => return Err(E::HttpVersion),
+            Err(httparse::Error::Version) => {
+                return match as_known_version(head) {
+                    Some(known) => self.try_answer(&known, out),
+                    None if has_other_version(head) => Err(E::HttpVersion),
+                    None => Err(E::Syntax),
+                };
+            }
             Err(_) => return Err(E::Syntax),
         }
         let headers = &*request.headers;

@@ -46,6 +46,8 @@ fn what_the_client_has_is_not_sent_again() {
         ("If-None-Match: *\r\n", NotModified),
         ("If-None-Match: \"a\", ,W/\"b\",\"e,t\"\r\n", NotModified),
         ("If-None-Match: \"a\"\r\nIf-None-Match: \"e,t\"\r\n", NotModified),
+        ("If-None-Match: , ,\"e,t\",\r\n", NotModified),
+        ("If-None-Match: ,\r\n", Whole),
         ("If-None-Match: \"a\"\r\n", Whole),
         ("If-None-Match: e,t\r\n", Whole),
         ("If-None-Match: \"x\"e,t\"\r\n", Whole),
@@ -64,6 +66,43 @@ fn what_the_client_has_is_not_sent_again() {
         assert_eq!(get(lines), expected, "{lines}");
         assert_eq!(answer("HEAD", lines, 1000, MODIFIED), expected, "{lines}");
     }
+}
+
+#[test]
+fn what_the_client_does_not_mean_is_not_sent() {
+    use Answer::{Failed, NotModified, Whole};
+    let (before, then) = ("Sun, 06 Nov 1994 08:49:36 GMT", "Sun, 06 Nov 1994 08:49:37 GMT");
+    for (lines, expected) in [
+        // Strong comparison (RFC 9110 13.1.1).
+        ("If-Match: \"e,t\"".to_owned(), Whole),
+        ("If-Match: *".to_owned(), Whole),
+        ("If-Match: ,\"a\", \"e,t\"".to_owned(), Whole),
+        ("If-Match: \"a\"\r\nIf-Match: \"e,t\"".to_owned(), Whole),
+        ("If-Match: \"a\"".to_owned(), Failed),
+        ("If-Match: W/\"e,t\"".to_owned(), Failed),
+        ("If-Match:".to_owned(), Failed),
+        (format!("If-Unmodified-Since: {then}"), Whole),
+        (format!("If-Unmodified-Since: {before}"), Failed),
+        ("If-Unmodified-Since: yesterday".to_owned(), Whole),
+        // The order of RFC 9110 13.2.2.
+        (format!("If-Match: \"e,t\"\r\nIf-Unmodified-Since: {before}"), Whole),
+        ("If-Match: \"a\"\r\nIf-None-Match: \"e,t\"".to_owned(), Failed),
+        ("If-Match: \"e,t\"\r\nIf-None-Match: \"e,t\"".to_owned(), NotModified),
+        ("If-Match: \"a\"\r\nRange: bytes=0-1".to_owned(), Failed),
+    ] {
+        let lines = lines + "\r\n";
+        assert_eq!(get(&lines), expected, "{lines}");
+        assert_eq!(answer("HEAD", &lines, 1000, MODIFIED), expected, "{lines}");
+    }
+    assert_eq!(get("If-Match: \"e,t\"\r\nRange: bytes=0-1\r\n"), part(0, 2));
+    let mut out = Vec::new();
+    write_file_head(Failed, &file(1000), Persistence::Keep, &date(), &mut out);
+    assert_eq!(
+        String::from_utf8(out).expect("ASCII"),
+        "HTTP/1.1 412 Precondition Failed\r\nDate: Sun, 06 Nov 1994 08:50:37 GMT\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    assert_eq!(Failed.body(Method::Get, &file(1000)), (0, 0));
 }
 
 #[test]

@@ -225,7 +225,9 @@ fn nothing_is_smuggled() {
         ("GET /\r\n\r\n".to_owned(), R::Syntax),
         ("GET / HTTP/2.0\r\nHost: h\r\n\r\n".to_owned(), R::Version),
         ("GET / HTTP/0.9\r\nHost: h\r\n\r\n".to_owned(), R::Version),
-        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n".to_owned(), R::Version),
+        ("GET / HTTP/1.2\r\n\r\n".to_owned(), R::Host),
+        ("GET / HTTP/1.x\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
+        ("GET / HTTP/1.10\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("GET / http/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("GET / HTTP/11\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), R::Version),
@@ -275,11 +277,52 @@ fn nothing_is_smuggled() {
             assert_eq!(seen, expected, "{bad:?}");
         }
         let mut answer = Vec::new();
-        refusal.write(DateCache::default().at(0), &mut answer);
+        refusal.write(Method::Get, DateCache::default().at(0), &mut answer);
         let answer = String::from_utf8(answer).expect("ASCII");
         let status = format!("HTTP/1.1 {} {}\r\n", refusal.status().0, refusal.status().reason());
         assert!(answer.starts_with(&status), "{answer}");
         assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_later_http_1_is_read_as_the_one_that_is_known() {
+    let known = "GET /a?b HTTP/1.1\r\nHost: h\r\nRange: bytes=0-1\r\n\r\n";
+    for minor in '2'..='9' {
+        let later = known.replace("HTTP/1.1", &format!("HTTP/1.{minor}"));
+        assert_eq!(requests(later.as_bytes(), &[]), requests(known.as_bytes(), &[]));
+        // The same head again is known already.
+        let twice = [later.as_bytes(), later.as_bytes()].concat();
+        assert_eq!(requests(&twice, &[]).len(), 2);
+    }
+}
+
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let too_large = format!("X: {}\r\n\r\n", "y".repeat(HTTP_HEAD_BYTES_MAX));
+    for rest in [
+        " / HTTP/1.1\r\n\r\n",
+        " / HTTP/2.0\r\nHost: h\r\n\r\n",
+        " / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n",
+        " / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+        &format!(" / HTTP/1.1\r\n{too_large}"),
+        &format!(" /{too_large}"),
+    ] {
+        for size in [1, 30, 100_000] {
+            for (method, length) in [("HEAD", 0), ("GET", 1), ("HEADS", 1)] {
+                let stream = [method, rest].concat();
+                let (mut state, mut pool) = (Requests::default(), RequestPool::default());
+                let refusal = stream.as_bytes().chunks(size).find_map(|chunk| {
+                    let read =
+                        state.read(BODY_MAX, &mut pool, chunk, |_| ControlFlow::Continue(()));
+                    read.err()
+                });
+                let (refusal, mut answer) = (refusal.expect("a refusal"), Vec::new());
+                refusal.write(pool.refused_method(), DateCache::default().at(0), &mut answer);
+                let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+                assert_eq!((answer.len() - end - 4).min(1), length, "{method} {rest:.60}");
+            }
+        }
     }
 }
 

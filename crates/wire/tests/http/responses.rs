@@ -62,6 +62,15 @@ fn a_response_says_whether_the_connection_goes_on() {
 }
 
 #[test]
+fn a_later_http_1_is_read_as_the_one_that_is_known() {
+    for version in ["HTTP/1.1", "HTTP/1.2", "HTTP/1.9"] {
+        let stream = format!("{version} 200 OK\r\nContent-Length: 2\r\n\r\nok").repeat(2);
+        let answer = whole(200, Some(2), true, "ok");
+        assert_eq!(read(Method::Get, &stream), [answer.clone(), answer], "{version}");
+    }
+}
+
+#[test]
 fn each_fault_has_its_rule() {
     use ResponseError as E;
     let ok = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
@@ -76,6 +85,8 @@ fn each_fault_has_its_rule() {
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), E::TransferOld),
         ("HTTP/1.1 101 Switching\r\n\r\n".to_owned(), E::Switched),
         ("HTTP/2.0 200 OK\r\n\r\n".to_owned(), E::Version),
+        ("HTTP/1.x 200 OK\r\n\r\n".to_owned(), E::Version),
+        ("HTTP/1.20 200 OK\r\n\r\n".to_owned(), E::Version),
         ("HTTX/1.1 200 OK\r\n\r\n".to_owned(), E::Syntax),
         ("HTTP/1.1 099 x\r\n\r\n".to_owned(), E::Syntax),
         ("HTTP/1.1 20 x\r\n\r\n".to_owned(), E::Syntax),

@@ -68,6 +68,8 @@ fn what_may_be_otherwise_is_accepted() {
         with("Upgrade", &["UPGRADE: h2c", "Upgrade:websocket"]),
         with("Connection", &["Connection: keep-alive, UPGRADE"]),
         with("Connection", &["connection: keep-alive", "connection:   upgrade  "]),
+        // HTTP/1.1 or higher (RFC 6455 4.2.1).
+        with("GET", &["GET /chat HTTP/1.2"]),
         with("Host", &["host: [::1]:9000"]),
         and(&["Origin: null", "Content-Length: 0", "Cookie: a=b; c=d"]),
         and(&["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: x-unknown; a=\"b\""]),
