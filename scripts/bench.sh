@@ -141,7 +141,7 @@ pace_on() {
     done
     port=$("$reference" free-ports)
     start server "$server" --json "${options[@]}" "tcp://127.0.0.1:$port"
-    measure "pace, $name" "$reference" pace --program "$client" --port "$port" "${cases[@]}"
+    measure "pace, $name" "$reference" pace --program "$client" --port "$port" --server-pid "$started" "${cases[@]}"
     stop_servers
 }
 

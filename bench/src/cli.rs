@@ -226,6 +226,9 @@ pub(crate) struct PaceArgs {
     /// How messages are spread over time: uniform or poisson, as the client has it
     #[arg(long, default_value = "uniform")]
     pub(crate) arrivals: String,
+    /// The server's process: with it the table says how much of the CPUs' time other processes took
+    #[arg(long)]
+    pub(crate) server_pid: Option<u32>,
     /// How far sent may be from asked, in percent
     #[arg(long, default_value_t = 0.1)]
     pub(crate) tolerance: f64,

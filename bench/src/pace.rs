@@ -4,8 +4,9 @@ use crate::children::{self, ClientResult};
 use crate::cli::PaceArgs;
 use crate::load::from_seconds;
 use crate::output::Table;
+use crate::procfs::{cpu_time, machine_cpu_time};
 use anyhow::Result;
-use measure::{Nanos, units};
+use measure::{Clock, Nanos, units};
 use serde::Serialize;
 use std::str::FromStr;
 
@@ -58,16 +59,49 @@ struct Paced {
     send_lag_p999_ns: u64,
     send_lag_max_ns: u64,
     client_cpu_ns_per_message: Option<u64>,
+    /// The share of the CPUs' time that other processes took.
+    others_ratio: Option<f64>,
     ok: bool,
 }
 
 pub(crate) fn run(args: &PaceArgs) -> Result<()> {
     let mut done = Vec::with_capacity(args.cases.len());
     for case in &args.cases {
+        let before = Spent::read(args)?;
+        let clock = Clock::start();
         let result = client(args, case)?;
-        done.push(judge(case, args, &result));
+        let mut paced = judge(case, args, &result);
+        if let (Some(before), Some(after)) = (before, Spent::read(args)?) {
+            let client = from_seconds(result.resources.client.cpu_seconds);
+            paced.others_ratio = Some(others(before, after, client, clock.now()));
+        }
+        done.push(paced);
     }
     args.program.output.write(&done, &table(args, &done))
+}
+
+/// CPU time at one moment: of the whole machine, and of the server.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    machine: Nanos,
+    server: Nanos,
+}
+
+impl Spent {
+    /// `None` if it was not said which process the server is.
+    fn read(args: &PaceArgs) -> Result<Option<Self>> {
+        let Some(pid) = args.server_pid else { return Ok(None) };
+        Ok(Some(Self { machine: machine_cpu_time()?, server: cpu_time(pid)? }))
+    }
+}
+
+/// The share of the CPUs' time that neither client nor server took. A run beside which others take a
+/// few percent says more about these than about the pace.
+fn others(before: Spent, after: Spent, client: Nanos, lasted: Nanos) -> f64 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let own = after.server - before.server + client;
+    let others = (after.machine - before.machine).as_secs_f64() - own.as_secs_f64();
+    (others / lasted.as_secs_f64() / cpus).max(0.0)
 }
 
 fn client(args: &PaceArgs, case: &Case) -> Result<ClientResult> {
@@ -120,6 +154,7 @@ fn judge(case: &Case, args: &PaceArgs, did: &ClientResult) -> Paced {
         send_lag_p999_ns: lag.p999,
         send_lag_max_ns: lag.max,
         client_cpu_ns_per_message: did.resources.client.cpu_ns_per_message,
+        others_ratio: None,
         ok: (sent as f64 - asked).abs() <= asked * tolerance
             && took_seconds <= seconds * (1.0 + tolerance),
     }
@@ -145,6 +180,7 @@ fn table(args: &PaceArgs, done: &[Paced]) -> Table {
         "p99.9",
         "max",
         "client CPU per message",
+        "others' CPU",
     ];
     let mut table = Table::new(title, &header);
     let time = |nanoseconds| units::format_duration(Nanos(nanoseconds));
@@ -164,6 +200,7 @@ fn table(args: &PaceArgs, done: &[Paced]) -> Table {
             time(paced.send_lag_p999_ns),
             time(paced.send_lag_max_ns),
             paced.client_cpu_ns_per_message.map_or_else(|| "-".to_owned(), time),
+            paced.others_ratio.map_or_else(|| "-".to_owned(), |r| format!("{:.0} %", r * 100.0)),
         ]);
     }
     table
@@ -205,5 +242,19 @@ mod tests {
         assert_eq!((paced.dispersion, paced.send_lag_p999_ns), (Some(0.1), 3));
         assert!(ok(1_000_000, 10.0) && ok(999_000, 10.009) && ok(1_001_000, 9.99));
         assert!(!ok(998_900, 10.0) && !ok(1_001_100, 10.0) && !ok(1_000_000, 10.02));
+    }
+
+    #[test]
+    fn what_others_took_is_the_rest() {
+        let at = |machine, server| Spent {
+            machine: Nanos::from_millis(machine),
+            server: Nanos::from_millis(server),
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let lasted = Nanos::from_secs(10);
+        let share = others(at(1_000, 100), at(11_000, 3_100), Nanos::from_secs(6), lasted);
+        assert!((share - 0.1 / cpus).abs() < 1e-9, "{share}");
+        // Hundredths of a second are coarse.
+        assert_eq!(others(at(0, 0), at(50, 60), Nanos::ZERO, lasted), 0.0);
     }
 }

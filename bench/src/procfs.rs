@@ -35,6 +35,19 @@ pub(crate) fn own_cpu_time() -> Nanos {
     Nanos::from_secs(time.tv_sec as u64) + Nanos(time.tv_nsec as u64)
 }
 
+/// The time that all CPUs together have spent on processes, in user mode and in the kernel for them:
+/// user, nice and system of proc_stat(5), in hundredths of a second. Interrupts are not in it.
+pub(crate) fn machine_cpu_time() -> Result<Nanos> {
+    let text = fs::read_to_string("/proc/stat").context("/proc/stat cannot be read")?;
+    parse_stat(&text).context("/proc/stat has an odd first line")
+}
+
+fn parse_stat(text: &str) -> Option<Nanos> {
+    let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(Nanos::from_millis(10 * (next()? + next()? + next()?)))
+}
+
 /// What connections cost the machine. `MemAvailable` is left out on purpose: it counts inodes and
 /// dentries of sockets as reclaimable, and so understates the cost by a quarter.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +105,14 @@ pub(crate) fn print_free_ports(count: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_all_cpus_is_that_of_the_first_line() {
+        let text = "cpu  12 1 7 900 3 0 5 0 0 0\ncpu0 6 0 3 450 1 0 2 0 0 0\n";
+        assert_eq!(parse_stat(text), Some(Nanos::from_millis(200)));
+        assert_eq!(parse_stat("cpu0 6 0 3"), None);
+        assert!(machine_cpu_time().is_ok_and(|time| time > Nanos::ZERO));
+    }
 
     #[test]
     fn lines_of_proc_are_understood() {

@@ -250,7 +250,7 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = parse_rate, conflicts_with = "closed", help_heading = "Traffic")]
     pub rate: Option<f64>,
     /// How messages are spread over time (open model)
-    #[arg(long, value_enum, default_value_t = Spread::Uniform, requires = "rate", help_heading = "Traffic")]
+    #[arg(long, value_enum, default_value_t = Spread::Uniform, requires = "rate", conflicts_with = "closed", help_heading = "Traffic")]
     pub arrivals: Spread,
     /// Send the next message when a reply has come (closed model)
     #[arg(long, help_heading = "Traffic")]
