@@ -280,7 +280,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
-                    if stamped {
+                    if flags.has(Flags::STAMPED) {
                         self.core.receipt = Receipt::NotAudited;
                     }
                     if !more {
