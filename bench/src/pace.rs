@@ -95,8 +95,8 @@ impl Spent {
     }
 }
 
-/// The share of the CPUs' time that neither client nor server took. A run beside which others take a
-/// few percent says more about these than about the pace.
+/// The share of the CPUs' time that neither client nor server took: other processes, and interrupts that
+/// came upon an idle CPU (which are a few percent where the two rest often).
 fn others(before: Spent, after: Spent, client: Nanos, lasted: Nanos) -> f64 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let own = after.server - before.server + client;

@@ -35,8 +35,8 @@ pub(crate) fn own_cpu_time() -> Nanos {
     Nanos::from_secs(time.tv_sec as u64) + Nanos(time.tv_nsec as u64)
 }
 
-/// The time that all CPUs together have spent on processes, in user mode and in the kernel for them:
-/// user, nice and system of proc_stat(5), in hundredths of a second. Interrupts are not in it.
+/// The time that all CPUs together were at work: user, nice, system, irq and softirq of proc_stat(5), in
+/// hundredths of a second. What an interrupt takes counts for the process that it came upon, too.
 pub(crate) fn machine_cpu_time() -> Result<Nanos> {
     let text = fs::read_to_string("/proc/stat").context("/proc/stat cannot be read")?;
     parse_stat(&text).context("/proc/stat has an odd first line")
@@ -45,7 +45,9 @@ pub(crate) fn machine_cpu_time() -> Result<Nanos> {
 fn parse_stat(text: &str) -> Option<Nanos> {
     let mut fields = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let mut next = || fields.next()?.parse::<u64>().ok();
-    Some(Nanos::from_millis(10 * (next()? + next()? + next()?)))
+    let (user, nice, system, _idle, _iowait) = (next()?, next()?, next()?, next()?, next()?);
+    let (irq, softirq) = (next()?, next()?);
+    Some(Nanos::from_millis(10 * (user + nice + system + irq + softirq)))
 }
 
 /// What connections cost the machine. `MemAvailable` is left out on purpose: it counts inodes and
@@ -108,8 +110,8 @@ mod tests {
 
     #[test]
     fn the_time_of_all_cpus_is_that_of_the_first_line() {
-        let text = "cpu  12 1 7 900 3 0 5 0 0 0\ncpu0 6 0 3 450 1 0 2 0 0 0\n";
-        assert_eq!(parse_stat(text), Some(Nanos::from_millis(200)));
+        let text = "cpu  12 1 6 900 3 1 5 40 0 0\ncpu0 6 0 3 450 1 0 2 0 0 0\n";
+        assert_eq!(parse_stat(text), Some(Nanos::from_millis(250)));
         assert_eq!(parse_stat("cpu0 6 0 3"), None);
         assert!(machine_cpu_time().is_ok_and(|time| time > Nanos::ZERO));
     }
