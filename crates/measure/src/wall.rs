@@ -94,6 +94,22 @@ impl WallClock {
         Nanos(u64::try_from(wall.0.saturating_sub(self.best.zero.0)).unwrap_or(0))
     }
 
+    /// Brings a stamp that was just read onto the run's clock, by a clock that is made for the first of
+    /// them and looks (`look`) again when its last look is old. `now` is about the time it is.
+    #[inline]
+    pub fn place(
+        clock: &mut Option<Self>,
+        stamp: Wall,
+        now: Nanos,
+        look: impl Fn() -> Sighting,
+    ) -> Nanos {
+        let clock = clock.get_or_insert_with(|| Self::new(look(), now));
+        if clock.is_stale(now) {
+            clock.update(look(), now);
+        }
+        clock.on_run_clock(stamp)
+    }
+
     /// How often the time of day was found to have been set.
     #[must_use]
     pub fn steps(&self) -> u64 {

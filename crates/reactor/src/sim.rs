@@ -416,11 +416,7 @@ impl Network for Sim {
             (state.now, state.midnight)
         };
         let look = || Sighting::take(|| time, || Wall(midnight + time.0 as i64));
-        let wall = self.wall.get_or_insert_with(|| WallClock::new(look(), now));
-        if wall.is_stale(now) {
-            wall.update(look(), now);
-        }
-        wall.on_run_clock(stamp)
+        WallClock::place(&mut self.wall, stamp, now, look)
     }
 
     fn wall_steps(&self) -> u64 {

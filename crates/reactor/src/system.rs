@@ -76,11 +76,7 @@ impl Network for System {
     fn receipt(&mut self, stamp: Wall, now: Nanos) -> Nanos {
         let clock = self.clock;
         let look = || Sighting::take(|| clock.now(), Wall::now);
-        let wall = self.wall.get_or_insert_with(|| WallClock::new(look(), now));
-        if wall.is_stale(now) {
-            wall.update(look(), now);
-        }
-        wall.on_run_clock(stamp)
+        WallClock::place(&mut self.wall, stamp, now, look)
     }
 
     fn wall_steps(&self) -> u64 {
