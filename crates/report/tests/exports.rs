@@ -2,7 +2,9 @@
 //! held against what was reviewed where it cannot. `scripts/tests/report.sh` has others read it.
 
 use c1000k_report::schema::{ThresholdVerdict, Warning};
-use c1000k_report::{ResultFile, export, hist, html, markdown, merge, schema, store, wrk};
+use c1000k_report::{
+    ResultFile, export, generator, hist, html, markdown, merge, schema, store, wrk,
+};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use measure::Stage;
 use proptest::prelude::*;
@@ -113,6 +115,23 @@ fn the_time_line_has_a_line_for_each_second() {
         assert!(line.starts_with(&format!("{},{},{}", second.second, second.opened, second.open)));
     }
     assert_eq!(lines.count(), result.timeline.len());
+}
+
+#[test]
+fn a_page_says_first_that_the_client_was_the_bottleneck_and_how_the_work_was_shared() {
+    let limited = page(&read("v1/million.json"));
+    let said = limited.find("CLIENT-LIMITED").expect("busy 96 %");
+    assert!(said < limited.find("<main>").expect("a page"));
+    assert_eq!(limited.matches("(client_busy)").count(), 1, "once, not among the warnings again");
+    let mut result = read("repeats/run-01.json");
+    assert!(!page(&result).contains("CLIENT-LIMITED"));
+    assert!(!page(&result).contains("Imbalance"), "an older file does not tell");
+    result.generator = Some(generator::of_reactors(&result.reactors));
+    result.balance.client = generator::client_balance(&result);
+    let page = page(&result);
+    for words in ["Imbalance over the reactors", "Client: messages", "Busiest reactor"] {
+        assert!(page.contains(words), "{words}");
+    }
 }
 
 #[test]

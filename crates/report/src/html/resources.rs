@@ -99,11 +99,13 @@ fn generators(runs: &[Run]) -> Markup {
 
 /// The imbalance of both ends.
 fn evenness(runs: &[Run]) -> Markup {
-    let ends: [(&str, fn(&ResultFile) -> Option<&BalanceOf>); 2] = [
+    type End = fn(&ResultFile) -> Option<&BalanceOf>;
+    type Figure = fn(&BalanceOf) -> Option<Imbalance>;
+    let ends: [(&str, End); 2] = [
         ("Client", |result| result.balance.client.as_ref()),
         ("Server", |result| result.balance.server.as_ref()),
     ];
-    let figures: [(&str, fn(&BalanceOf) -> Option<Imbalance>); 4] = [
+    let figures: [(&str, Figure); 4] = [
         ("connections opened", |one| one.opened),
         ("connections held", |one| one.connections),
         ("messages", |one| one.messages),
