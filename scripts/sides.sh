@@ -20,6 +20,8 @@ shift 4
 mkdir -p "$folder"/{base,new}
 folder=$(realpath "$folder")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Results record the command line: where this machine keeps its folders is nobody's business.
+folder=$(realpath --relative-to=. "$folder")
 cargo build --quiet --release --locked -p c1000k-server -p c1000k-client -p c1000k-report
 target=${CARGO_TARGET_DIR:-target}/release
 server=

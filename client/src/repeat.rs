@@ -439,7 +439,7 @@ mod tests {
         for number in 1..=5 {
             std::fs::write(files.single(number), "").expect("written");
         }
-        assert_eq!(files.left_over(5), [PathBuf::new(); 0]);
+        assert!(files.left_over(5).is_empty());
         assert_eq!(files.left_over(3), [files.single(4), files.single(5)]);
     }
 

@@ -107,7 +107,10 @@ pub fn summary(result: &ResultFile) -> String {
         );
         for one in &result.spread {
             let [min, median, max] =
-                [one.min, one.median, one.max].map(|value| plain(in_unit(value, &one.unit)));
+                [one.min, one.median, one.max].map(|value| match one.unit.as_str() {
+                    "bytes" => format!("{} B", format_grouped(value.max(0.0).round() as u64)),
+                    unit => plain(in_unit(value, unit)),
+                });
             let name = escaped(spread::label(&one.metric));
             let cv = one
                 .variation_ratio

@@ -248,7 +248,10 @@ fn spread(result: &ResultFile) -> Markup {
         .spread
         .iter()
         .map(|one| {
-            let shown = |value: f64| shown(value, &one.unit);
+            let shown = |value: f64| match one.unit.as_str() {
+                "bytes" => bytes_text(value),
+                unit => shown(value, unit),
+            };
             let cv = one
                 .variation_ratio
                 .map_or_else(|| "–".to_owned(), |cv| format!("{:.1} %", 100.0 * cv));
