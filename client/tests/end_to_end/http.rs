@@ -228,7 +228,9 @@ fn requests_say_what_was_asked_for() {
     let count = |path: &str| {
         asked.iter().filter(|one| one.starts_with(&format!("POST {path} HTTP/1.1\r\n"))).count()
     };
-    assert_eq!((count("/a?x=1"), count("/b")), (52, 52));
+    let (first, second) = (count("/a?x=1"), count("/b"));
+    // Each of the four connections takes turns; on a busy machine one may get a message more.
+    assert!(first + second == 104 && first.abs_diff(second) <= 4, "{first}, {second}");
     for request in asked.iter() {
         assert!(request.ends_with("\r\n\r\none=1&two=2"), "{request}");
         assert!(request.contains("\r\nX-One: 1\r\n"), "{request}");
