@@ -40,7 +40,7 @@ impl Limits {
             receive_buffer_bytes: 64 * 1024,
             accept_batch: 256,
             reads_per_turn: 16,
-            sparing_read_bytes: 4 * 1024,
+            sparing_read_bytes: 8 * 1024,
             unsent_bytes_per_connection: 64 * 1024,
             unsent_bytes_to_pause: 0,
             unsent_bytes: 64 * 1024 * 1024,
