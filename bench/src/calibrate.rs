@@ -3,7 +3,7 @@
 //!
 //! Each cell is a run of its own against a server of its own. The runs without a fault give the
 //! distribution that all others build on; the closed model gives what the server can answer, and one run
-//! with longer stalls how long it takes to get going again.
+//! with longer stalls how long it may take to get going again.
 
 use crate::children;
 use crate::cli::{CalibrateArgs, Part};
@@ -336,11 +336,14 @@ impl<'a> Bench<'a> {
     /// All cells of so many connections.
     fn calibrate(&self, connections: u64) -> Result<Vec<Cell>> {
         let closed = self.measure(connections, Load::Closed(1), Self::NO_FAULT, 3.0)?;
-        let depth = 8;
-        let deep = self.measure(connections, Load::Closed(depth), Self::NO_FAULT, 3.0)?;
-        let answers = Answers::of(connections, closed.rate, depth, deep.rate);
         // One in twenty is busy enough to be seen, and leaves the machine itself in peace.
         let high = (closed.rate / 20.0 / 1_000.0).floor().max(2.0) * 1_000.0;
+        // Only where several messages of a connection wait is it to be known what they cost together.
+        let (depth, mut deep_rate) = (8, closed.rate);
+        if high * ONE_STALL.as_secs_f64() > connections as f64 {
+            deep_rate = self.measure(connections, Load::Closed(depth), Self::NO_FAULT, 3.0)?.rate;
+        }
+        let answers = Answers::of(connections, closed.rate, depth, deep_rate);
         eprintln!(
             "calibrate: {} connections: {} answered by the closed model; the high rate is {}",
             units::format_grouped(connections),
@@ -369,10 +372,13 @@ impl<'a> Bench<'a> {
             |case: Case, fault: Fault, rest: &Distribution, seconds: &[_], measured: &Run| {
                 let quantiles = SHARES.iter().zip(measured.response.quantiles());
                 let quantiles = quantiles.map(|(&(name, share), measured)| {
-                    let analytic = fault.quantile(rest, share);
-                    let luck =
-                        luck(seconds, self.seconds as usize, |rest| fault.quantile(rest, share));
-                    Judged::new(name, analytic, measured, luck, self.tolerance)
+                    let at_once = fault.starting_after(0.0);
+                    let analytic = at_once.quantile(rest, share);
+                    let (low, high) =
+                        luck(seconds, self.seconds as usize, |rest| at_once.quantile(rest, share));
+                    // How long it takes to get going again is the machine's, and another each time.
+                    let later = fault.quantile(rest, share) - analytic;
+                    Judged::new(name, analytic, measured, (low, high + later), self.tolerance)
                 });
                 let (load, start_up_ns) = match fault {
                     Fault::Stalls(Stalls { load, start_up, .. }) => (load, start_up),

@@ -187,6 +187,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// The same where answering begins so many nanoseconds after a stall.
+    pub(crate) fn starting_after(self, start_up: f64) -> Self {
+        match self {
+            Self::Stalls(stalls) => Self::Stalls(Stalls { start_up, ..stalls }),
+            other => other,
+        }
+    }
+
     /// The response time at or below which that share lies, given the distribution without the fault.
     pub(crate) fn quantile(&self, rest: &Distribution, share: f64) -> f64 {
         match self {
