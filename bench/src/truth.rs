@@ -54,7 +54,7 @@ impl Distribution {
     }
 
     /// The share that lies at or below `x`.
-    fn share(&self, x: f64) -> f64 {
+    pub(crate) fn share(&self, x: f64) -> f64 {
         self.steps(x).checked_sub(1).map_or(0.0, |last| self.up_to[last])
     }
 
