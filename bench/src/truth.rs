@@ -54,7 +54,7 @@ impl Distribution {
     }
 
     /// The share that lies at or below `x`.
-    fn share(&self, x: f64) -> f64 {
+    pub(crate) fn share(&self, x: f64) -> f64 {
         self.steps(x).checked_sub(1).map_or(0.0, |last| self.up_to[last])
     }
 
@@ -74,6 +74,34 @@ impl Distribution {
     pub(crate) fn mean(&self) -> f64 {
         let highest = self.values.last().copied().unwrap_or(0.0);
         highest - self.area(highest)
+    }
+}
+
+/// How fast a backlog is answered: each read of a connection takes a time of its own, and each message that
+/// it brings another one. So many messages of few connections are answered faster than as many of many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Answers {
+    connections: f64,
+    /// Nanoseconds for each read.
+    read: f64,
+    /// Nanoseconds for each message.
+    message: f64,
+}
+
+impl Answers {
+    /// From two rates, in messages per second: with one message in flight on each connection, and with
+    /// `depth`, which are taken to come in one read.
+    pub(crate) fn of(connections: u64, one: f64, depth: u32, deep: f64) -> Self {
+        let (one, depth) = (1e9 / one, f64::from(depth.max(2)));
+        // one = read + message; 1e9 / deep = read / depth + message
+        let read = ((one - 1e9 / deep) / (1.0 - 1.0 / depth)).clamp(0.0, one);
+        Self { connections: connections as f64, read, message: one - read }
+    }
+
+    /// The load, ρ, for the backlog of a stall of that length in nanoseconds.
+    pub(crate) fn load(&self, rate: f64, stall: f64) -> f64 {
+        let each = (rate * stall / 1e9 / self.connections).max(1.0);
+        rate * (self.read / each + self.message) / 1e9
     }
 }
 
@@ -159,6 +187,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// The same where answering begins so many nanoseconds after a stall.
+    pub(crate) fn starting_after(self, start_up: f64) -> Self {
+        match self {
+            Self::Stalls(stalls) => Self::Stalls(Stalls { start_up, ..stalls }),
+            other => other,
+        }
+    }
+
     /// The response time at or below which that share lies, given the distribution without the fault.
     pub(crate) fn quantile(&self, rest: &Distribution, share: f64) -> f64 {
         match self {
@@ -295,6 +331,20 @@ mod tests {
             let explained = Stalls { start_up: 0.0, ..stalls }.explaining(stalls.mean_wait());
             assert!((explained.start_up - stalls.start_up).abs() < 1.0);
         }
+    }
+
+    #[test]
+    fn a_deep_backlog_is_answered_faster() {
+        // 3 us for a read and 1 us for a message.
+        let answers = Answers::of(1_000, 250_000.0, 8, 8e9 / 11_000.0);
+        assert!((answers.read - 3_000.0).abs() < 1.0 && (answers.message - 1_000.0).abs() < 1.0);
+        let near =
+            |found: f64, known: f64| assert!((found - known).abs() < 1e-4, "{found} {known}");
+        near(answers.load(1_000.0, 100.0 * MS), 0.004);
+        near(answers.load(10_000.0, 100.0 * MS), 0.04);
+        near(answers.load(10_000.0, 1_000.0 * MS), 0.013);
+        // Nothing in it.
+        near(Answers::of(1_000, 250_000.0, 8, 200_000.0).load(1_000.0, MS), 0.004);
     }
 
     #[test]
