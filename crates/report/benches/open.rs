@@ -58,6 +58,6 @@ fn main() -> ExitCode {
 }
 
 fn kept() -> PathBuf {
-    let result = "../../results/kept-2026-11-23-tcp-1m/result.json";
+    let result = "../../results/kept-2026-11-26-tcp-1m/result.json";
     Path::new(env!("CARGO_MANIFEST_DIR")).join(result)
 }
