@@ -268,6 +268,9 @@ impl<P: Protocol> LoadDriver<P> {
         if let Some(audit) = &mut audit {
             audit.clock_steps = core.wall_steps();
         }
+        // Where the traffic never began, what was before it is no part of it.
+        let began = self.drive_started > Nanos::ZERO;
+        let since_drive = |at: Nanos| if began { at - self.drive_started } else { Nanos::ZERO };
         let last = Final {
             audit,
             totals: self.totals,
@@ -281,8 +284,8 @@ impl<P: Protocol> LoadDriver<P> {
             drive_time: self.effort.time(),
             effort: self.effort.take(&core.times),
             own_lag: self.own_lag.clone(),
-            last_sent: self.last_sent_at - self.drive_started,
-            last_reply: self.last_reply_at - self.drive_started,
+            last_sent: since_drive(self.last_sent_at),
+            last_reply: since_drive(self.last_reply_at),
             uptime: core.now() - self.started,
         };
         self.report(Report::Final { reactor: self.index, last: Box::new(last) });

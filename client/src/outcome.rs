@@ -167,6 +167,12 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
     warnings
 }
 
+/// Whether requests that were due had to wait for a connection that could take them (HTTP).
+fn busy_connections(result: &ResultFile) -> bool {
+    let waited = result.limits_reached.get("pace_blocked").is_some_and(|count| *count > 0);
+    waited && result.plan.http.is_some() && result.plan.model == Model::Open
+}
+
 /// Connections that ended by a closing handshake; `None` where the protocol has none.
 fn left(result: &ResultFile) -> Option<u64> {
     result.plan.websocket.as_ref()?;
@@ -200,8 +206,7 @@ fn response_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &st
             "redirects are not followed: give the URL that the server names",
         );
     }
-    let waited = result.limits_reached.get("pace_blocked").is_some_and(|count| *count > 0);
-    if waited && result.plan.model == Model::Open {
+    if busy_connections(result) {
         doubt(
             "connections_busy",
             "requests that were due had to wait since all connections were busy".to_owned(),
@@ -279,9 +284,15 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
                 format_grouped(messages.received),
                 format_grouped(messages.planned.unwrap_or(messages.sent)),
             ),
-            match generator::reasons(result).is_empty() {
-                true => "the client had time to spare: the server, or the way to it, is at its end",
-                false => "the client was at its end: see what is said of the generator",
+            match (generator::reasons(result).is_empty(), busy_connections(result)) {
+                (true, true) => {
+                    "every connection was busy, and the client had time to spare: give more \
+                                 --connections, if the server is to take them"
+                }
+                (true, false) => {
+                    "the client had time to spare: the server, or the way to it, is at its end"
+                }
+                (false, _) => "the client was at its end: see what is said of the generator",
             },
         );
     }

@@ -157,6 +157,9 @@ impl Series<'_> {
         let line = format!("run {number} of {}: {}", self.count, told(&result, file));
         Progress::new(Mode::detect(self.args.quiet)).message(&line);
         let hopeless = result.run.outcome == Outcome::Failed;
+        // Whoever asks for the end while the last one closes has got all of it.
+        let interrupted =
+            interrupted && (number < self.count || result.run.outcome == Outcome::Interrupted);
         self.results.push(result);
         self.end = match (written.and(ended), interrupted) {
             (Err(error), _) => Some(End::Trouble(error)),

@@ -327,7 +327,9 @@ impl EchoDriver {
         };
         if matches!(next, Stopping::Done) {
             self.last = self.snapshot(core);
+            // Files are closed by this thread: their numbers belong to its own table.
             self.http.close_files();
+            self.delayed = None;
         }
         self.stopping = Some(next);
         Nanos::ZERO

@@ -369,7 +369,7 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
             rig.settle();
         }
         let counters = rig.reactors[0].core().counters;
-        let now = (counters.reads, counters.sends_budget_hits);
+        let now = (counters.reads, counters.heavy_reads);
         let before = std::mem::replace(&mut counted, now);
         (now.0 - before.0, now.1 - before.1)
     };

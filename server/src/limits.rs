@@ -32,6 +32,10 @@ pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
 /// inflate and to deflate again.
 pub(crate) const HEAVY_READ_BYTES: u64 = 256 * 1024;
 
+/// With `--delay`, bytes of one connection that may wait for its peer besides those that may do so without:
+/// the replies to a burst all fall due at the same time.
+pub(crate) const DELAYED_UNSENT_BYTES: usize = 16 * 1024 * 1024;
+
 /// A buffer for answers that has grown beyond this is not kept, in bytes.
 pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
 

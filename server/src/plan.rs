@@ -5,7 +5,9 @@ use crate::driver::Service;
 use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
-use crate::limits::{ANSWER_EXCESS_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX};
+use crate::limits::{
+    ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX,
+};
 use crate::websocket;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
@@ -193,8 +195,10 @@ fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limi
     // What comes compressed may go back as it was before.
     let inflated = if args.deflate.is_some() { args.message_max as usize } else { 0 };
     let ahead = if serves_ws { args.message_max as usize } else { 0 };
+    // Replies of several reads can fall due at once.
+    let delayed = if args.delay.is_some() { DELAYED_UNSENT_BYTES } else { 0 };
     Ok(Limits {
-        unsent_bytes_per_connection: (least + ahead + inflated).min(unsent),
+        unsent_bytes_per_connection: (least + ahead + inflated + delayed).min(unsent),
         unsent_bytes_to_pause: ahead,
         unsent_bytes: unsent,
         evicts_blocked: true,
@@ -242,6 +246,21 @@ fn choose_faults(args: &ServeArgs, reactors: usize) -> Result<Faults, Error> {
             format_duration(idle),
             format_duration(delay)
         )));
+    }
+    if let Some(stall) = args.stall {
+        let limits = [
+            ("--idle-timeout", idle),
+            ("--handshake-timeout", unless_zero(args.handshake_timeout)),
+        ];
+        for (option, limit) in limits {
+            if limit.is_some_and(|limit| limit <= stall.length) {
+                return Err(Error::Usage(format!(
+                    "{option} would close connections whose bytes wait for the end of a stall: give more than \
+                     the {} of --stall",
+                    format_duration(stall.length)
+                )));
+            }
+        }
     }
     Ok(Faults::new(args.stall, args.delay, reactors))
 }

@@ -38,7 +38,8 @@ pub struct Snapshot {
     pub uptime_ns: u64,
     /// CPU time over time.
     pub busy_ratio: f64,
-    /// How late the loop came to what was due, since the start: time limits, files to look at again.
+    /// How late the loop came to what was due, since the start: time limits, replies that
+    /// were delayed.
     #[serde(default)]
     pub loop_delay: Spans,
     /// How long its turns took, since the start: whatever happens meanwhile waits for the end of one.

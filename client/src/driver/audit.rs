@@ -44,8 +44,11 @@ impl<P: Protocol> LoadDriver<P> {
         let Some(audited) = &mut self.audited else { return };
         let Audited { connections, start, end, .. } = &mut **audited;
         let look = if self.step == Step::AuditFrom {
-            core.stamp(key);
-            *connections += 1;
+            // One that was opened since the audit began is counted already.
+            if !core.is_stamped(key) {
+                core.stamp(key);
+                *connections += 1;
+            }
             start
         } else {
             end

@@ -32,6 +32,12 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::AUDITED))
     }
 
+    /// Whether the kernel stamps what this connection receives.
+    #[must_use]
+    pub fn is_stamped(&mut self, key: Key) -> bool {
+        self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::STAMPED))
+    }
+
     /// Whether the connection that left the table last was marked so: whoever takes its place goes on in
     /// its stead.
     pub fn closed_audited(&self) -> bool {

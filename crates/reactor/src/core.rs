@@ -50,6 +50,8 @@ impl Flags {
     pub(crate) const STAMPED: u16 = 1 << 9;
     /// A few bytes of it make much work: little is read from it at a time.
     pub(crate) const SPARING: u16 = 1 << 10;
+    /// In the list of those that are blocked already.
+    pub(crate) const LISTED: u16 = 1 << 11;
 
     pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -283,11 +285,11 @@ impl<N: Network, S> Core<N, S> {
             self.counters.unsent_full += 1;
             return Err(Failure::NoMemory);
         };
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        connection.unsent = entry;
         if newly && self.limits.evicts_blocked {
             self.note_blocked(key);
         }
-        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
-        connection.unsent = entry;
         self.arm(key)
     }
 
@@ -362,12 +364,6 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
-    /// Whether anything is owed to this connection.
-    pub fn is_owed(&mut self, key: Key) -> bool {
-        let unsent = self.slots.get_mut(key).map_or(NOTHING, |connection| connection.unsent);
-        self.unsent.owes(unsent)
-    }
-
     /// Lets this connection be read from no more until all that waits for its peer has left, however
     /// little that is.
     pub fn pause_reads(&mut self, key: Key) {
@@ -380,9 +376,13 @@ impl<N: Network, S> Core<N, S> {
     /// Ends this connection's part in the turn, although there is more to do for it: nothing more is
     /// read from it before the next turn calls [`crate::Driver::on_progress`].
     pub fn yield_turn(&mut self, key: Key) {
+        self.counters.sends_budget_hits += 1;
+        self.end_turn(key);
+    }
+
+    fn end_turn(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
         connection.flags.set(Flags::YIELDED);
-        self.counters.sends_budget_hits += 1;
         self.mark(key);
     }
 
@@ -392,16 +392,29 @@ impl<N: Network, S> Core<N, S> {
     pub fn read_sparingly(&mut self, key: Key) {
         if let Some(connection) = self.slots.get_mut(key) {
             connection.flags.set(Flags::SPARING);
-            self.yield_turn(key);
+            self.counters.heavy_reads += 1;
+            self.end_turn(key);
         }
     }
 
     fn note_blocked(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        if connection.flags.has(Flags::LISTED) {
+            return;
+        }
+        connection.flags.set(Flags::LISTED);
         self.blocked.push_back(key);
         // Those that are not blocked any more must not pile up.
         if self.blocked.len() > 2 * self.unsent.in_use() + 64 {
             let slots = &mut self.slots;
-            self.blocked.retain(|key| slots.get_mut(*key).is_some_and(|c| c.unsent != NOTHING));
+            self.blocked.retain(|key| {
+                let Some(connection) = slots.get_mut(*key) else { return false };
+                let stays = connection.unsent != NOTHING;
+                if !stays {
+                    connection.flags.unset(Flags::LISTED);
+                }
+                stays
+            });
         }
     }
 
@@ -413,16 +426,26 @@ impl<N: Network, S> Core<N, S> {
     /// Closes the connection that has been blocked for longest, but for `asking`. False if there is
     /// none, or none is to be closed.
     fn evict(&mut self, asking: Key) -> bool {
-        while let Some(key) = self.blocked.pop_front() {
-            // Who waits for the rest of a file holds no room.
-            if key != asking && self.holds_bytes(key) {
-                self.counters.unsent_full += 1;
-                let session = self.reset(key);
-                self.evicted.extend(session);
-                return true;
+        let mut asks = false;
+        let found = loop {
+            let Some(key) = self.blocked.pop_front() else { break None };
+            if key == asking {
+                asks = true;
+            } else if self.holds_bytes(key) {
+                break Some(key);
+            } else if let Some(connection) = self.slots.get_mut(key) {
+                // Who waits for the rest of a file holds no room.
+                connection.flags.unset(Flags::LISTED);
             }
+        };
+        if asks {
+            self.blocked.push_front(asking);
         }
-        false
+        let Some(key) = found else { return false };
+        self.counters.unsent_full += 1;
+        let session = self.reset(key);
+        self.evicted.extend(session);
+        true
     }
 
     /// Sends what waits, as far as the peer has room and the connection's turn lasts.

@@ -56,6 +56,9 @@ counters! {
     reads_budget_hits,
     /// Times that one connection was made to wait because it had used up its sending of a turn.
     sends_budget_hits,
+    /// Times that a few bytes of one connection made so much work that its turn ended, and less is read
+    /// from it at a time.
+    heavy_reads,
     /// Files that ended before what was promised of them: their connections were reset.
     files_cut,
     /// Times that accepting was interrupted because a batch was full.

@@ -215,7 +215,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         let before = self.core.counters.bytes_sent;
         match self.core.flush(key) {
             Err(failure) => return self.end(key, Ending::Broken(failure)),
-            Ok(Flushed::Partly) if self.core.counters.bytes_sent == before => return,
+            // Nothing left; but what waits may be little enough to read on.
+            Ok(Flushed::Partly) if self.core.counters.bytes_sent == before => {}
             Ok(_) => self.driver.on_progress(&mut self.core, key),
         }
         // The driver may have had more to say.
@@ -224,10 +225,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             return;
         }
         if connection.unsent != NOTHING {
-            // Reading does not wait for what is only owed.
-            if connection.flags.has(Flags::READ_AGAIN)
-                && self.core.unsent.has_left(connection.unsent)
-            {
+            // Whether that keeps it from being read is for `read_ready` to say, which leaves the mark
+            // where it does.
+            if connection.flags.has(Flags::READ_AGAIN) {
                 self.read_ready(key);
             }
             return;
@@ -265,7 +265,10 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             let received = if flags.has(Flags::STAMPED) {
                 let received = connection.stream.receive_stamped(room);
                 received.map(|(count, stamp)| {
-                    self.core.note_receipt(stamp);
+                    // The end of the stream is no receipt.
+                    if count > 0 {
+                        self.core.note_receipt(stamp);
+                    }
                     count
                 })
             } else {

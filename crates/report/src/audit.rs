@@ -56,10 +56,15 @@ pub(crate) fn missing(audit: &Audit) -> String {
         let count = format_grouped(audit.misfits);
         reasons.push(format!("{count} had a stamp that cannot be true"));
     }
-    if audit.clock_steps > 0 {
-        reasons.push(format!("the time of day was set {}", counted(audit.clock_steps, "time")));
+    let mut sentences = Vec::new();
+    if !reasons.is_empty() {
+        sentences.push(format!("not in it: {}", reasons.join(", ")));
     }
-    if reasons.is_empty() { String::new() } else { format!("not in it: {}", reasons.join(", ")) }
+    if audit.clock_steps > 0 {
+        let times = counted(audit.clock_steps, "time");
+        sentences.push(format!("the time of day was set {times} meanwhile"));
+    }
+    sentences.join("; ")
 }
 
 /// What TCP said of the audited connections, a line for each moment.
@@ -163,8 +168,8 @@ pub(crate) mod tests {
         let audit = Audit { unstamped: 1_200, misfits: 3, clock_steps: 1, ..example() };
         assert_eq!(
             missing(&audit),
-            "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true, the time of day \
-             was set 1 time"
+            "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true; the time of day \
+             was set 1 time meanwhile"
         );
         assert_eq!(heading(&audit), "where the time went: 2 messages, 1 connection (1 %)");
         let behind = "behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again";

@@ -32,6 +32,8 @@ pub fn of_client(reactors: &[Reactor], had_traffic: bool) -> Option<BalanceOf> {
         messages: over(|one| one.messages as f64),
         cpu: over(|one| one.cpu_seconds.unwrap_or(0.0)),
         busy_max: had_traffic.then_some(busiest),
+        core_busy_max: fullest_core(reactors.iter().map(|one| Some((one.core?, one.busy_ratio))))
+            .filter(|_| had_traffic),
         loop_delay_p99_ns: reactors.iter().filter_map(|one| Some(one.loop_delay?.p99_ns)).max(),
         turn_p99_ns: reactors.iter().filter_map(|one| Some(one.turn?.p99_ns)).max(),
     })
@@ -58,18 +60,32 @@ pub fn of_server(before: Option<&Value>, after: &Value, had_traffic: bool) -> Op
     let (messages, requests) = (grown("messages"), grown("requests"));
     let served: Vec<f64> = messages.iter().zip(requests).map(|(a, b)| a + b).collect();
     let (cpu, time) = (grown("cpu_ns"), grown("uptime_ns"));
-    let busy = cpu.iter().zip(time).map(|(cpu, time)| ratio(*cpu, time).min(1.0));
+    let busy: Vec<f64> =
+        cpu.iter().zip(time).map(|(cpu, time)| ratio(*cpu, time).min(1.0)).collect();
+    let cores = reactors.values().map(|one| u32::try_from(one["core"].as_u64()?).ok());
+    let of_core = cores.zip(&busy).map(|(core, busy)| Some((core?, *busy)));
     let worst = |name: &str| reactors.values().filter_map(|one| one[name]["p99_ns"].as_u64()).max();
     Some(BalanceOf {
         reactors: reactors.len() as u64,
         opened: imbalance(&now("accepted")),
         connections: imbalance(&now("connections")),
         messages: imbalance(&served),
-        busy_max: had_traffic.then(|| busy.fold(0.0, f64::max)),
+        core_busy_max: fullest_core(of_core).filter(|_| had_traffic),
+        busy_max: had_traffic.then(|| busy.iter().copied().fold(0.0, f64::max)),
         cpu: imbalance(&cpu),
         loop_delay_p99_ns: worst("loop_delay"),
         turn_p99_ns: worst("turn"),
     })
+}
+
+/// How much of the busiest core its reactors used together; `None` where one's core is not known.
+fn fullest_core(reactors: impl Iterator<Item = Option<(u32, f64)>>) -> Option<f64> {
+    let mut cores = BTreeMap::new();
+    for reactor in reactors {
+        let (core, busy) = reactor?;
+        *cores.entry(core).or_insert(0.0) += busy;
+    }
+    cores.into_values().map(|busy: f64| busy.min(1.0)).reduce(f64::max)
 }
 
 /// The reactors of a snapshot by their numbers.

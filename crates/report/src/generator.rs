@@ -71,7 +71,8 @@ pub fn demand(reactor: &Reactor) -> f64 {
 #[must_use]
 pub fn judge(result: &ResultFile) -> Vec<Warning> {
     // What is judged is traffic: opening and holding connections have their own stages and warnings.
-    if result.plan.model == Model::None || result.connections.opened == 0 {
+    let had_traffic = result.messages.sent > 0 || result.messages.received > 0;
+    if result.plan.model == Model::None || result.connections.opened == 0 || !had_traffic {
         return Vec::new();
     }
     let found = [no_core(result), late_sender(result), late_reader(result)];
@@ -87,8 +88,8 @@ fn reason(code: &str, text: String, remedy: &str) -> Warning {
     Warning { code: code.to_owned(), text, remedy: remedy.to_owned() }
 }
 
-/// A reactor had no time to spare: of the busiest, if it was busy, or of the one that wanted a core
-/// longest.
+/// A reactor, or a core that several share, had no time to spare: of the busiest, if it was busy, or of
+/// the one that wanted a core longest.
 fn no_core(result: &ResultFile) -> Option<Warning> {
     let by =
         |of: fn(&Reactor) -> f64| result.reactors.iter().max_by(|a, b| of(a).total_cmp(&of(b)));
@@ -106,18 +107,19 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
             how_many(busy),
             stolen(busiest),
         );
-        let remedy = match result.plan.model {
-            Model::Closed => {
-                "these are the client's times and rates: give it more reactors on other cores \
-                 (--reactors, --cores), or share the load among more machines; for latency use a --rate \
-                 below this one"
-            }
-            _ => {
-                "the times are the client's own: give it more reactors on other cores (--reactors, \
-                 --cores), lower the rate, or share the load among more machines"
-            }
-        };
-        return Some(reason("client_busy", text, remedy));
+        return Some(reason("client_busy", text, busy_remedy(result)));
+    }
+    let use_of = |one: &&Reactor| core_use(result, one);
+    let fullest = result.reactors.iter().max_by(|a, b| use_of(a).total_cmp(&use_of(b)))?;
+    if let Some(core) = fullest.core.filter(|_| use_of(&fullest) >= NO_TIME_TO_SPARE) {
+        let sharing = result.reactors.iter().filter(|one| one.core == Some(core)).count();
+        let text = format!(
+            "the {sharing} reactors of the client on core {core} kept it busy {} of the time in which \
+             messages were to be sent{}",
+            percent(use_of(&fullest).min(1.0)),
+            stolen(fullest),
+        );
+        return Some(reason("client_busy", text, busy_remedy(result)));
     }
     let wanted = |one: &&Reactor| demand(one) >= NO_TIME_TO_SPARE && core_use(result, one) >= IDLE;
     let waiting = result.reactors.iter().filter(wanted);
@@ -135,6 +137,20 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
     let remedy = "the times contain that waiting: give the client cores that nothing else uses (--cores; \
                   the server has it too), fewer reactors on each, a lower rate, or a machine of its own";
     Some(reason("client_waits", text, remedy))
+}
+
+fn busy_remedy(result: &ResultFile) -> &'static str {
+    match result.plan.model {
+        Model::Closed => {
+            "these are the client's times and rates: give it more reactors on other cores \
+             (--reactors, --cores), or share the load among more machines; for latency use a --rate \
+             below this one"
+        }
+        _ => {
+            "the times are the client's own: give it more reactors on other cores (--reactors, \
+             --cores), lower the rate, or share the load among more machines"
+        }
+    }
 }
 
 /// How much of a reactor's core all reactors of the client on it used.
@@ -212,14 +228,14 @@ fn material(result: &ResultFile, late: &StageEntry) -> Option<u64> {
 /// What the server's own account adds. The verdict does not ask for it: two ends can be at their end.
 fn other_end(result: &ResultFile) -> String {
     let server = result.balance.server.as_ref();
-    match server.and_then(|server| server.busy_max) {
+    match server.and_then(|server| server.core_busy_max.or(server.busy_max)) {
         Some(busy) if busy >= NO_TIME_TO_SPARE => {
             format!(
-                "; so was the server, whose busiest reactor was at {}: both were at their end",
+                "; so was the server, whose busiest core was at {}: both were at their end",
                 percent(busy)
             )
         }
-        Some(busy) => format!("; the server's busiest reactor was at {}", percent(busy)),
+        Some(busy) => format!("; the server kept its busiest core at {}", percent(busy)),
         None => String::new(),
     }
 }

@@ -9,6 +9,7 @@ fn result(model: Model) -> ResultFile {
     let mut result = ResultFile::default();
     result.plan.model = model;
     result.connections.opened = 100;
+    (result.messages.sent, result.messages.received) = (10_000, 10_000);
     result.reactors = vec![reactor(0, 0.2, 0.02), reactor(1, 0.2, 0.02)];
     result.stages.response = Some(entry(2_000_000));
     result.stages.send_lag = Some(entry(100_000));
@@ -63,7 +64,7 @@ fn a_client_at_full_speed_on_a_fast_server_is_marked_in_both_models() {
         assert_eq!(
             reason.text,
             "reactor #1 of the client on core 1 was busy 99 % of the time in which messages were to be \
-             sent; the server's busiest reactor was at 40 %"
+             sent; the server kept its busiest core at 40 %"
         );
         assert!(reason.remedy.contains("--reactors") && reason.remedy.contains("more machines"));
     }
@@ -104,8 +105,23 @@ fn many_reactors_of_a_full_core_are_marked_although_each_had_little_of_it() {
     let mut result = result(Model::Open);
     result.reactors = (0..26).map(|_| reactor(0, 0.038, 0.95)).collect();
     let reasons = judge(&result);
+    assert_eq!(reasons[0].code, "client_busy");
+    let told = "the 26 reactors of the client on core 0 kept it busy 99 % of the time";
+    assert!(reasons[0].text.starts_with(told), "{reasons:?}");
+    // Where others took half of that core, each waited for it.
+    result.reactors = (0..26).map(|_| reactor(0, 0.019, 0.95)).collect();
+    let reasons = judge(&result);
     assert_eq!(reasons[0].code, "client_waits");
     assert!(reasons[0].text.contains("(26 of 26 reactors were)"), "{reasons:?}");
+}
+
+#[test]
+fn a_run_that_never_came_to_its_traffic_is_not_judged_by_its_ramp() {
+    let mut result = result(Model::Open);
+    result.reactors[1].busy_ratio = 0.99;
+    assert_eq!(codes(&result), ["client_busy"]);
+    (result.messages.sent, result.messages.received) = (0, 0);
+    assert_eq!(codes(&result), [""; 0]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ enum ExportFormat {
     Hlog,
     /// The time line, second by second.
     Csv,
-    /// Every figure as Prometheus reads it.
+    /// The figures as Prometheus reads them.
     Prometheus,
     /// The plan and the thresholds as test cases.
     Junit,

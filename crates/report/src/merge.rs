@@ -147,6 +147,11 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
     };
     merged.balance = balance(&merged, &results);
     merged.run = run(parts, kind, warnings);
+    for reason in merged.generator.iter().flat_map(|generator| &generator.reasons) {
+        if !merged.run.warnings.contains(reason) {
+            merged.run.warnings.push(reason.clone());
+        }
+    }
     merged.verdict = judged(&merged);
     Ok(merged)
 }
@@ -778,7 +783,8 @@ fn generators(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> 
     }
     let mut reasons: Vec<Warning> = Vec::new();
     for reason in results.iter().flat_map(|result| generator::reasons(result)) {
-        if !reasons.contains(&reason) {
+        // Repeats differ in their numbers only: one is enough.
+        if !reasons.iter().any(|known| known.code == reason.code) {
             reasons.push(reason);
         }
     }

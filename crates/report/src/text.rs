@@ -651,6 +651,7 @@ mod tests {
         let mut result = ResultFile::default();
         result.plan.model = Model::Open;
         result.connections.opened = 2;
+        result.messages.sent = 2;
         let reactor = |index, busy_ratio| Reactor {
             index,
             busy_ratio,

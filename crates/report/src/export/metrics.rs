@@ -1,5 +1,5 @@
-//! The Prometheus text format, version 0.0.4: every figure of a result as a gauge, latency as
-//! summaries in seconds.
+//! The Prometheus text format, version 0.0.4: what thresholds can name as gauges, latency as summaries
+//! in seconds, and whether the client was the bottleneck.
 
 use crate::metric::{Metric, Unit};
 use crate::schema::ResultFile;
@@ -16,7 +16,7 @@ const QUANTILES: [(&str, &str); 6] = [
     ("0.9999", "p9999"),
 ];
 
-/// Every figure of a result as Prometheus reads it. What was not measured is not there.
+/// The figures of a result as Prometheus reads them. What was not measured is not there.
 #[must_use]
 pub fn prometheus(result: &ResultFile) -> String {
     let mut text = String::new();
@@ -35,6 +35,10 @@ pub fn prometheus(result: &ResultFile) -> String {
     );
     text += &head("c1000k_exit_code", "What the client returned.", "gauge");
     let _ = writeln!(text, "c1000k_exit_code {}", result.verdict.exit_code);
+    if let Some(generator) = &result.generator {
+        text += &head("c1000k_client_limited", "Whether the client was the bottleneck.", "gauge");
+        let _ = writeln!(text, "c1000k_client_limited {}", u8::from(generator.limited));
+    }
     text += &head("c1000k_latency_seconds", "Latency by stage.", "summary");
     for (stage, entry) in result.stages.iter() {
         let stage = stage.name();

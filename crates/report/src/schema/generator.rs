@@ -77,6 +77,9 @@ pub struct BalanceOf {
     pub cpu: Option<Imbalance>,
     /// The busiest one's CPU time as a share of the traffic phase, 0 to 1; null without traffic.
     pub busy_max: Option<f64>,
+    /// How much of the busiest core its reactors used together, 0 to 1; null without traffic, and where
+    /// their cores are not known.
+    pub core_busy_max: Option<f64>,
     /// The longest 99th percentile of a reactor's loop delay; of the server, since it started. Null
     /// where that is not known.
     pub loop_delay_p99_ns: Option<u64>,

@@ -160,6 +160,7 @@ impl Requests {
             // RFC 9112 2.2 asks for patience with one such line.
             Phase::EmptyLine => {
                 if bytes[0] != b'\n' {
+                    pool.refused = Method::default();
                     return Err(Refusal::Syntax);
                 }
                 self.phase = Phase::Begin;
