@@ -387,3 +387,47 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     assert_eq!(spent(&mut rig, &peers[1], &ordinary), (1, 0));
     assert_eq!(rig.websockets().messages, 1_000 + 6 + 6 + 1_000);
 }
+
+/// Its answers wait, and it reads none before it has sent all: reading goes on behind each heavy read, or
+/// both would wait for ever.
+#[test]
+fn whoever_makes_much_work_and_reads_nothing_yet_is_read_on() {
+    // Their answers take more than there is room for.
+    const BOMBS: u64 = 60;
+    let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
+    let config = Config::new(policy, wire::ws::Limits::default(), 1);
+    let (most, usual) = (16 << 20, Limits::for_slots(100));
+    let limits = Limits {
+        unsent_bytes_per_connection: 2 * most,
+        unsent_bytes_to_pause: most,
+        evicts_blocked: true,
+        ..usual
+    };
+    let mut rig = Rig::of(vec![driver(config, None, None)], 2, limits);
+    rig.world.set_faults(Faults { pipe_bytes: 64 * 1024, ..Faults::default() });
+    let peer = rig.connect_to(0, 1).remove(0);
+    let (head, _) = REQUEST.split_at(REQUEST.len() - 2);
+    let request = [head, b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"].concat();
+    rig.say(&peer, &request);
+    let window = wire::ws::Window { bits: 15, takeover: false };
+    let agreed = wire::ws::Agreed { server: window, client: window };
+    let mut client = wire::ws::Ws::new(wire::ws::Role::Client, Some(agreed));
+    let (mut pools, mut bombs) = (wire::ws::Pools::default(), Vec::new());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..BOMBS {
+        let (writer, kind) = (&mut client.writer, wire::ws::Kind::Binary);
+        writer.message(&mut pools.write, kind, &zeros, Some([0; 4]), &mut bombs);
+    }
+    let mut left = &bombs[..];
+    for _ in 0..bombs.len() {
+        if left.is_empty() {
+            break;
+        }
+        left = &left[peer.send(left).unwrap_or(0)..];
+        rig.settle();
+    }
+    assert!(left.is_empty(), "{} of {} bytes were not taken", left.len(), bombs.len());
+    assert_eq!(rig.websockets().messages, BOMBS);
+    assert!(rig.reactors[0].core().counters.blocked_writes > 0);
+    assert!(rig.reactors[0].core().counters.heavy_reads > 1);
+}
