@@ -64,9 +64,10 @@ pub fn hgrm(result: &ResultFile, stage: Stage) -> Result<String, ExportError> {
 fn quantiles() -> impl Iterator<Item = f64> {
     let halves = (1..=50).map(|half| 0.5f64.powi(half));
     let steps = halves.flat_map(|half| {
-        // From 1 - 2 half to 1 - half.
+        // From 1 - 2 half to 1 - half. In this order 0.3 is 0.3 and not a trifle more, which would be the
+        // next value up.
         (0..TICKS_PER_HALF)
-            .map(move |step| 1.0 - half * (2.0 - f64::from(step) / f64::from(TICKS_PER_HALF)))
+            .map(move |step| 1.0 - 2.0 * half + half * f64::from(step) / f64::from(TICKS_PER_HALF))
     });
     steps.chain([1.0])
 }
