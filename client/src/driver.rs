@@ -417,6 +417,17 @@ impl Books<'_> {
     /// A reply is complete.
     #[inline]
     fn reply(&mut self, times: &Times, content: Option<Content>) {
+        let Alike { intended, sent, count } = self.alike;
+        let alike = count > 0 && intended == times.intended && sent == times.sent;
+        if alike && !times.first && content.is_none() && self.audit.is_none() {
+            self.alike.count += 1;
+        } else {
+            self.reply_of_its_own(times, content);
+        }
+    }
+
+    /// One that is not just like the one before it.
+    fn reply_of_its_own(&mut self, times: &Times, content: Option<Content>) {
         let Self { recorder, totals, now, audit, receipt, .. } = self;
         let unserved = u64::from(content.is_some_and(|content| !content.served));
         if times.first && self.first_echo {

@@ -133,7 +133,6 @@ const _: () = assert!(size_of::<Session>() == 48);
 pub struct WebSocket {
     setup: std::sync::Arc<Setup>,
     template: Template,
-    batch_max: usize,
     partials: PartialPool,
     heads: HeadPool,
     pools: Pools,
@@ -151,14 +150,14 @@ impl WebSocket {
     #[must_use]
     pub fn new(setup: std::sync::Arc<Setup>, index: usize) -> Self {
         let Setup { kind, size, seed, in_flight, in_order, reactors, .. } = *setup;
+        let batch_max = batch_max(setup.message_bytes(), in_flight);
         let template = match kind {
-            Kind::Binary => Template::new(size, 1, seed),
-            Kind::Text => Template::text(size, 1, seed),
+            Kind::Binary => Template::new(size, batch_max, seed),
+            Kind::Text => Template::text(size, batch_max, seed),
         };
         // Not the stream that the nonces and the filler come from.
         let mut spread = SplitMix64::new(!seed ^ (index as u64) << 48);
         Self {
-            batch_max: batch_max(setup.message_bytes(), in_flight),
             setup,
             template,
             partials: PartialPool::new(),
@@ -173,7 +172,7 @@ impl WebSocket {
     }
 
     fn mask(&mut self) -> Option<[u8; 4]> {
-        fresh_mask(&mut self.masks)
+        Some(fresh_key(&mut self.masks))
     }
 
     /// Goes on with the opening handshake. The bytes behind the reply, if it is complete and right.
@@ -228,7 +227,9 @@ impl WebSocket {
             Event::Chunk(chunk) => replies.chunk(chunk),
             Event::End => replies.end(on_reply),
             // After a close frame nothing more may be sent (RFC 6455 5.5.1).
-            Event::Ping(payload) if !closing => Writer::pong(payload, fresh_mask(masks), answers),
+            Event::Ping(payload) if !closing => {
+                Writer::pong(payload, Some(fresh_key(masks)), answers);
+            }
             Event::Ping(_) => {}
             Event::Pong(payload) => {
                 let stamp =
@@ -247,7 +248,7 @@ impl WebSocket {
             Event::Close(close) => {
                 closed = true;
                 if !closing {
-                    Writer::close(close.code, "", fresh_mask(masks), answers);
+                    Writer::close(close.code, "", Some(fresh_key(masks)), answers);
                 }
             }
         });
@@ -285,8 +286,8 @@ impl WebSocket {
 /// A fresh mask for every frame. It can be predicted by who has seen others, which matters to proxies
 /// that a browser's script would deceive (RFC 6455 10.3), and not to a load.
 #[inline]
-fn fresh_mask(masks: &mut SplitMix64) -> Option<[u8; 4]> {
-    Some((masks.next() as u32).to_le_bytes())
+fn fresh_key(masks: &mut SplitMix64) -> [u8; 4] {
+    (masks.next() as u32).to_le_bytes()
 }
 
 impl Session {
@@ -419,7 +420,7 @@ impl Protocol for WebSocket {
     }
 
     fn batch_max(&self) -> usize {
-        self.batch_max
+        self.template.batch_max()
     }
 
     fn message_bytes(&self) -> usize {
@@ -437,27 +438,26 @@ impl Protocol for WebSocket {
         let Self { setup, template, pools, masks, order, composed, .. } = self;
         composed.clear();
         let State::Open(Ws { writer, .. }) = &mut session.state else { return composed };
-        for _ in 0..count {
-            let echo = &mut session.echo;
-            if let Some(order) = order {
-                let first = echo.received() == 0 && echo.in_flight() == 0;
-                order.push(echo.connection(), first, intended, sent);
+        let echo = &mut session.echo;
+        if let Some(order) = order {
+            let first = echo.received() == 0 && echo.in_flight() == 0;
+            for index in 0..count {
+                order.push(echo.connection(), first && index == 0, intended, sent);
             }
-            let payload = template.compose(echo, 1, intended.0, sent.0);
-            match setup.fragment {
-                None => {
-                    let mask = fresh_mask(masks);
-                    writer.message(&mut pools.write, setup.kind, payload, mask, composed);
-                }
-                Some(fragment) => {
-                    writer.start(&mut pools.write, setup.kind);
-                    let mut left = payload.len();
-                    for piece in payload.chunks(fragment) {
-                        left -= piece.len();
-                        let mask = fresh_mask(masks);
-                        writer.piece(&mut pools.write, piece, left == 0, mask, composed);
-                    }
-                }
+        }
+        let messages = template.compose(echo, count, intended.0, sent.0);
+        let (pool, kind) = (&mut pools.write, setup.kind);
+        let Some(fragment) = setup.fragment else {
+            let keys = || fresh_key(masks);
+            writer.messages(pool, kind, (messages, setup.size), keys, composed);
+            return composed;
+        };
+        for message in messages.chunks_exact(setup.size) {
+            writer.start(pool, kind);
+            let mut left = message.len();
+            for piece in message.chunks(fragment) {
+                left -= piece.len();
+                writer.piece(pool, piece, left == 0, Some(fresh_key(masks)), composed);
             }
         }
         composed

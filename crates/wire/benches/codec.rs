@@ -128,13 +128,16 @@ fn client_case(name: &'static str, size: usize, count: usize) -> Case {
 
 fn write_case(name: &'static str, size: usize, count: usize) -> Case {
     let (mut ws, mut pools, mut out) = (Ws::new(Role::Client, None), Pools::default(), Vec::new());
-    let payload = vec![7; size];
+    let payloads = vec![7; size * count];
     Case::new(name, count, "frames", move || {
         out.clear();
-        for index in 0..count as u32 {
-            let mask = Some(index.to_le_bytes());
-            ws.writer.message(&mut pools.write, Kind::Binary, black_box(&payload), mask, &mut out);
-        }
+        let mut index = 0u32;
+        let keys = || {
+            index += 1;
+            index.to_le_bytes()
+        };
+        let messages = (&*black_box(&payloads), size);
+        ws.writer.messages(&mut pools.write, Kind::Binary, messages, keys, &mut out);
         black_box(&out);
     })
 }

@@ -136,7 +136,7 @@ impl Template {
     }
 
     /// The stamp in the first bytes of a message, if it is one of this run.
-    #[inline]
+    #[inline(always)]
     fn stamp(&self, head: &[u8]) -> Option<Stamp> {
         let stamp = if self.stamp_bytes == STAMP_BYTES {
             Stamp::from_bytes(head.first_chunk()?)
@@ -250,7 +250,8 @@ impl Echo {
     ///
     /// # Errors
     /// What is wrong with it, as for [`Echo::read`].
-    #[inline]
+    // Once for each reply: as a call of its own it would hand its result over by memory.
+    #[inline(always)]
     pub fn read_message(&mut self, template: &Template, message: &[u8]) -> Result<Stamp, Mismatch> {
         let stamp = self.accept(template, message)?;
         let body = &message[template.stamp_bytes..];
@@ -373,7 +374,7 @@ impl Echo {
     }
 
     /// Whether these are the first bytes of the reply that is due.
-    #[inline]
+    #[inline(always)]
     fn accept(&self, template: &Template, head: &[u8]) -> Result<Stamp, Mismatch> {
         if self.in_flight() == 0 {
             return Err(Mismatch::Unasked);

@@ -54,7 +54,10 @@ impl Opcode {
 pub(super) const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
+
+/// The longest payload whose length stands in the header's second byte.
+pub(super) const SHORT_BYTES_MAX: usize = 125;
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

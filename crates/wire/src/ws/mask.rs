@@ -37,6 +37,19 @@ pub(super) fn append_masked(bytes: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     out.truncate(end);
 }
 
+/// Writes `bytes` with a mask applied to `out`, which is as long.
+#[inline]
+pub(super) fn copy_masked(bytes: &[u8], key: [u8; 4], out: &mut [u8]) {
+    let ((blocks, rest), (out, out_rest)) =
+        (bytes.as_chunks::<BLOCK>(), out.as_chunks_mut::<BLOCK>());
+    for (out, block) in out.iter_mut().zip(blocks) {
+        *out = masked(*block, key);
+    }
+    for ((out, byte), index) in out_rest.iter_mut().zip(rest).zip(0..) {
+        *out = byte ^ key[index % 4];
+    }
+}
+
 /// A payload of up to so many bytes is masked on its way, block by block.
 const SHORT: usize = 256;
 
@@ -126,6 +139,10 @@ mod tests {
             let mut appended = bytes[..start].to_vec();
             append_masked(&bytes[start..], key, &mut appended);
             prop_assert_eq!(&appended, &whole);
+
+            let mut copied = vec![0; bytes.len() - start];
+            copy_masked(&bytes[start..], key, &mut copied);
+            prop_assert_eq!(&copied, &expected);
 
             let mut cut_up = bytes.clone();
             let cut = cut.min(bytes.len() - start);

@@ -3,11 +3,14 @@
 use super::close::CloseCode;
 use super::deflate::{Streams, deflate};
 use super::extension::Window;
-use super::frame::{FIN, HEADER_BYTES_MAX, Header, Opcode};
-use super::mask::append_masked;
+use super::frame::{FIN, HEADER_BYTES_MAX, Header, MASKED, Opcode, SHORT_BYTES_MAX};
+use super::mask::{append_masked, copy_masked};
 use super::reader::Kind;
 use crate::limits::WS_CONTROL_BYTES_MAX;
 use flate2::Compress;
+
+/// The header of a short frame with a mask, in bytes.
+const SHORT_HEADER_BYTES: usize = 6;
 
 /// Writes one frame behind `out`. `header.length` is not looked at: the payload's length counts.
 #[inline]
@@ -87,6 +90,40 @@ impl Writer {
         }
         self.start(pool, kind);
         self.piece(pool, payload, true, mask, out);
+    }
+
+    /// Writes whole messages that lie end to end, of `size` bytes each, as one frame each behind `out`,
+    /// every one with a mask from `keys`; compressed as [`Writer::start`] says.
+    ///
+    /// # Panics
+    /// In the middle of another message, or if `size` is zero.
+    #[inline]
+    pub fn messages(
+        &mut self,
+        pool: &mut WritePool,
+        kind: Kind,
+        (payloads, size): (&[u8], usize),
+        mut keys: impl FnMut() -> [u8; 4],
+        out: &mut Vec<u8>,
+    ) {
+        if self.deflate.is_some() || size > SHORT_BYTES_MAX {
+            for payload in payloads.chunks_exact(size) {
+                self.message(pool, kind, payload, Some(keys()), out);
+            }
+            return;
+        }
+        assert!(!self.is_mid_message(), "a message within a message");
+        // Most of the load is made of short messages: all of them have the same header but for the mask.
+        let (first, second) = (FIN | kind.opcode() as u8, MASKED | size as u8);
+        let (start, frame_bytes) = (out.len(), SHORT_HEADER_BYTES + size);
+        out.resize(start + payloads.len() / size * frame_bytes, 0);
+        let frames = out[start..].chunks_exact_mut(frame_bytes);
+        for (frame, payload) in frames.zip(payloads.chunks_exact(size)) {
+            let key @ [a, b, c, d] = keys();
+            let (header, body) = frame.split_at_mut(SHORT_HEADER_BYTES);
+            header.copy_from_slice(&[first, second, a, b, c, d]);
+            copy_masked(payload, key, body);
+        }
     }
 
     /// Begins a message, to be written by pieces. It will be compressed if that was agreed upon and
