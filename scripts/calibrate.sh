@@ -5,9 +5,9 @@
 #   ./scripts/calibrate.sh [--quick] [OPTIONS]
 #
 # The whole table (no fault, 5 ms delay, 100 ms stall each second, 1 s stall once; 1,000 and 100,000
-# connections; a low and a high rate; and what the closed model makes of it) takes about five minutes and
-# wants a machine that does nothing else, with two CPUs at least. OPTIONS go to 'c1000k-reference calibrate',
-# for a part of it: --part table, --part teaching, --connections 1k, --seconds 10.
+# connections; a low and a high rate; three rounds; and what the closed model makes of it) takes about a
+# quarter of an hour and wants a machine that does nothing else, with two CPUs at least. OPTIONS go to
+# 'c1000k-reference calibrate', for a part of it: --part table, --part teaching, --connections 1k, --rounds 1.
 #
 # --quick takes half a minute, looks at 1,000 connections and the low rate only, and judges so that a busy
 # machine does not fail it.
@@ -30,6 +30,6 @@ fi
 programs=${CALIBRATE_PROGRAMS:-$target/release}
 mkdir -p "$target"
 rm -f "$target/calibration.jsonl"
-exec timeout --foreground --kill-after=5 600 "$programs/c1000k-reference" calibrate \
+exec timeout --foreground --kill-after=5 1800 "$programs/c1000k-reference" calibrate \
     --client "$programs/c1000k-client" --server "$programs/c1000k-server" \
     --output "$target/calibration.jsonl" "$@"

@@ -256,12 +256,15 @@ pub(crate) struct CalibrateArgs {
     /// Seconds of each run, a whole number
     #[arg(long, default_value_t = 7.0, value_parser = whole_seconds)]
     pub(crate) seconds: f64,
+    /// Rounds of the table: the median of their errors is judged
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
     /// What to run: the percentiles against the analytic ones, what the closed model makes of the same
     /// faults, or both
     #[arg(long, value_enum, default_value_t = Part::All)]
     pub(crate) part: Part,
     /// A short look that a busy machine does not fail: 1,000 connections, the low rate, three attempts
-    #[arg(long, conflicts_with_all = ["part", "connections", "seconds"])]
+    #[arg(long, conflicts_with_all = ["part", "connections", "seconds", "rounds"])]
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) output: Output,

@@ -1,21 +1,19 @@
 //! What response times must be when the server's faults are known: exact quantiles, pure.
 //!
-//! A server that stands still for S of every P, and then answers C messages per second while R arrive
-//! evenly spread, lets a message wait that arrives t after the beginning of the stall for
+//! A server that stands still for S, goes on W after the end of that, and has answered all that came
+//! meanwhile D after it, lets a message wait that arrives t after the beginning of the stall for
 //!
 //! ```text
-//!   S − t + R·t / C  =  S − (1 − ρ)·t        with ρ = R / C
+//!   S + W + u·(D − W) − t        for 0 ≤ t < S + D, where u from 0 to 1 is its place in the backlog
 //! ```
 //!
-//! during the stall, since R·t messages are before it, and after it as well, since the backlog of
-//! R·t − C·(t − S) takes that long; until that is 0, at t = S / (1 − ρ). So of all messages the share
-//! S / ((1 − ρ)·P) waits, and those waits are evenly spread from 0 to S. To each comes what a message takes
-//! without the fault, of which the distribution is measured.
+//! Messages arrive evenly spread and are answered in the order in which their connections became readable,
+//! so u = t / (S + D) as long as none has two of them; where one has, it gives all it has with one read, and
+//! u is the place of its first. W and D are what the server's reactors say by their own clocks; each
+//! has its own, since those that share a core go on one after the other. A reply that waits for a delay
+//! waits for that, and for as long as the reactor is late to it, which it says as well.
 //!
-//! Several reactors on one core work off their backlogs one after the other, not in the order of arrival:
-//! to a reactor that begins when those before it are done, at S + D, that is a stall of this length, of
-//! which it sees its share of the messages. Its own work takes ρ/k · (S + D) / (1 − ρ/k); what comes to it
-//! while the others have their turns waits for its next one, likewise.
+//! To each wait comes what a message takes without the fault, of which the distribution is measured.
 
 /// A distribution of times in nanoseconds: steps at the values that occur.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +21,6 @@ pub(crate) struct Distribution {
     values: Vec<f64>,
     /// The share of all that lies at or below each value.
     up_to: Vec<f64>,
-    /// The integral of that share from below up to each value.
-    area: Vec<f64>,
 }
 
 impl Distribution {
@@ -35,15 +31,11 @@ impl Distribution {
         cells.sort_unstable();
         let all: u64 = cells.iter().map(|(_, count)| count).sum();
         let mut made = Self::default();
-        let (mut seen, mut area, mut before) = (0, 0.0, 0.0);
+        let mut seen = 0;
         for (value, count) in cells {
-            let value = value as f64;
-            area += seen as f64 / all as f64 * (value - before);
             seen += count;
-            made.values.push(value);
+            made.values.push(value as f64);
             made.up_to.push(seen as f64 / all as f64);
-            made.area.push(area);
-            before = value;
         }
         made
     }
@@ -58,154 +50,137 @@ impl Distribution {
         self.steps(x).checked_sub(1).map_or(0.0, |last| self.up_to[last])
     }
 
-    /// The integral of [`Self::share`] up to `x`.
-    fn area(&self, x: f64) -> f64 {
-        let last = self.steps(x).checked_sub(1);
-        last.map_or(0.0, |at| self.area[at] + self.up_to[at] * (x - self.values[at]))
-    }
-
     /// The least value at or below which that share lies.
-    fn quantile(&self, share: f64) -> f64 {
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
         let at = self.up_to.partition_point(|up_to| *up_to < share - 1e-12);
         self.values.get(at.min(self.values.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
-
-    /// The mean.
-    pub(crate) fn mean(&self) -> f64 {
-        let highest = self.values.last().copied().unwrap_or(0.0);
-        highest - self.area(highest)
-    }
 }
 
-/// How fast a backlog is answered: each read of a connection takes a time of its own, and each message that
-/// it brings another one. So many messages of few connections are answered faster than as many of many.
+/// How a reactor says that it came back from its stalls. Times in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Answers {
-    connections: f64,
-    /// Nanoseconds for each read.
-    read: f64,
-    /// Nanoseconds for each message.
-    message: f64,
-}
-
-impl Answers {
-    /// From two rates, in messages per second: with one message in flight on each connection, and with
-    /// `depth`, which are taken to come in one read.
-    pub(crate) fn of(connections: u64, one: f64, depth: u32, deep: f64) -> Self {
-        let (one, depth) = (1e9 / one, f64::from(depth.max(2)));
-        // one = read + message; 1e9 / deep = read / depth + message
-        let read = ((one - 1e9 / deep) / (1.0 - 1.0 / depth)).clamp(0.0, one);
-        Self { connections: connections as f64, read, message: one - read }
-    }
-
-    /// The load, ρ, for the backlog of a stall of that length in nanoseconds.
-    pub(crate) fn load(&self, rate: f64, stall: f64) -> f64 {
-        let each = (rate * stall / 1e9 / self.connections).max(1.0);
-        rate * (self.read / each + self.message) / 1e9
-    }
+pub(crate) struct Recovery {
+    /// Its share of all messages.
+    pub(crate) share: f64,
+    /// W: how much later than at the end of a stall it went on.
+    pub(crate) late: f64,
+    /// D: from that end until nothing was left to be read.
+    pub(crate) backlog: f64,
 }
 
 /// A server that stands still again and again. Times in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stalls {
-    /// How long each time.
+    /// S: how long each time.
     pub(crate) length: f64,
     /// From one to the next; for one that happens once, how long the run lasts.
     pub(crate) every: f64,
-    /// ρ: the rate over what the server answers per second while it has a backlog.
-    pub(crate) load: f64,
-    /// Reactors that share a core.
-    pub(crate) lanes: u32,
-    /// How long after the stall answering really begins: waking up, cold caches.
-    pub(crate) start_up: f64,
+    /// Messages per second, over all connections.
+    pub(crate) rate: f64,
+    pub(crate) connections: f64,
+    pub(crate) recoveries: Vec<Recovery>,
 }
 
-/// Messages that wait: their share of all, and the longest wait; they are evenly spread from 0 to that.
+/// How late a reactor says that it came to what was due. Times in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Waiting {
-    share: f64,
-    longest: f64,
+pub(crate) struct Lateness {
+    /// Its share of all messages.
+    pub(crate) share: f64,
+    pub(crate) count: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+impl Lateness {
+    /// The lateness that this share of all did not exceed. Between what is known the share that is later
+    /// falls exponentially, as waiting times do; below the median it grows evenly.
+    fn quantile(&self, share: f64) -> f64 {
+        let Self { count, p50, p99, max, .. } = *self;
+        let later = 1.0 - share;
+        let least = (1.0 / count.max(1.0)).min(0.01);
+        let between = |low: f64, high: f64, from: f64, to: f64| {
+            low + (high - low) * ((from / later).ln() / (from / to).ln()).clamp(0.0, 1.0)
+        };
+        if share <= 0.5 {
+            p50 * share * 2.0
+        } else if later >= 0.01 {
+            between(p50, p99, 0.5, 0.01)
+        } else if least < 0.01 {
+            between(p99, max, 0.01, least)
+        } else {
+            max
+        }
+    }
+}
+
+/// What the server does wrong, as shares of all messages and how long those wait, in nanoseconds. The
+/// others do not wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waits(Vec<(f64, f64)>);
+
+impl Waits {
+    /// How finely waits are cut.
+    const STEPS: usize = 1_000;
+
+    /// The server does nothing wrong.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// Each reply waits that long, and until its reactor comes to it.
+    pub(crate) fn of_delay(delay: f64, lateness: &[Lateness]) -> Self {
+        let each = |late: &Lateness| {
+            let late = *late;
+            centres()
+                .map(move |share| (late.share / Self::STEPS as f64, delay + late.quantile(share)))
+        };
+        Self(lateness.iter().flat_map(each).collect())
+    }
+
+    /// It stands still.
+    pub(crate) fn of_stalls(stalls: &Stalls) -> Self {
+        Self(stalls.recoveries.iter().flat_map(|recovery| stalls.waits(recovery)).collect())
+    }
+
+    /// The response time at or below which that share of messages lies, where `rest` is what they take
+    /// without the fault.
+    pub(crate) fn quantile(&self, rest: &Distribution, share: f64) -> f64 {
+        let waiting: f64 = self.0.iter().map(|(share, _)| share).sum();
+        let longest = self.0.iter().map(|(_, wait)| *wait).fold(0.0, f64::max);
+        let up_to = |x: f64| {
+            let late: f64 = self.0.iter().map(|(share, wait)| share * rest.share(x - wait)).sum();
+            (1.0 - waiting) * rest.share(x) + late
+        };
+        least(0.0, rest.quantile(1.0) + longest, |x| up_to(x) >= share - 1e-9)
+    }
+}
+
+/// The middles of even steps from 0 to 1.
+fn centres() -> impl Iterator<Item = f64> {
+    (0..Waits::STEPS).map(|step| (step as f64 + 0.5) / Waits::STEPS as f64)
 }
 
 impl Stalls {
-    /// Those of each turn that a reactor has after a stall, until what is left is next to nothing.
-    fn waiting(&self) -> Vec<Waiting> {
-        const ROUNDS: usize = 8;
-        let Self { length, every, load, lanes, start_up } = *self;
-        let count = lanes.max(1) as usize;
-        let load = load / count as f64;
-        let mut now = length + start_up;
-        // When each had nothing left to answer, counted from the beginning of the stall.
-        let mut idle_since = vec![0.0; count];
-        let mut all = Vec::with_capacity(count);
-        for turn in 0..ROUNDS * count {
-            let longest = now - idle_since[turn % count];
-            if longest < 1.0 {
-                break;
-            }
-            let share = longest / ((1.0 - load) * every * count as f64);
-            all.push(Waiting { share, longest });
-            now += load * longest / (1.0 - load);
-            idle_since[turn % count] = now;
-        }
-        all
-    }
-
-    /// How long messages wait on the average, those that do not wait among them.
-    fn mean_wait(&self) -> f64 {
-        self.waiting().iter().map(|Waiting { share, longest }| share * longest / 2.0).sum()
-    }
-
-    /// The same server with the start-up time that explains a mean wait; none if it is less than that
-    /// without any.
-    pub(crate) fn explaining(self, mean_wait: f64) -> Self {
-        let with = |start_up| Self { start_up, ..self };
-        let enough = |start_up| with(start_up).mean_wait() >= mean_wait;
-        with(if enough(0.0) { 0.0 } else { least(0.0, self.length, enough) })
-    }
-
-    /// The share of messages whose wait and the rest together take `x` at the most.
-    fn share(&self, rest: &Distribution, x: f64) -> f64 {
-        let (mut at_once, mut late) = (1.0, 0.0);
-        for Waiting { share, longest } in self.waiting() {
-            at_once -= share;
-            late += share * (rest.area(x) - rest.area(x - longest)) / longest;
-        }
-        at_once * rest.share(x) + late
-    }
-}
-
-/// What the server does wrong.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Fault {
-    /// Nothing.
-    None,
-    /// Each reply waits that long.
-    Delay(f64),
-    /// It stands still.
-    Stalls(Stalls),
-}
-
-impl Fault {
-    /// The same where answering begins so many nanoseconds after a stall.
-    pub(crate) fn starting_after(self, start_up: f64) -> Self {
-        match self {
-            Self::Stalls(stalls) => Self::Stalls(Stalls { start_up, ..stalls }),
-            other => other,
-        }
-    }
-
-    /// The response time at or below which that share lies, given the distribution without the fault.
-    pub(crate) fn quantile(&self, rest: &Distribution, share: f64) -> f64 {
-        match self {
-            Self::None => rest.quantile(share),
-            Self::Delay(delay) => rest.quantile(share) + delay,
-            Self::Stalls(stalls) => {
-                let longest = stalls.waiting().iter().map(|turn| turn.longest).fold(0.0, f64::max);
-                let highest = rest.quantile(1.0) + longest;
-                least(0.0, highest, |x| stalls.share(rest, x) >= share - 1e-12)
-            }
-        }
+    /// The waits of what one reactor gets.
+    fn waits(&self, recovery: &Recovery) -> impl Iterator<Item = (f64, f64)> {
+        let Self { length, every, rate, connections, .. } = *self;
+        let Recovery { share, late, backlog } = *recovery;
+        let over = length + backlog;
+        let of_step = share * over / every / Waits::STEPS as f64;
+        // Connections that have something to be read when the stall is over.
+        let readable = (rate * length / 1e9).min(connections);
+        centres().map(move |part| {
+            let at = part * over;
+            let place = if rate * over / 1e9 <= connections {
+                part
+            } else {
+                (rate * at / 1e9 % connections / readable).min(1.0)
+            };
+            let answered = length + late + place * (backlog - late);
+            // What comes when its connection has had its turn already is read at the end.
+            (of_step, if answered < at { over - at } else { answered - at })
+        })
     }
 }
 
@@ -218,79 +193,53 @@ fn least(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
     high
 }
 
-/// What the luck of one run leaves open: the same quantile out of many runs whose seconds are drawn from
-/// those of the runs without a fault. The bounds are those of 98 of 100 such runs, relative to the quantile
-/// of all seconds together, and wider by what is not known of these themselves.
-pub(crate) fn luck(
-    seconds: &[Vec<(u64, u64)>],
-    run_seconds: usize,
-    quantile: impl Fn(&Distribution) -> f64,
-) -> (f64, f64) {
-    const DRAWS: usize = 300;
-    if seconds.is_empty() || run_seconds == 0 {
-        return (0.0, 0.0);
-    }
-    let all = quantile(&Distribution::of(seconds.iter().flatten().copied()));
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
-        // A linear congruential generator (Knuth, MMIX): repeatable, and good enough to draw seconds.
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % seconds.len()
-    };
-    let mut drawn: Vec<f64> = (0..DRAWS)
-        .map(|_| {
-            let run: Vec<usize> = (0..run_seconds).map(|_| draw()).collect();
-            quantile(&Distribution::of(
-                run.iter().flat_map(|second| seconds[*second].iter().copied()),
-            ))
-        })
-        .collect();
-    drawn.sort_by(f64::total_cmp);
-    let wider = (1.0 + run_seconds as f64 / seconds.len() as f64).sqrt();
-    let (low, high) = (drawn[DRAWS / 100], drawn[DRAWS - 1 - DRAWS / 100]);
-    (((low - all) * wider).min(0.0), ((high - all) * wider).max(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
     const MS: f64 = 1e6;
     const SHARES: [f64; 6] = [0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
-    /// Every message one after the other: those of a lane in order, the lanes in turns until each has no
-    /// more, each message as long as 1/C.
-    fn simulate(stalls: &Stalls, rest: &[f64], periods: u32, per_period: f64) -> Distribution {
-        let Stalls { length, every, load, lanes, start_up } = *stalls;
-        let spacing = every / per_period;
-        let takes = load * spacing;
-        let lanes = lanes as usize;
-        let count = (f64::from(periods) * per_period) as usize;
-        let mut queues = vec![std::collections::VecDeque::new(); lanes];
-        let (mut next, mut now, mut lane, mut all) = (0, 0.0_f64, 0, Vec::new());
+    /// One reactor, message by message: connections take turns in sending, and each read answers all that
+    /// its connection has. Returns how messages fared, and the time from the end of a stall until nothing
+    /// was left.
+    fn simulate(stalls: &Stalls, read: f64, rest: &[f64], periods: u32) -> (Distribution, f64) {
+        let late = stalls.recoveries[0].late;
+        let spacing = 1e9 / stalls.rate;
+        let connections = stalls.connections as usize;
+        let count = (f64::from(periods) * stalls.every / spacing) as usize;
+        let mut unread = vec![Vec::new(); connections];
+        let (mut readable, mut all) = (VecDeque::new(), Vec::new());
+        let (mut next, mut now, mut backlog, mut caught_up) = (0, 0.0_f64, 0.0_f64, true);
         while all.len() < count {
-            if now % every < length + start_up {
-                now += length + start_up - now % every;
-                lane = 0;
+            let into = now % stalls.every;
+            if into < stalls.length {
+                now += stalls.length + late - into;
+                caught_up = false;
             }
             while next < count && next as f64 * spacing <= now {
-                queues[next % lanes].push_back(next);
+                let of: &mut Vec<usize> = &mut unread[next % connections];
+                if of.is_empty() {
+                    readable.push_back(next % connections);
+                }
+                of.push(next);
                 next += 1;
             }
-            let Some(turn) =
-                (0..lanes).map(|n| (lane + n) % lanes).find(|n| !queues[*n].is_empty())
-            else {
+            let Some(connection) = readable.pop_front() else {
+                if !std::mem::replace(&mut caught_up, true) {
+                    backlog = now % stalls.every - stalls.length;
+                }
                 now = next as f64 * spacing;
                 continue;
             };
-            lane = turn;
-            let number: usize = queues[turn].pop_front().expect("one is there");
-            let wait = (now - number as f64 * spacing).max(0.0);
-            now += takes;
-            all.push(((wait + rest[number * 7919 % rest.len()]) as u64, 1));
+            for number in unread[connection].drain(..) {
+                let wait = (now - number as f64 * spacing).max(0.0);
+                all.push(((wait + rest[number * 7919 % rest.len()]) as u64, 1));
+            }
+            now += read;
         }
-        Distribution::of(all)
+        (Distribution::of(all), backlog)
     }
 
     fn rest() -> Vec<f64> {
@@ -303,84 +252,105 @@ mod tests {
     fn quantiles_are_those_of_a_server_that_is_simulated() {
         let rest = rest();
         let alone = Distribution::of(rest.iter().map(|value| (*value as u64, 1)));
-        for (load, lanes, start_up) in [
-            (0.0, 1, 0.0),
-            (0.01, 1, 0.3),
-            (0.2, 1, 0.0),
-            (0.5, 1, 0.0),
-            (0.05, 6, 0.2),
-            (0.3, 3, 0.0),
+        for (rate, connections, read_us, late) in [
+            (20_000.1, 100_000.0, 0.1, 0.0),
+            (20_000.1, 100_000.0, 0.5, 0.3),
+            (20_000.1, 100_000.0, 10.0, 2.0),
+            (20_000.1, 100_000.0, 25.0, 0.0),
+            // Two, and ten, messages of each connection wait.
+            (20_000.1, 1_000.0, 10.0, 0.2),
+            (20_000.1, 200.0, 20.0, 0.0),
         ] {
-            let stalls = Stalls {
-                length: 100.0 * MS,
-                every: 1_000.0 * MS,
-                load,
-                lanes,
-                start_up: start_up * MS,
-            };
-            let simulated = simulate(&stalls, &rest, 10, 20_000.1);
+            let recovery = Recovery { share: 1.0, late: late * MS, backlog: 0.0 };
+            let (length, every) = (100.0 * MS, 1_000.0 * MS);
+            let mut stalls =
+                Stalls { length, every, rate, connections, recoveries: vec![recovery] };
+            let (simulated, backlog) = simulate(&stalls, read_us * 1e3, &rest, 10);
+            stalls.recoveries[0].backlog = backlog;
+            let waits = Waits::of_stalls(&stalls);
             for share in SHARES {
-                let exact = Fault::Stalls(stalls).quantile(&alone, share);
+                let exact = waits.quantile(&alone, share);
                 let found = simulated.quantile(share);
-                // The simulation has whole messages, and a service time after its wait.
-                let near = 0.1 * MS + 0.004 * exact;
+                // The simulation has whole messages, and each read is one step.
+                let near = 0.15 * MS + 0.004 * exact;
                 assert!((exact - found).abs() < near, "{stalls:?} {share}: {exact} {found}");
             }
-            let mean = simulated.mean() - alone.mean();
-            assert!((stalls.mean_wait() / mean - 1.0).abs() < 0.005, "{load} {lanes}: {mean}");
-            let explained = Stalls { start_up: 0.0, ..stalls }.explaining(stalls.mean_wait());
-            assert!((explained.start_up - stalls.start_up).abs() < 1.0);
         }
     }
 
     #[test]
-    fn a_deep_backlog_is_answered_faster() {
-        // 3 us for a read and 1 us for a message.
-        let answers = Answers::of(1_000, 250_000.0, 8, 8e9 / 11_000.0);
-        assert!((answers.read - 3_000.0).abs() < 1.0 && (answers.message - 1_000.0).abs() < 1.0);
-        let near =
-            |found: f64, known: f64| assert!((found - known).abs() < 1e-4, "{found} {known}");
-        near(answers.load(1_000.0, 100.0 * MS), 0.004);
-        near(answers.load(10_000.0, 100.0 * MS), 0.04);
-        near(answers.load(10_000.0, 1_000.0 * MS), 0.013);
-        // Nothing in it.
-        near(Answers::of(1_000, 250_000.0, 8, 200_000.0).load(1_000.0, MS), 0.004);
+    fn reactors_have_their_own_waits() {
+        let alone = Distribution::of([(0, 1)]);
+        let recovery = |late, backlog| Recovery { share: 0.5, late, backlog };
+        let recoveries = vec![recovery(0.0, 0.0), recovery(100.0 * MS, 100.0 * MS)];
+        let stalls = Stalls {
+            length: 100.0 * MS,
+            every: 1_000.0 * MS,
+            rate: 1_000.0,
+            connections: 1e6,
+            recoveries,
+        };
+        // 5 % of all wait for up to 100 ms, 10 % for up to 200 ms.
+        let quantile = |share| Waits::of_stalls(&stalls).quantile(&alone, share) / MS;
+        let near = |found: f64, known: f64| assert!((found - known).abs() < 0.5, "{found} {known}");
+        near(quantile(0.85), 0.0);
+        near(quantile(0.95), 100.0);
+        near(quantile(0.90), 50.0);
+        near(quantile(0.99), 180.0);
     }
 
     #[test]
     fn the_knee_is_where_it_must_be() {
         let alone = Distribution::of([(100_000, 1)]);
-        let quantile = |load, share| {
-            let stalls =
-                Stalls { length: 100.0 * MS, every: 1_000.0 * MS, load, lanes: 1, start_up: 0.0 };
-            (Fault::Stalls(stalls).quantile(&alone, share) / 1_000.0).round() / 1_000.0
+        let quantile = |backlog: f64, share| {
+            let recoveries = vec![Recovery { share: 1.0, late: 0.0, backlog: backlog * MS }];
+            let stalls = Stalls {
+                length: 100.0 * MS,
+                every: 1_000.0 * MS,
+                rate: 10_000.0,
+                connections: 1e6,
+                recoveries,
+            };
+            (Waits::of_stalls(&stalls).quantile(&alone, share) / MS * 10.0).round() / 10.0
         };
         // Nine of ten messages do not wait at all; of the tenth, waits are spread evenly.
-        assert_eq!([0.5, 0.89, 0.9].map(|share| quantile(0.0, share)), [0.1; 3]);
+        assert_eq!([0.5, 0.89].map(|share| quantile(0.0, share)), [0.1; 2]);
         assert_eq!([0.95, 0.99, 0.999].map(|share| quantile(0.0, share)), [50.1, 90.1, 99.1]);
-        // With a load of 20 % one in eight waits.
-        assert_eq!([0.87, 0.9, 0.99].map(|share| quantile(0.2, share)), [0.1, 20.1, 92.1]);
+        // If it takes 25 ms to catch up, one in eight waits.
+        assert_eq!([0.87, 0.9, 0.99].map(|share| quantile(25.0, share)), [0.1, 20.1, 92.1]);
     }
 
     #[test]
     fn a_delay_moves_everything_and_nothing_moves_nothing() {
         let alone = Distribution::of([(10, 5), (20, 4), (1_000, 1)]);
-        assert_eq!(Fault::None.quantile(&alone, 0.9), 20.0);
-        assert_eq!(Fault::Delay(5.0 * MS).quantile(&alone, 0.5), 5_000_010.0);
-        assert_eq!(Fault::None.quantile(&alone, 0.91), 1_000.0);
-        assert!((alone.mean() - 113.0).abs() < 1e-9);
-        assert_eq!(Distribution::default().quantile(0.5), 0.0);
+        assert!((Waits::none().quantile(&alone, 0.9) - 20.0).abs() < 1e-6);
+        assert!((Waits::none().quantile(&alone, 0.91) - 1_000.0).abs() < 1e-6);
+        let punctual = Lateness { share: 1.0, count: 9.0, p50: 0.0, p99: 0.0, max: 0.0 };
+        let delayed = Waits::of_delay(5.0 * MS, &[punctual]);
+        assert!((delayed.quantile(&alone, 0.5) - 5_000_010.0).abs() < 1e-3);
     }
 
     #[test]
-    fn luck_is_wide_where_single_pauses_decide() {
-        // One second of ten has a pause of 5 ms in a hundredth of its messages.
-        let mut seconds = vec![vec![(100_u64, 990_u64), (110, 10)]; 9];
-        seconds.push(vec![(100, 990), (5_000_000, 10)]);
-        let of = |share| luck(&seconds, 10, |d| Fault::None.quantile(d, share));
-        assert_eq!(of(0.5), (0.0, 0.0));
-        let (low, high) = of(0.9991);
-        assert!(low < -4_000_000.0 || high > 4_000_000.0, "{low} {high}");
-        assert_eq!(luck(&[], 10, |_| 1.0), (0.0, 0.0));
+    fn lateness_is_what_is_known_of_it() {
+        let late = Lateness { share: 1.0, count: 10_000.0, p50: 50.0, p99: 400.0, max: 3_000.0 };
+        for (share, value) in [
+            (0.0, 0.0),
+            (0.25, 25.0),
+            (0.5, 50.0),
+            (0.99, 400.0),
+            (0.9999, 3_000.0),
+            (1.0, 3_000.0),
+        ] {
+            let found = late.quantile(share);
+            assert!((found - value).abs() < 1.0, "{share}: {found}");
+        }
+        // Exponential between the median and the 99th percentile.
+        assert!((late.quantile(0.9) - (50.0 + 350.0 * 5f64.ln() / 50f64.ln())).abs() < 1.0);
+        let few = Lateness { count: 7.0, ..late };
+        assert!((few.quantile(0.995) - 3_000.0).abs() < 1.0);
+        // With a constant rest the delay's quantiles are those of the lateness.
+        let alone = Distribution::of([(100, 1)]);
+        let found = Waits::of_delay(1_000.0, &[late]).quantile(&alone, 0.99);
+        assert!((found - 1_500.0).abs() < 10.0, "{found}");
     }
 }

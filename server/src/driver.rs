@@ -197,6 +197,8 @@ impl EchoDriver {
             busy_ratio: cpu.as_secs_f64() / uptime.as_secs_f64().max(1e-9),
             loop_delay: reactor::Spans::of(&core.times.delay).into(),
             turn: reactor::Spans::of(&core.times.turn).into(),
+            stall_late: reactor::Spans::of(&core.times.stall_late).into(),
+            stall_backlog: reactor::Spans::of(&core.times.stall_backlog).into(),
             counters: core
                 .counters
                 .named()

@@ -270,9 +270,14 @@ fn while_it_stands_still_a_reactor_does_nothing() {
             assert_eq!(rig.connections(), 4, "nothing is accepted");
         }
         assert_eq!(rig.counter("bytes_received"), received, "nothing is read");
-        rig.go_to(begins + length);
+        rig.go_to(begins + length + MS);
         for peer in &peers {
             assert_eq!(heard(peer), b"+++");
+        }
+        let reactor = &rig.reactors[0];
+        let snapshot = reactor.driver().snapshot(reactor.core());
+        for spans in [snapshot.stall_late, snapshot.stall_backlog] {
+            assert_eq!((spans.count, spans.max_ns), (stalls + 1, MS.0), "back a millisecond late");
         }
         assert_eq!(rig.connections(), 5);
         drop(new);

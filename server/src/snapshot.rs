@@ -45,6 +45,12 @@ pub struct Snapshot {
     /// How long its turns took, since the start: whatever happens meanwhile waits for the end of one.
     #[serde(default)]
     pub turn: Spans,
+    /// After each `--stall`: how much later than at its end the loop went on.
+    #[serde(default)]
+    pub stall_late: Spans,
+    /// After each `--stall`: from its end until nothing was left to be read.
+    #[serde(default)]
+    pub stall_backlog: Spans,
     /// Every counter of the loop, by name.
     pub counters: BTreeMap<String, u64>,
     /// The WebSocket connections.

@@ -40,8 +40,10 @@ pub struct Reactor<N: Network, D: Driver<N>> {
     due: Option<Nanos>,
     /// When it is to stand still.
     stall: Option<Stall>,
-    /// When the last stall that was counted ends.
-    stalled_until: Nanos,
+    /// When the stall ends that is on.
+    stalled_until: Option<Nanos>,
+    /// The end of the stall whose backlog is being answered.
+    catching_up_since: Option<Nanos>,
 }
 
 impl<N: Network, D: Driver<N>> Reactor<N, D> {
@@ -68,7 +70,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             deadline: Some(Nanos::ZERO),
             due: None,
             stall,
-            stalled_until: Nanos::ZERO,
+            stalled_until: None,
+            catching_up_since: None,
         }
     }
 
@@ -91,7 +94,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         if self.stands_still() {
             return Ok(());
         }
-        self.core.net.wait(&mut self.ready, self.deadline)?;
+        self.wait()?;
         // What came while it stood still is looked at when that is over.
         self.stands_still();
         self.core.turn_started = self.core.net.now();
@@ -122,18 +125,42 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         Ok(())
     }
 
+    /// Waits for events until something is due, and notes when there was nothing left of a backlog.
+    #[inline]
+    fn wait(&mut self) -> io::Result<()> {
+        if let Some(end) = self.catching_up_since {
+            self.core.net.wait(&mut self.ready, Some(Nanos::ZERO))?;
+            if !self.ready.is_empty() || !self.core.marks.is_empty() {
+                return Ok(());
+            }
+            self.catching_up_since = None;
+            let now = self.core.net.now();
+            self.core.times.stall_backlog.record((now - end).0);
+        }
+        self.core.net.wait(&mut self.ready, self.deadline)
+    }
+
     /// Stands still while a stall lasts. True if it still does: then the clock is moved by hand, and
     /// nothing may be done before it was.
     #[inline]
     fn stands_still(&mut self) -> bool {
         let Some(stall) = self.stall else { return false };
-        let Some(end) = stall.end_at(self.core.net.now()) else { return false };
-        if self.stalled_until != end {
-            self.stalled_until = end;
-            self.core.counters.stalls += 1;
+        let mut now = self.core.net.now();
+        if let Some(end) = stall.end_at(now) {
+            if self.stalled_until.replace(end).is_none() {
+                self.core.counters.stalls += 1;
+            }
+            self.core.net.stand_still(end);
+            now = self.core.net.now();
+            if now < end {
+                return true;
+            }
         }
-        self.core.net.stand_still(end);
-        self.core.net.now() < end
+        if let Some(end) = self.stalled_until.take() {
+            self.core.times.stall_late.record((now - end).0);
+            self.catching_up_since = Some(end);
+        }
+        false
     }
 
     /// When the next turn has to start, whatever happens; `None` if nothing is due.

@@ -13,6 +13,11 @@ pub struct LoopTimes {
     pub delay: IntervalHistogram,
     /// For each turn: from when its events were taken to its end. Whatever happens in that time waits.
     pub turn: IntervalHistogram,
+    /// For each stall on request: how much later than at its end the loop went on. Reactors that share
+    /// a core go on one after the other.
+    pub stall_late: IntervalHistogram,
+    /// For each stall on request: from its end until nothing was left to be read.
+    pub stall_backlog: IntervalHistogram,
 }
 
 impl LoopTimes {
@@ -35,6 +40,8 @@ impl LoopTimes {
     pub fn clear(&mut self) {
         self.delay.clear();
         self.turn.clear();
+        self.stall_late.clear();
+        self.stall_backlog.clear();
     }
 }
 

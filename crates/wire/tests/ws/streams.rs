@@ -614,6 +614,28 @@ proptest! {
     }
 
     #[test]
+    fn messages_at_once_are_the_messages_one_by_one(
+        (size, count) in (1..300usize, 0..20usize),
+        text: bool,
+        deflate: bool,
+        seed: u32,
+    ) {
+        let kind = if text { Kind::Text } else { Kind::Binary };
+        let payloads: Vec<u8> = (0..size * count).map(|at| b'a' + (at % 23) as u8).collect();
+        let window = deflate.then_some(Window { bits: 15, takeover: false });
+        let key = |index: u32| (seed ^ index.wrapping_mul(0x9e37_79b9)).to_le_bytes();
+        let (mut pool, mut writer) = (WritePool::new(1), Writer::new(window));
+        let mut one_by_one = b"before".to_vec();
+        for (payload, index) in payloads.chunks(size).zip(0..) {
+            writer.message(&mut pool, kind, payload, Some(key(index)), &mut one_by_one);
+        }
+        let (mut at_once, mut next) = (b"before".to_vec(), 0..);
+        let keys = || key(next.next().expect("endless"));
+        writer.messages(&mut pool, kind, (&payloads, size), keys, &mut at_once);
+        prop_assert_eq!(at_once, one_by_one);
+    }
+
+    #[test]
     fn frames_are_written_as_announced(payload in any_payload(), mask: Option<[u8; 4]>) {
         let header = Header { fin: true, compressed: false, opcode: Opcode::Binary, mask, length: 0 };
         let mut out = vec![1, 2, 3];
