@@ -153,9 +153,10 @@ impl Fault {
         let (option, value) = match self {
             Self::None => return None,
             Self::Delay(length) => ("--delay", ms(length)),
-            // What the server says of its stalls is to be of those in the traffic: hardly any before it.
+            // What the server says of its stalls is to be of those in the traffic: few come before it, but
+            // one in each of its seconds, though it may begin sooner than expected.
             Self::Stalls(length) => {
-                let first = Nanos(traffic.0.saturating_sub(PERIOD.0));
+                let first = Nanos(traffic.0.saturating_sub(2 * PERIOD.0));
                 ("--stall", format!("{}/{}@{}", ms(length), ms(PERIOD), ms(first)))
             }
             Self::OneStall(length) => {
