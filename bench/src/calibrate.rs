@@ -656,12 +656,15 @@ mod tests {
             let waits = snapshot.waits(fault, 10.0, 1_000, 1_000.0).expect("known");
             waits.quantile(&alone, share) / 1e6
         };
-        let near = |found: f64, known: f64| assert!((found - known).abs() < 0.2, "{found} {known}");
+        // Waits are cut into a thousand steps.
+        let near = |found: f64, known: f64| {
+            assert!((found - known).abs() < 0.1 + 0.0015 * known, "{found} {known}");
+        };
         let one = of(vec![reactor(0, 0)]);
         near(quantile(&one, Fault::None, 0.99), 0.1);
         near(quantile(&one, Fault::Delay(DELAY), 0.5), 5.15);
         near(quantile(&one, Fault::Stalls(SHORT_STALL), 0.95), 50.1);
-        near(quantile(&one, Fault::OneStall(ONE_STALL), 0.95), 500.5);
+        near(quantile(&one, Fault::OneStall(ONE_STALL), 0.95), 500.1);
         // The second of two on one core goes on when the first is done.
         let two = of(vec![reactor(0, 0), reactor(100_000_000, 100_000_000)]);
         near(quantile(&two, Fault::Stalls(SHORT_STALL), 0.95), 100.1);

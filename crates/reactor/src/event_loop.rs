@@ -147,7 +147,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         let Some(stall) = self.stall else { return false };
         let mut now = self.core.net.now();
         if let Some(end) = stall.end_at(now) {
-            if self.stalled_until.replace(end).is_none() {
+            if self.stalled_until != Some(end) {
+                self.stalled_until = Some(end);
                 self.core.counters.stalls += 1;
             }
             self.core.net.stand_still(end);

@@ -136,8 +136,8 @@ fn write_case(name: &'static str, size: usize, count: usize) -> Case {
             index += 1;
             index.to_le_bytes()
         };
-        let messages = (&*black_box(&payloads), size);
-        ws.writer.messages(&mut pools.write, Kind::Binary, messages, keys, &mut out);
+        let messages: &[u8] = black_box(&payloads);
+        ws.writer.messages(&mut pools.write, Kind::Binary, (messages, size), keys, &mut out);
         black_box(&out);
     })
 }
