@@ -9,7 +9,8 @@
 //!
 //! Messages arrive evenly spread and are answered in the order in which their connections became readable,
 //! so u = t / (S + D) as long as none has two of them; where one has, it gives all it has with one read, and
-//! u is the place of its first. W and D are what the server's reactors say by their own clocks; each
+//! u is the place of its first; what comes on those that have had their turn is read behind the others.
+//! W and D are what the server's reactors say by their own clocks; each
 //! has its own, since those that share a core go on one after the other. A reply that waits for a delay
 //! waits for that, and for as long as the reactor is late to it, which it says as well.
 //!
