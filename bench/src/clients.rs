@@ -50,7 +50,8 @@ pub(crate) fn run(args: &CompareClientsArgs) -> Result<()> {
     args.program.output.write(&[&comparison], &table(&comparison))
 }
 
-/// Both sides count the CPU time of the whole process over all messages of the whole process.
+/// Both sides count what the traffic took, without the opening: the ramp of one client measures the
+/// connections one by one and audits some, that of the other only connects.
 fn reference(args: &CompareClientsArgs) -> Result<Run> {
     let mut arguments = vec!["client".to_owned(), "--port".into(), args.program.port.to_string()];
     arguments.extend(load_arguments(&args.load));
@@ -59,10 +60,7 @@ fn reference(args: &CompareClientsArgs) -> Result<Run> {
     arguments.extend(args.ws.then(|| "--ws".into()));
     arguments.extend(args.load.cpu.iter().flat_map(|cpu| ["--cpu".into(), cpu.to_string()]));
     let line: ClientLine = children::run_json(&children::own_program()?, arguments, limit(args))?;
-    Ok(Run {
-        rate: line.messages_per_second,
-        cpu_ns_per_message: line.process_cpu_seconds * 1e9 / line.messages_total as f64,
-    })
+    Ok(Run { rate: line.messages_per_second, cpu_ns_per_message: line.client_cpu_ns_per_message })
 }
 
 fn client(args: &CompareClientsArgs) -> Result<Run> {
@@ -76,11 +74,8 @@ fn client(args: &CompareClientsArgs) -> Result<Run> {
     let scheme = if args.ws { "ws" } else { "tcp" };
     arguments.push(format!("{scheme}://127.0.0.1:{}", args.program.port));
     let result: ClientResult = children::run_json(&args.program.program, arguments, limit(args))?;
-    let received = result.messages.received as f64;
-    Ok(Run {
-        rate: received / args.seconds,
-        cpu_ns_per_message: result.resources.client.cpu_seconds * 1e9 / received,
-    })
+    let cpu = result.resources.client.cpu_ns_per_message.context("the client had no reply")?;
+    Ok(Run { rate: result.messages.received as f64 / args.seconds, cpu_ns_per_message: cpu as f64 })
 }
 
 fn load_arguments(load: &LoadArgs) -> [String; 4] {

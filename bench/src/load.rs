@@ -153,11 +153,6 @@ impl Load {
         Ok(slice)
     }
 
-    /// Replies received since the connections were opened.
-    pub(crate) fn messages(&self) -> u64 {
-        self.messages
-    }
-
     fn mark(&self) -> Result<Mark> {
         Ok(Mark {
             at: self.clock.now(),
@@ -223,8 +218,8 @@ fn connected(port: u16, ws: bool) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// One run of the reference client as it is printed. `process_cpu_seconds` and `messages_total`
-/// span the whole process, opening and warm-up included, as a client's own account of itself does.
+/// One run of the reference client as it is printed: of the traffic alone, without opening and
+/// warm-up.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct ClientLine {
     pub(crate) connections: u64,
@@ -235,8 +230,6 @@ pub(crate) struct ClientLine {
     pub(crate) messages_per_second: f64,
     pub(crate) client_cpu_ns_per_message: f64,
     pub(crate) server_cpu_ns_per_message: Option<f64>,
-    pub(crate) messages_total: u64,
-    pub(crate) process_cpu_seconds: f64,
 }
 
 pub(crate) fn run_client(args: &ClientArgs) -> Result<()> {
@@ -252,8 +245,6 @@ pub(crate) fn run_client(args: &ClientArgs) -> Result<()> {
         messages_per_second: slice.rate(),
         client_cpu_ns_per_message: slice.client_ns_per_message(),
         server_cpu_ns_per_message: slice.server_ns_per_message(),
-        messages_total: load.messages(),
-        process_cpu_seconds: procfs::own_cpu_time().as_secs_f64(),
     };
     println!("{}", serde_json::to_string(&line)?);
     Ok(())

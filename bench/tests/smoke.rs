@@ -67,7 +67,7 @@ fn a_server_is_driven_and_compared_with_itself() {
     ]));
     let line: Value = serde_json::from_str(&line).expect("one JSON line");
     let counted = line["messages"].as_u64().expect("a count");
-    assert!(counted > 0 && line["messages_total"].as_u64() > Some(counted));
+    assert!(counted > 0);
     assert!(line["client_cpu_ns_per_message"].as_f64() > Some(0.0));
     assert!(line["server_cpu_ns_per_message"].as_f64() > Some(0.0));
 

@@ -22,7 +22,7 @@ use crate::protocol::{Content, Heard, Protocol, Times};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
-use drive::Pings;
+use drive::{NEXT_ROUND, Pings};
 use measure::{IntervalHistogram, Nanos, Stage, share};
 use ramp::Opening;
 use reactor::{Core, Driver, Ending, Key, Network, Receipt, Sweep};
@@ -110,6 +110,9 @@ pub struct LoadDriver<P: Protocol> {
     schedule: Schedule,
     /// How many were sent when.
     sends: SendWindows,
+    /// The closed model: connections that were answered, and how often. Each answer lets one message
+    /// leave; see [`drive::NEXT_ROUND`].
+    next_round: Vec<(Key, u32)>,
     /// When messages were meant to leave that are to be sent once more: their connection came to an
     /// agreed end before them. Never more than connections may have on their way.
     again: VecDeque<Nanos>,
@@ -177,6 +180,7 @@ impl<P: Protocol> LoadDriver<P> {
             drive_started: Nanos::ZERO,
             schedule: load.schedule(index as u64),
             sends: SendWindows::default(),
+            next_round: Vec::new(),
             again: VecDeque::new(),
             begun: 0,
             rest_until: Nanos::ZERO,
@@ -215,6 +219,7 @@ impl<P: Protocol> LoadDriver<P> {
         }
         self.step = step;
         self.cursor = 0;
+        self.next_round.clear();
         if matches!(step, Step::AuditFrom | Step::AuditTo) {
             self.begin_audit();
         }
@@ -356,7 +361,10 @@ impl<P: Protocol> LoadDriver<P> {
     fn answered<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, replies: u32, now: Nanos) {
         match (self.step, self.load.model) {
             (Step::Drive, Model::Closed(_)) if now < self.drive_started + self.load.duration => {
-                self.send(core, key, replies, None);
+                self.next_round.push((key, replies));
+                if self.next_round.len() == NEXT_ROUND {
+                    self.send_next_round(core);
+                }
             }
             (Step::FirstEcho, _) => self.first_echo(core),
             _ => {}

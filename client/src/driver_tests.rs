@@ -617,10 +617,13 @@ fn response_shows_what_coordinated_omission_hides() {
 
 #[test]
 fn the_closed_model_keeps_exactly_so_many_on_the_way() {
-    for (in_flight, size, pipe_bytes) in [(1, 32, 1 << 16), (7, 40, 1 << 16), (3, 100, 50)] {
-        let load = Load { size, ..load(10, 3, Model::Closed(in_flight)) };
+    // The last one answers more connections in a turn than get their next messages at once.
+    let cases =
+        [(10, 1, 32, 1 << 16), (10, 7, 40, 1 << 16), (10, 3, 100, 50), (100, 2, 32, 1 << 16)];
+    for (connections, in_flight, size, pipe_bytes) in cases {
+        let load = Load { size, ..load(connections, 3, Model::Closed(in_flight)) };
         let faults = Faults { pipe_bytes, ..Faults::default() };
-        let mut rig = Rig::new(load, faults, 2, Limits::for_slots(16));
+        let mut rig = Rig::new(load, faults, 2, Limits::for_slots(64));
         rig.open_all();
         rig.tell(Command::Drive(rig.world.now()));
         rig.round();
@@ -640,6 +643,23 @@ fn the_closed_model_keeps_exactly_so_many_on_the_way() {
         assert!(sum.received > 1_000, "{}", sum.received);
         assert_eq!((sum.sent, sum.unanswered, sum.lost), (sum.received, 0, 0));
     }
+}
+
+#[test]
+fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
+    let load = Load { first_echo: false, ..load(4, 1, Model::Closed(1)) };
+    let (mut rig, mut server) = Rig::by_hand(load);
+    rig.ramp();
+    rig.tell(Command::Drive(rig.world.now()));
+    rig.settle();
+    server.answer(|bytes| bytes);
+    server.peers.clear();
+    rig.settle();
+    let totals = rig.totals();
+    assert_eq!((totals.sent, totals.received, totals.unanswered), (4, 4, 0));
+    assert_eq!((totals.lost, totals.in_flight()), (4, 0));
+    rig.until_done(Step::Drive);
+    rig.finish();
 }
 
 // ---- Bad weather ----------------------------------------------------------------------------------
