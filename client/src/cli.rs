@@ -326,8 +326,8 @@ pub struct RunArgs {
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0' or
-    /// 'http.5xx>0'. With --repeat that of all runs together counts
+    /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0', 'http.5xx>0'
+    /// or 'generator.limited>0'. With --repeat that of all runs together counts
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub fail_if: Vec<Threshold>,
     /// The server's metrics address: its own figures go into the result

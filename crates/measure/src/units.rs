@@ -6,6 +6,7 @@
 //! | count, rate | `k` `m` `g` | powers of 1,000; fractions allowed: `2.6k`, `1m`, `1000k` |
 //! | size | `k` `m` `g`, `KiB` `MiB` `GiB`, `B` | powers of 1,024 |
 //! | duration | `ns` `us` `ms` `s` `m` `h` | a bare number is seconds |
+//! | ratio | `%` | a bare number is a share: `0.05` is `5%` |
 
 use crate::Nanos;
 
@@ -52,9 +53,12 @@ const DURATION_UNITS: &[(&str, f64)] = &[
     ("h", 3_600e9),
 ];
 
+const RATIO_UNITS: &[(&str, f64)] = &[("", 1.0), ("%", 0.01)];
+
 const COUNT_EXAMPLE: &str = "500, 10k, 2.6k or 1m";
 const SIZE_EXAMPLE: &str = "32, 64k or 1MiB";
 const DURATION_EXAMPLE: &str = "500us, 5ms, 30s, 5m or 1h";
+const RATIO_EXAMPLE: &str = "0.05, 5% or 1.2";
 
 fn parse(text: &str, units: &[(&str, f64)], example: &'static str) -> Result<f64, UnitError> {
     let trimmed = text.trim();
@@ -99,6 +103,16 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
 /// A duration: `500us`, `5ms`, `30s`, `5m`, `1h`; a bare number is seconds.
 pub fn parse_duration(text: &str) -> Result<Nanos, UnitError> {
     whole(text, parse(text, DURATION_UNITS, DURATION_EXAMPLE)?, "nanoseconds").map(Nanos)
+}
+
+/// One thing as a part of another: `0.05`, `5%`; more than 1 is allowed, and with a sign less than 0.
+pub fn parse_ratio(text: &str) -> Result<f64, UnitError> {
+    let trimmed = text.trim();
+    let (sign, part) = match trimmed.strip_prefix('-') {
+        Some(part) => (-1.0, part),
+        None => (1.0, trimmed),
+    };
+    Ok(sign * parse(part, RATIO_UNITS, RATIO_EXAMPLE)?)
 }
 
 /// Three significant digits at most, without a trailing fraction of zeros.
@@ -217,6 +231,11 @@ mod tests {
         }
         assert_eq!(parse_rate("0.5"), Ok(0.5));
         assert_eq!(parse_rate("50k/s"), Ok(50_000.0));
+        for (text, ratio) in
+            [("0.05", 0.05), ("5%", 0.05), ("80 %", 0.8), ("1.2", 1.2), ("-1%", -0.01)]
+        {
+            assert_eq!(parse_ratio(text), Ok(ratio), "{text}");
+        }
     }
 
     #[test]
@@ -225,6 +244,9 @@ mod tests {
             assert!(parse_count(text).is_err(), "{text}");
             assert!(parse_size(text).is_err(), "{text}");
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+        for text in ["", "%", "--1", "5k", "5%%", "nan", "- "] {
+            assert!(parse_ratio(text).is_err(), "{text}");
         }
         assert!(matches!(parse_count("1.5"), Err(UnitError::NotWhole(..))));
         assert!(matches!(parse_count("99999999999g"), Err(UnitError::TooLarge(_))));

@@ -23,6 +23,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Things per second.
     PerSecond,
+    /// One thing divided by another of its kind.
+    Ratio,
 }
 
 impl Unit {
@@ -35,14 +37,16 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Bytes => "bytes",
             Self::PerSecond => "per_second",
+            Self::Ratio => "ratio",
         }
     }
 
     /// The unit of that name.
     #[must_use]
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        use Unit::{Bytes, Count, Nanoseconds, PerSecond, Seconds};
-        [Count, Nanoseconds, Seconds, Bytes, PerSecond].into_iter().find(|u| u.name() == name)
+        use Unit::{Bytes, Count, Nanoseconds, PerSecond, Ratio, Seconds};
+        let all = [Count, Nanoseconds, Seconds, Bytes, PerSecond, Ratio];
+        all.into_iter().find(|u| u.name() == name)
     }
 
     /// The value as people write it, in this unit.
@@ -53,6 +57,7 @@ impl Unit {
             Self::Seconds => units::parse_duration(text).map(|span| span.as_secs_f64()),
             Self::Bytes => units::parse_size(text).map(|size| size as f64),
             Self::PerSecond => units::parse_rate(text),
+            Self::Ratio => units::parse_ratio(text),
         }
     }
 }
@@ -131,7 +136,50 @@ const NUMBERS: &[Number] = &[
     ("resources.kernel.slab_bytes_per_connection", Unit::Bytes, |r| {
         r.resources.kernel.slab_bytes_per_connection
     }),
+    ("pacing.sent_per_window_max", Unit::Count, |r| {
+        Some(r.pacing.as_ref()?.sent_per_window_max as f64)
+    }),
+    ("pacing.dispersion", Unit::Ratio, |r| r.pacing.as_ref()?.dispersion),
+    ("pacing.rate_error", Unit::Ratio, |r| Some(r.pacing.as_ref()?.rate_error)),
+    ("audit.connections", Unit::Count, |r| Some(r.audit.as_ref()?.connections as f64)),
+    ("audit.messages", Unit::Count, |r| Some(r.audit.as_ref()?.messages as f64)),
+    ("audit.unstamped", Unit::Count, |r| Some(r.audit.as_ref()?.unstamped as f64)),
+    ("audit.misfits", Unit::Count, |r| Some(r.audit.as_ref()?.misfits as f64)),
+    ("audit.clock_steps", Unit::Count, |r| Some(r.audit.as_ref()?.clock_steps as f64)),
+    ("generator.limited", Unit::Count, |r| Some(f64::from(r.generator.as_ref()?.limited))),
+    ("generator.busy_max", Unit::Ratio, |r| Some(r.generator.as_ref()?.busy_max)),
+    ("generator.wait_max", Unit::Ratio, |r| r.generator.as_ref()?.wait_max),
+    ("generator.demand_max", Unit::Ratio, |r| Some(r.generator.as_ref()?.demand_max)),
+    ("generator.steal_ratio", Unit::Ratio, |r| r.generator.as_ref()?.steal_ratio),
+    ("generator.involuntary_switches", Unit::Count, |r| {
+        whole(r.generator.as_ref()?.involuntary_switches)
+    }),
+    ("generator.loop_delay.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.loop_delay)),
+    ("generator.turn.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.turn)),
+    ("generator.own_lag.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.own_lag)),
+    ("balance.client.connections.index", Unit::Ratio, |r| {
+        Some(r.balance.client.as_ref()?.connections?.index)
+    }),
+    ("balance.client.messages.index", Unit::Ratio, |r| {
+        Some(r.balance.client.as_ref()?.messages?.index)
+    }),
+    ("balance.client.cpu.index", Unit::Ratio, |r| Some(r.balance.client.as_ref()?.cpu?.index)),
+    ("balance.server.connections.index", Unit::Ratio, |r| {
+        Some(r.balance.server.as_ref()?.connections?.index)
+    }),
+    ("balance.server.messages.index", Unit::Ratio, |r| {
+        Some(r.balance.server.as_ref()?.messages?.index)
+    }),
+    ("balance.server.cpu.index", Unit::Ratio, |r| Some(r.balance.server.as_ref()?.cpu?.index)),
+    ("balance.server.busy_max", Unit::Ratio, |r| r.balance.server.as_ref()?.busy_max),
+    ("balance.server.loop_delay_p99_ns", Unit::Nanoseconds, |r| {
+        whole(r.balance.server.as_ref()?.loop_delay_p99_ns)
+    }),
 ];
+
+fn p99(entry: &Option<StageEntry>) -> Option<f64> {
+    entry.as_ref().filter(|entry| entry.count > 0)?.statistic("p99")
+}
 
 fn whole(value: Option<u64>) -> Option<f64> {
     value.map(|value| value as f64)
@@ -187,7 +235,7 @@ impl Metric {
     }
 
     /// Whether more of it is better: more connections, messages and rates are, longer times, more
-    /// memory and more failures are not.
+    /// memory, more failures and more of what is unevenly spread or used up are not.
     pub(crate) fn more_is_better(self) -> bool {
         let bad = [
             "failed",
@@ -198,10 +246,16 @@ impl Metric {
             "resent",
             "ended",
             "replaced",
+            "window_max",
+            "unstamped",
+            "misfits",
+            "clock_steps",
+            "limited",
+            "switches",
         ];
         match (self, self.unit()) {
             (Self::Statuses(which), _) => which.has(200),
-            (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds) => false,
+            (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds | Unit::Ratio) => false,
             (Self::Number((path, ..)), Unit::Bytes) => path.starts_with("messages."),
             (Self::Number((path, ..)), Unit::Count) => !bad.iter().any(|end| path.ends_with(end)),
             (Self::Stage(..) | Self::Number(_), _) => true,
@@ -310,7 +364,8 @@ fn what_exists(first: &str) -> String {
         NUMBERS.iter().filter_map(|(path, ..)| path.strip_prefix(&prefix)).collect();
     if under.is_empty() {
         format!(
-            "it begins with a stage ({}) or with connections, messages, failures, http or resources",
+            "it begins with a stage ({}) or with connections, messages, failures, http, resources, \
+             pacing, audit, generator or balance",
             stages()
         )
     } else {
@@ -321,22 +376,66 @@ fn what_exists(first: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::{Audit, Balance, BalanceOf, Generator, Imbalance, Pacing};
 
     #[test]
     fn every_number_is_the_one_at_its_path_and_its_unit_the_one_in_its_key() {
         let text = include_str!("../tests/fixtures/v1/million.json");
-        let result: ResultFile = serde_json::from_str(text).expect("a result");
+        let mut result: ResultFile = serde_json::from_str(text).expect("a result");
+        // What is younger than the file, a number of its own for each.
+        let entry = |p99| Some(StageEntry { count: 1, p99, ..StageEntry::default() });
+        let imbalance = |index| Some(Imbalance { index, ..Imbalance::default() });
+        let of = |from: f64| BalanceOf {
+            connections: imbalance(from),
+            messages: imbalance(from + 0.1),
+            cpu: imbalance(from + 0.2),
+            busy_max: Some(from + 0.3),
+            loop_delay_p99_ns: Some(from as u64),
+            ..BalanceOf::default()
+        };
+        result.balance = Balance { client: Some(of(2.0)), server: Some(of(3.0)) };
+        result.generator = Some(Generator {
+            limited: true,
+            busy_max: 0.11,
+            wait_max: Some(0.12),
+            demand_max: 0.13,
+            steal_ratio: Some(0.14),
+            involuntary_switches: Some(15),
+            loop_delay: entry(16),
+            turn: entry(17),
+            own_lag: entry(18),
+            ..Generator::default()
+        });
+        result.pacing = Some(Pacing {
+            sent_per_window_max: 21,
+            dispersion: Some(0.22),
+            rate_error: -0.23,
+            ..Pacing::default()
+        });
+        result.audit = Some(Audit {
+            connections: 31,
+            messages: 32,
+            unstamped: 33,
+            misfits: 34,
+            clock_steps: 35,
+            ..Audit::default()
+        });
         // As this version writes it: fields that are younger than the file are there as well.
         let raw = serde_json::to_value(&result).expect("JSON");
+        let number =
+            |value: &serde_json::Value| value.as_f64().or_else(|| value.as_bool().map(f64::from));
         for (path, unit, read) in NUMBERS {
             let pointer = format!("/{}", path.replace('.', "/"));
-            let expected = raw.pointer(&pointer).and_then(serde_json::Value::as_f64);
+            let expected = raw.pointer(&pointer).and_then(number);
             assert!(expected.is_some(), "{path} is in the fixture");
             assert_eq!(read(&result), expected, "{path}");
             let by_key = match path.rsplit('.').next().expect("a key") {
                 key if key.contains("bytes") => Unit::Bytes,
-                key if key.contains("_ns") => Unit::Nanoseconds,
+                key if key.contains("_ns") || key == "p99" => Unit::Nanoseconds,
                 key if key.ends_with("seconds") => Unit::Seconds,
+                "sent_per_window_max" => Unit::Count,
+                "dispersion" | "rate_error" | "index" => Unit::Ratio,
+                key if key.ends_with("_max") || key.ends_with("ratio") => Unit::Ratio,
                 key if key.contains("rate") => Unit::PerSecond,
                 _ => Unit::Count,
             };
@@ -375,6 +474,11 @@ mod tests {
             ("messages.mismatched", false),
             ("resources.kernel.bytes_per_connection", false),
             ("resources.server.cpu_ns_per_message", false),
+            ("generator.limited", false),
+            ("generator.busy_max", false),
+            ("audit.messages", true),
+            ("audit.misfits", false),
+            ("balance.server.cpu.index", false),
         ] {
             let metric = Metric::parse(name).expect("a metric");
             assert_eq!(metric.more_is_better(), more_is_better, "{name}");

@@ -602,6 +602,7 @@ pub(crate) fn in_unit(value: f64, unit: &str) -> String {
         Some(Unit::Bytes) => size(value.max(0.0).round() as u64),
         Some(Unit::PerSecond) => format_rate(value),
         Some(Unit::Count) => grouped(value),
+        Some(Unit::Ratio) => format!("{value:.3}"),
         None => format!("{value} {unit}"),
     }
 }

@@ -4,7 +4,7 @@
 //! threshold = metric operator value
 //! metric    = stage "." statistic | name of a number in the result file, such as connections.lost
 //! operator  = ">" | ">=" | "<" | "<=" | "==" | "!="
-//! value     = duration with its unit | size | rate | count, as in measure::units
+//! value     = duration with its unit | size | rate | count | ratio, as in measure::units
 //! ```
 //!
 //! What was not measured never passes: a latency threshold on a stage without samples is missed.
@@ -146,7 +146,7 @@ pub fn evaluate(result: &ResultFile, thresholds: &[Threshold]) -> Vec<ThresholdV
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::StageEntry;
+    use crate::schema::{Generator, Pacing, StageEntry};
     use proptest::prelude::*;
 
     fn result() -> ResultFile {
@@ -156,6 +156,9 @@ mod tests {
         result.connections.lost = 3;
         result.failures.reset = 3;
         result.resources.client.bytes_per_connection = Some(96.0);
+        result.generator =
+            Some(Generator { limited: true, busy_max: 0.95, ..Generator::default() });
+        result.pacing = Some(Pacing { rate_error: -0.002, ..Pacing::default() });
         result
     }
 
@@ -186,6 +189,11 @@ mod tests {
             ("resources.client.bytes_per_connection > 64 B", false),
             ("connections.rate_per_second<30k/s", false),
             ("connections.open_seconds>45s", true),
+            ("generator.limited>0", false),
+            ("generator.busy_max>90%", false),
+            ("generator.busy_max > 0.96", true),
+            ("pacing.rate_error<-0.1%", false),
+            ("pacing.rate_error < -0.01", true),
         ] {
             let verdict = verdict(expression);
             assert_eq!(verdict.ok, ok, "{expression}");
@@ -224,6 +232,11 @@ mod tests {
         }
         let server = verdict("resources.server.rss_bytes>1g");
         assert_eq!((server.ok, server.value), (false, None));
+        for expression in
+            ["generator.wait_max>0", "generator.own_lag.p99>0", "balance.client.cpu.index>2"]
+        {
+            assert_eq!((verdict(expression).ok, verdict(expression).value), (false, None));
+        }
         assert!(verdict("service.count>0").ok, "a count of nothing is 0");
     }
 
@@ -252,7 +265,7 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http or resources",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator or balance",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (
@@ -262,6 +275,10 @@ mod tests {
             (
                 "response.p99>",
                 "in 'response.p99>': '' does not start with a number: write it like 500us, 5ms, 30s, 5m or 1h",
+            ),
+            (
+                "generator.busy_max>much",
+                "in 'generator.busy_max>much': 'much' does not start with a number: write it like 0.05, 5% or 1.2",
             ),
             (
                 "connections.lost>1.5",

@@ -1,7 +1,7 @@
 //! What is written for other programs and for people: read back where this house can read it, and
 //! held against what was reviewed where it cannot. `scripts/tests/report.sh` has others read it.
 
-use c1000k_report::schema::{ThresholdVerdict, Warning};
+use c1000k_report::schema::{Generator, ThresholdVerdict, Warning};
 use c1000k_report::{
     ResultFile, export, generator, hist, html, markdown, merge, schema, store, wrk,
 };
@@ -40,6 +40,32 @@ fn texts_are_the_ones_that_were_reviewed() {
     ] {
         assert_eq!(text, reviewed(file), "{file}");
     }
+}
+
+#[test]
+fn a_client_that_was_the_bottleneck_is_told_and_fails_nothing() {
+    let mut result = read("v1/million.json");
+    result.verdict.thresholds.clear();
+    result.generator = Some(Generator { busy_max: 0.97, ..Generator::default() });
+    let case = r#"<testcase classname="c1000k" name="the client was not the bottleneck""#;
+    let good = export::junit(&result);
+    assert!(good.contains(&format!("{case}/>")), "{good}");
+    let metrics = export::prometheus(&result);
+    assert!(metrics.contains("\nc1000k_generator_limited 0\n"), "{metrics}");
+    assert!(metrics.contains("\nc1000k_generator_busy_max 0.97\n"), "{metrics}");
+
+    let reason = Warning {
+        code: "client_busy".to_owned(),
+        text: "reactor 0 was busy 97\u{a0}% of the time".to_owned(),
+        remedy: "use more reactors".to_owned(),
+    };
+    result.generator =
+        Some(Generator { limited: true, reasons: vec![reason], ..Generator::default() });
+    let limited = export::junit(&result);
+    let skipped = r#"<skipped message="reactor 0 was busy 97 % of the time: use more reactors"/>"#;
+    assert!(limited.contains(skipped), "{limited}");
+    assert!(limited.contains(r#"tests="2" failures="0" errors="0" skipped="1""#), "{limited}");
+    assert!(export::prometheus(&result).contains("\nc1000k_generator_limited 1\n"));
 }
 
 /// The intervals of a log by tag: how many, and their sum.

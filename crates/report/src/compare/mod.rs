@@ -121,7 +121,7 @@ impl Verdict {
 pub struct Row {
     /// Its name, as thresholds write it.
     pub metric: String,
-    /// `ns`, `bytes`, `per_second`, `seconds` or `count`.
+    /// `ns`, `bytes`, `per_second`, `seconds`, `ratio` or `count`.
     pub unit: &'static str,
     /// Whether more of it is better.
     pub more_is_better: bool,

@@ -1,38 +1,66 @@
-//! JUnit's XML, as CI services read it: that the plan was reached, and each threshold, is a test.
+//! JUnit's XML, as CI services read it: that the plan was reached, that the client was not the
+//! bottleneck, and each threshold, is a test case.
 
 use crate::schema::{Outcome, ResultFile};
-use crate::text;
+use crate::{generator, text};
 use std::fmt::Write as _;
 
-/// The plan and the thresholds of a result as test cases.
+/// What became of a test case.
+enum Verdict {
+    Passed,
+    Failed(String),
+    /// Not decided, which fails nothing.
+    Skipped(String),
+}
+
+/// The plan, the generator and the thresholds of a result as test cases. A client that was the
+/// bottleneck makes nothing fail, as it does not when the run ends: the threshold
+/// `generator.limited>0` does that.
 #[must_use]
 pub fn junit(result: &ResultFile) -> String {
+    use Verdict::{Failed, Passed, Skipped};
     let run = &result.run;
-    let reached = (run.outcome != Outcome::Done)
-        .then(|| format!("the run ended as '{}'", run.outcome.name()));
+    let reached = match run.outcome {
+        Outcome::Done => Passed,
+        _ => Failed(format!("the run ended as '{}'", run.outcome.name())),
+    };
     let mut cases = vec![("the run went as planned".to_owned(), reached)];
+    if result.generator.is_some() {
+        let reasons = generator::reasons(result);
+        let why: Vec<_> =
+            reasons.iter().map(|one| format!("{}: {}", one.text, one.remedy)).collect();
+        let own =
+            if why.is_empty() { Passed } else { Skipped(why.join("; ").replace('\u{a0}', " ")) };
+        cases.push(("the client was not the bottleneck".to_owned(), own));
+    }
     cases.extend(result.verdict.thresholds.iter().map(|one| {
-        let missed = (!one.ok).then(|| text::threshold(one).replace('\u{a0}', " "));
-        (format!("not {}", one.expression), missed)
+        let missed = || Failed(text::threshold(one).replace('\u{a0}', " "));
+        (format!("not {}", one.expression), if one.ok { Passed } else { missed() })
     }));
-    let failed = cases.iter().filter(|(_, failure)| failure.is_some()).count();
+    let count = |is: fn(&Verdict) -> bool| cases.iter().filter(|(_, verdict)| is(verdict)).count();
+    let failed = count(|verdict| matches!(verdict, Failed(_)));
+    let skipped = count(|verdict| matches!(verdict, Skipped(_)));
     let seconds = text::lasted(run).map_or(0.0, |lasted| lasted.as_secs_f64());
     let name = xml(run.label.as_deref().unwrap_or(&run.id));
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let _ = writeln!(
         text,
-        "<testsuites>\n  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" time=\"{seconds}\" timestamp=\"{}\">",
+        "<testsuites>\n  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds}\" timestamp=\"{}\">",
         cases.len(),
         xml(run.started.split('.').next().unwrap_or_default()),
     );
-    for (case, failure) in cases {
+    for (case, verdict) in cases {
         let _ = write!(text, "    <testcase classname=\"c1000k\" name=\"{}\"", xml(&case));
-        let _ = match failure {
-            Some(message) => {
-                writeln!(text, ">\n      <failure message=\"{}\"/>\n    </testcase>", xml(&message))
+        let (element, message) = match verdict {
+            Passed => {
+                text += "/>\n";
+                continue;
             }
-            None => writeln!(text, "/>"),
+            Failed(message) => ("failure", message),
+            Skipped(message) => ("skipped", message),
         };
+        let message = xml(&message);
+        let _ = writeln!(text, ">\n      <{element} message=\"{message}\"/>\n    </testcase>");
     }
     text + "  </testsuite>\n</testsuites>\n"
 }

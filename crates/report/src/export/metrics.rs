@@ -1,5 +1,5 @@
 //! The Prometheus text format, version 0.0.4: what thresholds can name as gauges, latency as summaries
-//! in seconds, and whether the client was the bottleneck.
+//! in seconds.
 
 use crate::metric::{Metric, Unit};
 use crate::schema::ResultFile;
@@ -35,10 +35,6 @@ pub fn prometheus(result: &ResultFile) -> String {
     );
     text += &head("c1000k_exit_code", "What the client returned.", "gauge");
     let _ = writeln!(text, "c1000k_exit_code {}", result.verdict.exit_code);
-    if let Some(generator) = &result.generator {
-        text += &head("c1000k_client_limited", "Whether the client was the bottleneck.", "gauge");
-        let _ = writeln!(text, "c1000k_client_limited {}", u8::from(generator.limited));
-    }
     text += &head("c1000k_latency_seconds", "Latency by stage.", "summary");
     for (stage, entry) in result.stages.iter() {
         let stage = stage.name();
@@ -76,7 +72,10 @@ pub fn prometheus(result: &ResultFile) -> String {
         let path = metric.name();
         let (name, found) = match metric.unit() {
             // Prometheus wants base units.
-            Unit::Nanoseconds => (path.replace("_ns", "_seconds"), found / 1e9),
+            Unit::Nanoseconds if path.contains("_ns") => {
+                (path.replace("_ns", "_seconds"), found / 1e9)
+            }
+            Unit::Nanoseconds => (format!("{path}_seconds"), found / 1e9),
             _ => (path.clone(), found),
         };
         let name = format!("c1000k_{}", name.replace('.', "_"));

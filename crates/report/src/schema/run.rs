@@ -310,7 +310,7 @@ pub struct ThresholdVerdict {
     pub expression: String,
     /// What was measured, in `unit`; null if nothing was.
     pub value: Option<f64>,
-    /// The unit of the value: `ns`, `seconds`, `bytes`, `per_second` or `count`.
+    /// The unit of the value: `ns`, `seconds`, `bytes`, `per_second`, `ratio` or `count`.
     pub unit: String,
     /// Whether the run passes. Where nothing was measured it does not.
     pub ok: bool,

@@ -20,21 +20,9 @@ pub fn mask(bytes: &mut [u8], mask: [u8; 4]) {
 /// Writes `bytes` with a mask applied behind `out`.
 #[inline]
 pub(super) fn append_masked(bytes: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
-    if bytes.len() > SHORT {
-        let start = out.len();
-        out.extend_from_slice(bytes);
-        return mask(&mut out[start..], key);
-    }
-    // To copy and then to read again what was just written would cost a short payload more than all else.
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        out.extend_from_slice(&masked(*block, key));
-    }
-    let mut last = [0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    let end = out.len() + rest.len();
-    out.extend_from_slice(&masked(last, key));
-    out.truncate(end);
+    let start = out.len();
+    out.resize(start + bytes.len(), 0);
+    copy_masked(bytes, key, &mut out[start..]);
 }
 
 /// Writes `bytes` with a mask applied to `out`, which is as long.
@@ -49,9 +37,6 @@ pub(super) fn copy_masked(bytes: &[u8], key: [u8; 4], out: &mut [u8]) {
         *out = byte ^ key[index % 4];
     }
 }
-
-/// A payload of up to so many bytes is masked on its way, block by block.
-const SHORT: usize = 256;
 
 #[inline]
 fn masked(block: [u8; BLOCK], key: [u8; 4]) -> [u8; BLOCK] {
@@ -124,7 +109,7 @@ mod tests {
     proptest! {
         #[test]
         fn words_do_what_bytes_do(
-            bytes in prop::collection::vec(any::<u8>(), 0..2 * SHORT),
+            bytes in prop::collection::vec(any::<u8>(), 0..512),
             key: [u8; 4],
             offset in 0..16usize,
             cut in 0..200usize,
