@@ -541,6 +541,48 @@ fn a_server_that_closes_in_the_middle_gets_its_code_back() {
 }
 
 #[test]
+fn tcp_is_the_servers_to_close_behind_both_close_frames() {
+    let close = [0x88, 2, 0x03, 0xe8];
+    let waits = |peer: &SimStream| {
+        let end = peer.receive(&mut [0; 8]).map_err(|error| error.kind());
+        end == Err(std::io::ErrorKind::WouldBlock)
+    };
+    for (we_begin, closes) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
+        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.settle();
+        let peers = upgrade_all(&mut net);
+        rig.settle();
+        if we_begin {
+            rig.outside.send(Command::Drain).expect("room");
+            rig.settle();
+            assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
+        }
+        for peer in &peers {
+            assert_eq!(peer.send(&close).ok(), Some(close.len()));
+        }
+        rig.settle();
+        if !we_begin {
+            assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
+            rig.outside.send(Command::Drain).expect("room");
+            rig.settle();
+        }
+        assert_eq!(rig.client.core().connections(), 4);
+        assert!(peers.iter().all(waits) && (!we_begin || rig.done < Step::Drain));
+        let before = rig.world.now();
+        if closes {
+            drop(peers);
+            rig.settle();
+        }
+        rig.run_until(before + Nanos::from_secs(if closes { 1 } else { 6 }));
+        assert_eq!((rig.done, rig.client.core().connections()), (Step::Drain, 0));
+        let last = rig.finish();
+        let left = if we_begin { (0, 4) } else { (4, 0) };
+        assert_eq!((last.totals.lost, count(&last, Stage::Close)), left);
+    }
+}
+
+#[test]
 fn a_message_that_nobody_asked_for_is_a_mismatch() {
     let (last, _) = told(b"\x82\x05hello");
     assert_eq!((last.totals.mismatched, last.totals.lost), (4, 4));

@@ -111,7 +111,8 @@ pub struct ServeArgs {
     /// Refuse WebSocket handshakes and HTTP requests that are not complete after so long (408; 0: never)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub handshake_timeout: Nanos,
-    /// The largest WebSocket message, after decompression; a larger one ends its connection (1009)
+    /// The largest WebSocket message, after decompression; a larger one, or one in more than 131,072
+    /// fragments, ends its connection (1009)
     #[arg(long, value_name = "SIZE", default_value = "16m", value_parser = parse_message_max)]
     pub message_max: u64,
     /// Compress WebSocket messages for clients that offer it (permessage-deflate); 'dedicated' lets

@@ -1,6 +1,7 @@
 //! WebSocket at the server: from the request to the close, for all connections of a reactor.
 //!
-//! No socket and no clock here: bytes and time limits that have passed come in, answers go out.
+//! No socket here, and no clock but for the date of refusals: bytes and time limits that have passed come in,
+//! answers go out.
 //!
 //! ```text
 //!  Opening ── good request ──► Open ── close, broken rule, going away ──► Closing
@@ -14,6 +15,8 @@ use crate::limits::{
 use crate::session::Answer;
 use crate::snapshot::WebSocketSnapshot;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wire::http::{add_date, date_text};
 use wire::ws::{
     Accepted, CloseCode, Echoed, End, HandshakeError, Head, HeadPool, Limits, Policy, Pools,
     ReadPool, Role, WritePool, Writer, Ws, echo,
@@ -206,12 +209,14 @@ impl WebSockets {
 
     fn refuse(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
         self.out.clear();
-        error.write(&mut self.out);
+        error.write(true, &mut self.out);
         self.refused(phase, error)
     }
 
-    /// The refusal is written already.
+    /// The refusal is written already, but for its date.
     fn refused(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        add_date(0, &date_text(unix.as_secs()), &mut self.out);
         *self.counts.refused.entry(error.status()).or_default() += 1;
         self.forget(phase);
         close(phase, &mut self.counts);

@@ -58,6 +58,7 @@ impl<P: Protocol> LoadDriver<P> {
         let Some(phase) = core.session(key).map(|session| P::phase(&session.spoken)) else {
             return;
         };
+        let peer_leaves = matches!(end, End::Closed);
         let kind = match end {
             End::Agreed => {
                 if let Some(session) = core.reset(key) {
@@ -105,8 +106,11 @@ impl<P: Protocol> LoadDriver<P> {
                 if let Some(session) = core.session(key) {
                     self.count_lost(session, kind);
                 }
-                // What we had to say to that is to arrive: the peer reads it, and then the end.
-                core.finish(key);
+                // What we had to say to that is to arrive: the peer reads it, and then the end, unless it
+                // took leave by itself: then TCP is its to close.
+                if !peer_leaves {
+                    core.finish(key);
+                }
                 self.note_leaving(core.now(), key);
             }
             _ => self.lose(core, key, kind),
@@ -280,7 +284,9 @@ impl<P: Protocol> LoadDriver<P> {
                 return None;
             }
             if self.cursor >= core.high_water() {
-                return (self.leaving.awaited > 0).then_some(Nanos::MAX);
+                // A peer that has answered closes TCP (RFC 6455 7.1.1), as long as that takes no longer than
+                // the drain may.
+                return (self.leaving.count > 0).then_some(Nanos::MAX);
             }
             if self.leaving.awaited >= FAREWELL_WINDOW {
                 return Some(Nanos::MAX);

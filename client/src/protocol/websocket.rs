@@ -37,10 +37,10 @@ impl Setup {
     /// Bytes that a message has on the wire, at the most.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
-        let frames = self.fragment.map_or(1, |fragment| self.size.div_ceil(fragment));
-        // Data that does not compress grows by five bytes for every 16 KiB, and for every flush.
-        let grown = if self.deflate { self.size / 1024 + 16 * (frames + 1) } else { 0 };
-        self.size + frames * HEADER_BYTES_MAX + grown
+        // Data that does not compress grows by five bytes for every 16 KiB, and for the flush.
+        let payload = self.size + if self.deflate { self.size / 1024 + 16 } else { 0 };
+        let frames = self.fragment.map_or(1, |fragment| payload.div_ceil(fragment));
+        payload + frames * HEADER_BYTES_MAX
     }
 }
 
@@ -453,12 +453,7 @@ impl Protocol for WebSocket {
             return composed;
         };
         for message in messages.chunks_exact(setup.size) {
-            writer.start(pool, kind);
-            let mut left = message.len();
-            for piece in message.chunks(fragment) {
-                left -= piece.len();
-                writer.piece(pool, piece, left == 0, Some(fresh_key(masks)), composed);
-            }
+            writer.fragments(pool, kind, (message, fragment), || fresh_key(masks), composed);
         }
         composed
     }

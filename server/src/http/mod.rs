@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::http::{
     CONTINUE, DateCache, DateText, HTTP_BODY_BYTES_DEFAULT, Method, Persistence, Refusal,
-    RequestEvent, RequestPool, Requests, Status, write_status,
+    RequestEvent, RequestPool, Requests, Status, add_date, write_status,
 };
 use wire::ws::{Accepted, HandshakeError, Policy};
 
@@ -387,13 +387,4 @@ fn refuse(
 ) {
     answers[usize::from(refusal.status().0)] += 1;
     refusal.write(method, date, out);
-}
-
-/// Puts the date behind the status line of the answer that begins at `begin`: refusals have one (RFC 9110
-/// 6.6.1), and a handshake's knows no time.
-#[cold]
-fn add_date(begin: usize, date: &DateText, out: &mut Vec<u8>) {
-    let line = out[begin..].iter().position(|byte| *byte == b'\n').map_or(0, |feed| feed + 1);
-    let field = [b"Date: ", &date[..], b"\r\n"].concat();
-    out.splice(begin + line..begin + line, field);
 }

@@ -41,6 +41,15 @@ pub fn date_text(unix_seconds: u64) -> DateText {
     text.as_bytes().try_into().expect("a date of 29 bytes")
 }
 
+/// Puts the date behind the status line of the answer that begins at `begin` and has none: an origin
+/// server's refusals have one (RFC 9110 6.6.1), and who writes a WebSocket handshake's knows no time.
+#[cold]
+pub fn add_date(begin: usize, date: &DateText, out: &mut Vec<u8>) {
+    let line = memchr::memchr(b'\n', &out[begin..]).map_or(0, |feed| feed + 1);
+    let field = [b"Date: ", &date[..], b"\r\n"].concat();
+    out.splice(begin + line..begin + line, field);
+}
+
 /// The time of a date in one of the three formats of RFC 9110 5.6.7, in seconds since 1970.
 pub(crate) fn parse_date(text: &[u8]) -> Option<u64> {
     let time: SystemTime = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;

@@ -38,7 +38,7 @@ pub use crate::limits::{
 };
 pub use body::BodyError;
 pub use compose::{Composer, RequestSpec, RequestSpecError};
-pub use date::{DateCache, DateText, date_text};
+pub use date::{DateCache, DateText, add_date, date_text};
 pub use fields::is_token_text;
 pub use file::{Answer, File, choose};
 pub use head::{Head, HeadError, HeadPool};

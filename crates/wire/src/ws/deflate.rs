@@ -77,15 +77,26 @@ impl<S: Stream> Streams<S> {
         Some((self.taken.len() - 1) as u32)
     }
 
+    /// Takes back a stream, to be lent again.
     pub(super) fn give_back(&mut self, index: u32) {
-        if let Some(entry) = self.taken[index as usize].take() {
-            self.vacant.push(index);
+        if let Some(entry) = self.free(index) {
             if self.idle.len() == WS_IDLE_STREAMS_MAX {
                 // The one that was given back first makes room.
                 self.idle.remove(0);
             }
             self.idle.push(entry);
         }
+    }
+
+    /// Takes back a stream that is not to be lent again: it is in the middle of a message.
+    pub(super) fn discard(&mut self, index: u32) {
+        self.free(index);
+    }
+
+    fn free(&mut self, index: u32) -> Option<(u8, S)> {
+        let entry = self.taken[index as usize].take()?;
+        self.vacant.push(index);
+        Some(entry)
     }
 
     pub(super) fn get(&mut self, index: u32) -> Option<&mut S> {

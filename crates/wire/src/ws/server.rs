@@ -128,8 +128,10 @@ impl HandshakeError {
         }
     }
 
-    /// Writes the whole reply behind `out`. The connection is to be closed after it.
-    pub fn write(self, out: &mut Vec<u8>) {
+    /// Writes the whole reply behind `out`, but for its content if that is not asked for (RFC 9110 9.3.2:
+    /// HEAD), and but for the date, which is the caller's to add ([`crate::http::add_date`]). The
+    /// connection is to be closed after it.
+    pub fn write(self, content: bool, out: &mut Vec<u8>) {
         let (reason, headers) = match self.status() {
             403 => ("Forbidden", ""),
             405 => ("Method Not Allowed", "Allow: GET\r\nConnection: close\r\n"),
@@ -147,9 +149,10 @@ impl HandshakeError {
         let body = format!("{self}\n");
         let reply = format!(
             "HTTP/1.1 {} {reason}\r\n{headers}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             Content-Length: {}\r\n\r\n{}",
             self.status(),
             body.len(),
+            if content { &body } else { "" },
         );
         out.extend_from_slice(reply.as_bytes());
     }
@@ -164,7 +167,7 @@ impl Policy {
     pub fn answer(&self, head: &[u8], out: &mut Vec<u8>) -> Result<Accepted, HandshakeError> {
         let accepted = self.try_answer(head, out);
         if let Err(error) = accepted {
-            error.write(out);
+            error.write(!head.starts_with(b"HEAD "), out);
         }
         accepted
     }

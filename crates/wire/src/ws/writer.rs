@@ -126,6 +126,45 @@ impl Writer {
         }
     }
 
+    /// Writes a whole message behind `out` in frames that carry `most` bytes at the most, every one with a
+    /// mask from `keys`; compressed as [`Writer::start`] says. Then what is cut is the compressed message,
+    /// as it is what the frames carry (RFC 7692 6.1).
+    ///
+    /// # Panics
+    /// In the middle of another message, or if `most` is zero.
+    pub fn fragments(
+        &mut self,
+        pool: &mut WritePool,
+        kind: Kind,
+        (payload, most): (&[u8], usize),
+        mut keys: impl FnMut() -> [u8; 4],
+        out: &mut Vec<u8>,
+    ) {
+        self.start(pool, kind);
+        let compressed = matches!(self.state, State::DeflateUnsent(_));
+        let mut cut = |payload: &[u8]| {
+            let mut header =
+                Header { fin: false, compressed, opcode: kind.opcode(), mask: None, length: 0 };
+            let mut pieces = payload.chunks(most).peekable();
+            // A message of nothing is a frame of nothing.
+            let mut piece = pieces.next().unwrap_or_default();
+            loop {
+                header = Header { fin: pieces.peek().is_none(), mask: Some(keys()), ..header };
+                write_frame(header, piece, out);
+                let Some(next) = pieces.next() else { break };
+                header = Header { compressed: false, opcode: Opcode::Continuation, ..header };
+                piece = next;
+            }
+        };
+        if compressed {
+            cut(self.deflated(pool, payload, true));
+            self.end_compressed(pool);
+        } else {
+            cut(payload);
+            self.state = State::Idle;
+        }
+    }
+
     /// Begins a message, to be written by pieces. It will be compressed if that was agreed upon and
     /// a stream is free; if none is, it goes plain, which is always allowed.
     ///
@@ -228,7 +267,13 @@ impl Writer {
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut WritePool) {
         if self.deflater != NONE {
-            pool.deflaters.give_back(self.deflater);
+            if self.is_mid_message() {
+                // A reset does not undo all of it: with zlib-rs 0.6.8 a stream that is in the middle of a
+                // block stays there, and its next message begins without the header of a block.
+                pool.deflaters.discard(self.deflater);
+            } else {
+                pool.deflaters.give_back(self.deflater);
+            }
             self.deflater = NONE;
         }
         self.state = State::Idle;
@@ -255,23 +300,34 @@ impl Writer {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let WritePool { deflaters, deflated } = pool;
-        deflated.clear();
-        if let Some(stream) = deflaters.get(self.deflater) {
-            deflate(stream, payload, header.fin, deflated);
-        }
+        let deflated = self.deflated(pool, payload, header.fin);
         if header.fin || !deflated.is_empty() {
             write_frame(header, deflated, out);
             self.state = State::DeflateSent;
         }
+        if header.fin {
+            self.end_compressed(pool);
+        }
+    }
+
+    /// What the stream gives for the next bytes of a message.
+    fn deflated<'a>(&self, pool: &'a mut WritePool, payload: &[u8], last: bool) -> &'a [u8] {
+        let WritePool { deflaters, deflated } = pool;
         if deflated.capacity() > DEFLATED_KEPT_BYTES_MAX {
             *deflated = Vec::new();
         }
-        if header.fin {
-            self.state = State::Idle;
-            if self.deflate.is_some_and(|window| !window.takeover) {
-                self.forget(pool);
-            }
+        deflated.clear();
+        if let Some(stream) = deflaters.get(self.deflater) {
+            deflate(stream, payload, last, deflated);
+        }
+        deflated
+    }
+
+    /// The last byte of a compressed message is written.
+    fn end_compressed(&mut self, pool: &mut WritePool) {
+        self.state = State::Idle;
+        if self.deflate.is_some_and(|window| !window.takeover) {
+            self.forget(pool);
         }
     }
 }

@@ -89,6 +89,7 @@ fn each_broken_rule_has_its_status() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let table: &[(Vec<u8>, HandshakeError, u16)] = &[
         (with("GET", &["POST /chat HTTP/1.1"]), E::Method, 405),
+        (with("GET", &["HEAD /chat HTTP/1.1"]), E::Method, 405),
         (with("GET", &["GET /chat HTTP/1.0"]), E::Http10, 400),
         (with("GET", &["GET /chat HTTP/2.0"]), E::HttpVersion, 505),
         (with("GET", &["GET  /chat HTTP/1.1"]), E::Syntax, 400),
@@ -145,13 +146,18 @@ fn each_broken_rule_has_its_status() {
     };
     for (head, error, status) in table {
         let text = head.escape_ascii();
-        let (verdict, reply) = answer(&policy, head);
+        let (verdict, mut reply) = answer(&policy, head);
         assert_eq!((verdict, error.status()), (Err(*error), *status), "{text}");
+        if head.starts_with(b"HEAD ") {
+            // What a GET would get, but for the content (RFC 9110 9.3.2).
+            assert!(reply.ends_with("\r\n\r\n"), "{reply}");
+            reply += &format!("{error}\n");
+        }
         check_reply(*error, &reply);
     }
     for error in [E::TimedOut, E::TooLarge] {
         let mut out = Vec::new();
-        error.write(&mut out);
+        error.write(true, &mut out);
         check_reply(error, &String::from_utf8(out).expect("text"));
     }
 }

@@ -273,6 +273,34 @@ fn without_a_stream_ours_goes_plain_and_theirs_fails() {
 }
 
 #[test]
+fn a_message_that_is_given_up_leaves_nothing_behind() {
+    let noise: Vec<u8> =
+        (0..300_000u32).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
+    let same = vec![b'A'; noise.len()];
+    for (takeover, bits) in [(false, 9), (false, 15), (true, 9), (true, 15)] {
+        let window = Window { bits, takeover };
+        let hello = |pool: &mut WritePool| {
+            let (mut writer, mut out) = (Writer::new(Some(window)), Vec::new());
+            writer.message(pool, Kind::Text, b"Hello", None, &mut out);
+            writer.forget(pool);
+            out
+        };
+        let expected = hello(&mut WritePool::new(1));
+        for length in [0, 1, 100, 2_000, 10_000, noise.len()] {
+            for text in [&same, &noise] {
+                let mut pool = WritePool::new(1);
+                let mut given_up = Writer::new(Some(window));
+                given_up.start(&mut pool, Kind::Binary);
+                given_up.piece(&mut pool, &text[..length], false, None, &mut Vec::new());
+                given_up.forget(&mut pool);
+                assert_eq!(pool.deflaters_in_use(), 0);
+                assert_eq!(hello(&mut pool), expected, "{window:?}, {length}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_binary_frame_that_is_cut_is_answered_by_one_frame() {
     let stream = frame(Role::Server, 0x82, &[5; 300]);
     let expected = frame(Role::Client, 0x82, &[5; 300]);
@@ -633,6 +661,44 @@ proptest! {
         let keys = || key(next.next().expect("endless"));
         writer.messages(&mut pool, kind, (&payloads, size), keys, &mut at_once);
         prop_assert_eq!(at_once, one_by_one);
+    }
+
+    #[test]
+    fn fragments_carry_no_more_than_they_may(
+        payload in any_payload(),
+        most in 1..300usize,
+        deflate in any_agreement(),
+        text: bool,
+    ) {
+        let kind = if text && payload.is_ascii() { Kind::Text } else { Kind::Binary };
+        let (mut ws, mut pools) = (Ws::new(Role::Client, deflate), Pools::default());
+        let (mut out, mut keys) = (Vec::new(), 0u32);
+        let mut key = || {
+            keys = keys.wrapping_add(0x9e37_79b1);
+            keys.to_be_bytes()
+        };
+        // Twice: the second one may refer to the first.
+        for _ in 0..2 {
+            ws.writer.fragments(&mut pools.write, kind, (&payload, most), &mut key, &mut out);
+        }
+        ws.forget(&mut pools);
+        let seen = read(Role::Server, deflate, &limits(), &out, &[]);
+        prop_assert_eq!(seen, [Seen::whole(kind, &payload), Seen::whole(kind, &payload)]);
+
+        let (mut rest, mut first) = (&out[..], true);
+        while !rest.is_empty() {
+            let length = usize::from(rest[1] & 0x7f);
+            let (length, header) = match length {
+                126 => (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 8),
+                length => (length, 6),
+            };
+            prop_assert!(length <= most, "{} in a frame of {}", length, most);
+            prop_assert_eq!(rest[0] & 0x0f == 0, !first);
+            prop_assert_eq!(rest[0] & 0x40 != 0, first && deflate.is_some_and(|d| d.client.bits > 8));
+            first = rest[0] & 0x80 != 0;
+            prop_assert!(first || length == most, "only the last is shorter");
+            rest = &rest[header + length..];
+        }
     }
 
     #[test]
