@@ -179,6 +179,12 @@ impl HttpArgs {
 }
 
 impl RunArgs {
+    /// How long messages are sent.
+    #[must_use]
+    pub fn duration(&self) -> Nanos {
+        self.duration.unwrap_or(Nanos::from_secs(10))
+    }
+
     /// Size of a message in bytes: as given, or the smallest there is.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -258,9 +264,9 @@ pub struct RunArgs {
     /// Messages that each connection keeps on their way (closed model)
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count, requires = "closed", help_heading = "Traffic")]
     pub in_flight: u64,
-    /// How long to send messages
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
-    pub duration: Nanos,
+    /// How long to send messages [default: 10s]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, help_heading = "Traffic")]
+    pub duration: Option<Nanos>,
     /// How long to hold the connections without traffic afterwards
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, help_heading = "Traffic")]
     pub hold: Nanos,

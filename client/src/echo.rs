@@ -82,10 +82,8 @@ pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
     if interrupted {
         return Ok(130);
     }
-    outcome.judge(args.connections).map(|text| {
-        say(text);
-        0
-    })
+    say(outcome.judge(args.connections)?)?;
+    Ok(0)
 }
 
 /// How it went.

@@ -47,10 +47,22 @@ fn rate_reached(result: &ResultFile) -> bool {
     let served = messages.received - messages.unserved;
     let answered = served as f64 >= planned * (1.0 - RATE_TOLERANCE);
     let nothing = result.plan.model == Model::Closed && messages.received == 0;
+    answered && on_time(result) && !nothing
+}
+
+/// Whether what was planned was sent in the time that was planned for it.
+fn on_time(result: &ResultFile) -> bool {
+    let messages = &result.messages;
     let planned_seconds = Nanos(result.plan.duration_ns).as_secs_f64();
-    let on_time = messages.planned.is_none()
-        || messages.seconds <= planned_seconds * (1.0 + RATE_TOLERANCE) + LATE_SECONDS;
-    answered && on_time && !nothing
+    messages.planned.is_none()
+        || messages.seconds <= planned_seconds * (1.0 + RATE_TOLERANCE) + LATE_SECONDS
+}
+
+/// Whether half of the connections or more went in the middle of the traffic: then that is why it is not
+/// what was planned, however busy the client was with the rest.
+fn lost_most(result: &ResultFile) -> bool {
+    let connections = &result.connections;
+    connections.lost > 0 && connections.lost.saturating_mul(2) >= connections.opened
 }
 
 /// The exit code that goes with an outcome when the thresholds have spoken.
@@ -277,14 +289,31 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
                 format_rate(rate)
             )
         });
+        let planned = messages.planned.unwrap_or(messages.sent);
+        if messages.received >= planned && messages.unserved > 0 && on_time(result) {
+            doubt(
+                "not_served",
+                format!(
+                    "all {} requests were answered, but {} of them with a status other than 2xx and 3xx",
+                    format_grouped(messages.received),
+                    format_grouped(messages.unserved),
+                ),
+                "a request that is not served does not count as done (exit code 6)",
+            );
+            return;
+        }
         doubt(
             "rate_not_reached",
             format!(
                 "{} of {} messages were answered{asked}",
                 format_grouped(messages.received),
-                format_grouped(messages.planned.unwrap_or(messages.sent)),
+                format_grouped(planned),
             ),
             match (generator::reasons(result).is_empty(), busy_connections(result)) {
+                _ if lost_most(result) => {
+                    "connections were lost, and what was on its way there, or was to leave on them, \
+                                 with them: see the failures by kind"
+                }
                 (true, true) => {
                     "every connection was busy, and the client had time to spare: give more \
                                  --connections, if the server is to take them"
@@ -362,10 +391,11 @@ mod tests {
     #[test]
     fn each_doubt_has_its_cause() {
         type Spoil = fn(&mut ResultFile);
-        let cause: [(&str, Spoil); 7] = [
+        let cause: [(&str, Spoil); 8] = [
             ("lost", |r| r.connections.lost = 1),
             ("mismatched", |r| r.messages.mismatched = 1),
             ("rate_not_reached", |r| r.messages.seconds = 20.0),
+            ("not_served", |r| r.messages.unserved = 2),
             ("silent", |r| {
                 r.messages.first_echo =
                     Some(FirstEcho { planned: 10, sent: 10, ..FirstEcho::default() });
@@ -399,5 +429,13 @@ mod tests {
         };
         assert!(remedy(0.3).contains("the server, or the way to it, is at its end"));
         assert!(remedy(0.99).contains("the client was at its end"));
+
+        // Connections that are gone need nothing of the client, however busy it was.
+        let mut gone = reached();
+        (gone.connections.lost, gone.messages.received) = (5, 50);
+        gone.reactors = vec![report::schema::Reactor { busy_ratio: 0.99, ..Default::default() }];
+        let warning = warnings(&gone).pop().expect("the rate");
+        assert_eq!(warning.code, "rate_not_reached");
+        assert!(warning.remedy.starts_with("connections were lost"), "{}", warning.remedy);
     }
 }

@@ -135,7 +135,7 @@ impl Plan {
                 Spread::Uniform => Arrivals::Uniform,
                 Spread::Poisson => Arrivals::Poisson,
             },
-            duration: args.duration,
+            duration: args.duration(),
             size: match &asked {
                 Some(asked) => asked.spec.body.len(),
                 None => args.size_bytes() as usize,
@@ -188,7 +188,7 @@ impl Plan {
                 Model::Idle | Model::Open(_) => first_echo_window(message_bytes) * reactors as u64,
             },
             message_bytes: message_bytes as u64,
-            silent_seconds: (args.hold + args.duration).0.div_ceil(1_000_000_000),
+            silent_seconds: (args.hold + args.duration()).0.div_ceil(1_000_000_000),
             interfaces: card::interfaces_of(&sources),
         };
         let findings = preflight::check(&demand, facts);
@@ -345,7 +345,7 @@ fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
     for (name, span) in [
         ("--timeout", args.timeout),
         ("--connect-timeout", args.connect_timeout),
-        ("--duration", args.duration),
+        ("--duration", args.duration()),
     ] {
         if span == Nanos::ZERO {
             return Err(usage(format!("{name} 0 leaves no time: give more, such as 10s")));
@@ -353,7 +353,7 @@ fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
     }
     repeat::check_numbers(args)?;
     let year = Nanos::from_secs(366 * 86_400);
-    for (name, span) in [("--duration", args.duration), ("--hold", args.hold)] {
+    for (name, span) in [("--duration", args.duration()), ("--hold", args.hold)] {
         if span > year {
             return Err(usage(format!("{name} is more than a year: give less")));
         }

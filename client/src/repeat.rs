@@ -221,7 +221,7 @@ impl Series<'_> {
         let ok = merged.verdict.thresholds.iter().all(|threshold| threshold.ok);
         merged.verdict.exit_code = exit_code(merged.run.outcome, ok);
         let written = run::keep(self.args.output.as_deref(), &merged);
-        run::show(self.args, &merged, written.as_ref().ok().and_then(Option::as_deref));
+        let shown = run::show(self.args, &merged, written.as_ref().ok().and_then(Option::as_deref));
         if let Some(files) = &self.files {
             let left = files.left_over(self.results.len() as u64);
             if !left.is_empty() {
@@ -239,7 +239,7 @@ impl Series<'_> {
         }
         match self.end.take() {
             Some(End::Trouble(error)) => Err(error),
-            _ => written.map(|_| merged.verdict.exit_code),
+            _ => written.and(shown).map(|()| merged.verdict.exit_code),
         }
     }
 

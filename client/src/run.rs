@@ -22,6 +22,7 @@ use control::spawn::join_all;
 use crossbeam_channel::{Sender, bounded};
 use host::facts::Facts;
 use host::preflight;
+use measure::units::format_duration;
 use measure::{Clock, Nanos, Stage};
 use report::schema::{self, ResultFile, Warning, timestamp};
 use report::{generator, hist, store, text, verdict};
@@ -46,7 +47,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
     match &cli.command {
         CliCommand::Check(args) => {
             let plan = Plan::new(&args.run, &facts)?;
-            say(check::text(args, &plan, &facts)?.trim_end());
+            say(check::text(args, &plan, &facts)?.trim_end())?;
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
         CliCommand::Run(args) => match args.repeat {
@@ -68,8 +69,8 @@ fn run_alone(args: &RunArgs, facts: &Facts) -> Result<u8, Error> {
     let Ran { result, written, ended, .. } =
         run_plan(args, &plan, facts, &signals, &Turn::default())?;
     ended?;
-    show(args, &result, written.as_ref().ok().and_then(Option::as_deref));
-    written.map(|_| result.verdict.exit_code)
+    let shown = show(args, &result, written.as_ref().ok().and_then(Option::as_deref));
+    written.and(shown).map(|()| result.verdict.exit_code)
 }
 
 /// Which of several runs it is.
@@ -209,19 +210,26 @@ fn finish<P: Protocol>(reactors: Vec<Reactor<P>>) -> Result<(), Error> {
     ended.map(|_| ()).map_err(|panic| Error::Failed(panic.to_string()))
 }
 
-pub(crate) fn show(args: &RunArgs, result: &ResultFile, written: Option<&Path>) {
+/// Prints a result, or its summary. A result that is nowhere else is not lost if that fails.
+pub(crate) fn show(
+    args: &RunArgs,
+    result: &ResultFile,
+    written: Option<&Path>,
+) -> Result<(), Error> {
     if args.json {
-        if let Ok(json) = serde_json::to_string_pretty(result) {
-            say(&json);
-        }
-        return;
+        let json = serde_json::to_string_pretty(result);
+        let json = json.map_err(|error| Error::Failed(format!("the result as JSON: {error}")))?;
+        return say(&json).map_err(|error| match written {
+            Some(_) => error,
+            None => rescue(&error.to_string(), result),
+        });
     }
     let width = text::WIDTH;
     let mut summary = text::summary(result, width);
     if let Some(path) = written {
         summary.push_str(&text::file_line(path));
     }
-    say(summary.trim_end());
+    say(summary.trim_end())
 }
 
 // ---- The file -----------------------------------------------------------------------------------
@@ -267,11 +275,16 @@ fn save(args: &RunArgs, result: &mut ResultFile) -> Result<Option<PathBuf>, Erro
 pub(crate) fn keep(path: Option<&Path>, result: &ResultFile) -> Result<Option<PathBuf>, Error> {
     let Some(path) = path else { return Ok(None) };
     let Err(error) = store::write(path, result) else { return Ok(Some(path.to_owned())) };
+    Err(rescue(&error.to_string(), result))
+}
+
+/// Writes a result into the folder for temporary files, as it could not be where it should, and says so.
+fn rescue(error: &str, result: &ResultFile) -> Error {
     let refuge = std::env::temp_dir().join(format!("c1000k-{}.json", result.run.id));
-    Err(Error::Failed(match store::write(&refuge, result) {
+    Error::Failed(match store::write(&refuge, result) {
         Ok(()) => format!("{error}; the result is in {} instead", refuge.display()),
         Err(other) => format!("{error}; and {other}: the result is lost but for what is above"),
-    }))
+    })
 }
 
 // ---- The result ---------------------------------------------------------------------------------
@@ -322,6 +335,19 @@ fn result_of(
     result.fill_derived();
     result.run.outcome = outcome(&result, measured.halt_interrupted);
     result.run.warnings = walls(&measured.walls);
+    if let (Some(duration), schema::Model::None) = (args.duration, result.plan.model) {
+        result.run.warnings.push(Warning {
+            code: "duration_unused".to_owned(),
+            text: format!(
+                "--duration {} says how long messages are to be sent, and none were",
+                format_duration(duration)
+            ),
+            remedy:
+                "say how many with --rate, or send as replies come with --closed; --hold keeps \
+                     connections open without traffic"
+                    .to_owned(),
+        });
+    }
     generator::fill(&mut result);
     result.run.warnings.extend(warnings(&result));
     for note in &measured.notes {

@@ -123,10 +123,11 @@ impl Delayed {
             return Err(Failure::NoMemory);
         }
         core.owe(key);
-        let now = core.now();
+        let (now, turn_started) = (core.now(), core.turn_started());
         if last && let Some(session) = core.session(key) {
-            // The time that the peer has to close begins to count.
-            session.since_ms = (now.0 / 1_000_000) as u32;
+            // The time that the peer has to close begins to count. By the turn's clock, as all such times:
+            // one that lies behind the beginning of its turn would look like one of long ago.
+            session.since_ms = (turn_started.0 / 1_000_000) as u32;
         }
         let crowded = self.bytes() >= self.bytes_max / 2;
         if crowded {

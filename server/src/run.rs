@@ -63,7 +63,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         complain("c1000k-server", note);
     }
     let server = Server::start(&plan)?;
-    server.announce(&plan);
+    server.announce(&plan)?;
     // The first signal stops it politely; the second does not wait for that, see `Signals`.
     let _ = signals.receiver().recv();
     let second = signals.receiver().clone();
@@ -147,7 +147,7 @@ fn check(args: &CheckArgs) -> Result<u8, Error> {
     } else {
         preflight::table(&plan.findings)
     };
-    say(text.trim_end());
+    say(text.trim_end())?;
     Ok(if plan.is_refused() { 3 } else { 0 })
 }
 
@@ -253,8 +253,8 @@ impl Server {
         Ok(self.watcher.sum(last))
     }
 
-    /// One line per bound address.
-    fn announce(&self, plan: &Plan) {
+    /// One line per bound address. Who cannot be told where the server listens waits for it in vain.
+    fn announce(&self, plan: &Plan) -> Result<(), Error> {
         for url in &self.watcher.urls {
             let line = if plan.json {
                 serde_json::json!({
@@ -284,8 +284,9 @@ impl Server {
                     plan.faults.in_words(),
                 )
             };
-            say(&line);
+            say(&line)?;
         }
+        Ok(())
     }
 }
 

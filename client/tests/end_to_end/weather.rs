@@ -196,6 +196,38 @@ fn a_result_that_cannot_be_written_is_kept_elsewhere() {
 }
 
 #[test]
+fn what_stdout_does_not_take_is_a_failure_and_the_result_is_kept_elsewhere() {
+    let server = Server::plain();
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    for (args, keeps) in [
+        (&["check", server.url(), "-c", "5"][..], false),
+        (&["run", server.url(), "-c", "5", "-q"], false),
+        (&["run", server.url(), "-c", "5", "-q", "--json"], true),
+        (&["run", server.url(), "-c", "5", "-q", "--json", "--repeat", "2"], true),
+    ] {
+        let refuge = tempfile::tempdir().expect("folder");
+        let mut command = client(args);
+        command.env("TMPDIR", refuge.path()).stdout(full());
+        let output = command.output().expect("a child");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains("cannot write to stdout: No space left"), "{stderr}");
+        let kept = std::fs::read_dir(refuge.path()).expect("folder").flatten().count();
+        assert_eq!((kept, stderr.contains("instead")), (usize::from(keeps), keeps), "{stderr}");
+    }
+}
+
+#[test]
+fn a_duration_without_traffic_is_told() {
+    let server = Server::plain();
+    let (ran, result) = measure(&[server.url(), "-c", "5", "-d", "30s"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "duration_unused"));
+    let (_, result) = measure(&[server.url(), "-c", "5", "--closed", "-d", "300ms"]);
+    assert!(!result.run.warnings.iter().any(|warning| warning.code == "duration_unused"));
+}
+
+#[test]
 fn a_folder_that_takes_no_file_is_found_out_before_the_run() {
     let server = Server::plain();
     let ran = run(&["run", server.url(), "-c", "5", "-o", "/proc/result.json"]);

@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM as messages: the first asks to drain, the second to leave.
+//! SIGINT, SIGTERM and SIGHUP as messages: the first asks to drain, the second to leave.
 //!
 //! SIGPIPE needs no care: Rust programs start with it ignored, so a write to a closed pipe or socket
 //! is an error (EPIPE) like any other.
 
 use crate::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -33,7 +33,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGINT and SIGTERM from now on. A third signal ends the process with code 130 without
+    /// Catches SIGINT and SIGTERM from now on, and SIGHUP (the terminal is gone) unless the process was
+    /// started to ignore that, as nohup(1) does. A third signal ends the process with code 130 without
     /// asking anyone: the way out when even the writing hangs.
     ///
     /// # Errors
@@ -46,7 +47,8 @@ impl Signals {
         let leave = Arc::new(AtomicBool::new(false));
         let aborted = Arc::clone(&leave);
         spawn_named("signals", STACK_BYTES, move || forward(caught, &sender, &counted, &aborted))?;
-        for number in [SIGINT, SIGTERM] {
+        let hang_up = (!ignores_hang_up()).then_some(SIGHUP);
+        for number in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
             flag::register_conditional_shutdown(number, INTERRUPTED, Arc::clone(&leave))?;
             pipe::register(number, handler.try_clone()?)?;
         }
@@ -65,6 +67,15 @@ impl Signals {
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
+}
+
+/// Whether this process ignores SIGHUP, as `/proc/self/status` has it (proc_pid_status(5)).
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .is_some_and(|set| set & 1 << (SIGHUP - 1) != 0)
 }
 
 /// A handler may do little more than write a byte (`signal-safety(7)`); this thread does the rest.

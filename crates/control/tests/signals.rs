@@ -46,8 +46,34 @@ fn the_first_drains_the_second_aborts_the_third_ends_the_process() {
     assert_eq!(next(), "installed 0");
     kill_process(pid, Kill::TERM).expect("kill");
     assert_eq!(next(), "drain 1");
-    kill_process(pid, Kill::INT).expect("kill");
+    kill_process(pid, Kill::HUP).expect("kill");
     assert_eq!(next(), "abort 2");
     kill_process(pid, Kill::INT).expect("kill");
     assert_eq!(child.wait().expect("its end").code(), Some(130));
+}
+
+#[test]
+fn who_was_started_to_outlive_its_terminal_does() {
+    if env::var_os(ROLE).is_some() {
+        return child();
+    }
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().expect("this program"))
+        .args(["who_was_started", "--nocapture"])
+        .env(ROLE, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("child");
+    let pid = Pid::from_child(&child);
+    let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
+    let mut next = || said.next().expect("a line").expect("text");
+
+    assert_eq!(next(), "installed 0");
+    kill_process(pid, Kill::HUP).expect("kill");
+    kill_process(pid, Kill::TERM).expect("kill");
+    assert_eq!(next(), "drain 1");
+    child.kill().expect("kill");
+    child.wait().expect("its end");
 }

@@ -1,6 +1,6 @@
 //! How evenly reactors share the work, at both ends. Pure.
 
-use crate::schema::{BalanceOf, Imbalance, Reactor, ratio};
+use crate::schema::{BalanceOf, Imbalance, Reactor, Spans, ratio};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -34,9 +34,14 @@ pub fn of_client(reactors: &[Reactor], had_traffic: bool) -> Option<BalanceOf> {
         busy_max: had_traffic.then_some(busiest),
         core_busy_max: fullest_core(reactors.iter().map(|one| Some((one.core?, one.busy_ratio))))
             .filter(|_| had_traffic),
-        loop_delay_p99_ns: reactors.iter().filter_map(|one| Some(one.loop_delay?.p99_ns)).max(),
-        turn_p99_ns: reactors.iter().filter_map(|one| Some(one.turn?.p99_ns)).max(),
+        loop_delay_p99_ns: worst(reactors, |one| one.loop_delay),
+        turn_p99_ns: worst(reactors, |one| one.turn),
     })
+}
+
+/// The worst 99th percentile of those that recorded anything.
+fn worst(reactors: &[Reactor], of: fn(&Reactor) -> Option<Spans>) -> Option<u64> {
+    reactors.iter().filter_map(of).filter(|spans| spans.count > 0).map(|spans| spans.p99_ns).max()
 }
 
 /// The server's balance, from its snapshots before and after the traffic. Messages and CPU time are
@@ -64,7 +69,11 @@ pub fn of_server(before: Option<&Value>, after: &Value, had_traffic: bool) -> Op
         cpu.iter().zip(time).map(|(cpu, time)| ratio(*cpu, time).min(1.0)).collect();
     let cores = reactors.values().map(|one| u32::try_from(one["core"].as_u64()?).ok());
     let of_core = cores.zip(&busy).map(|(core, busy)| Some((core?, *busy)));
-    let worst = |name: &str| reactors.values().filter_map(|one| one[name]["p99_ns"].as_u64()).max();
+    // The percentile of nothing is none.
+    let worst = |name: &str| {
+        let known = reactors.values().filter(|one| one[name]["count"].as_u64() != Some(0));
+        known.filter_map(|one| one[name]["p99_ns"].as_u64()).max()
+    };
     Some(BalanceOf {
         reactors: reactors.len() as u64,
         opened: imbalance(&now("accepted")),

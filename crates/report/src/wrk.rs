@@ -102,12 +102,19 @@ pub fn summary(result: &ResultFile) -> String {
     text
 }
 
-/// wrk's line of errors, if there were any.
+/// wrk's lines of errors, if there were any. Its timeouts are all that was not answered.
 fn errors(result: &ResultFile) -> String {
     let timed_out = result.failures.get(Failure::TimedOut).saturating_add(result.messages.lost);
     let (connect, read) = (result.connections.failed, result.connections.lost);
-    if connect == 0 && read == 0 && timed_out == 0 {
-        return String::new();
+    let mut text = String::new();
+    if connect > 0 || read > 0 || timed_out > 0 {
+        let _ = writeln!(
+            text,
+            "  Socket errors: connect {connect}, read {read}, write 0, timeout {timed_out}"
+        );
     }
-    format!("  Socket errors: connect {connect}, read {read}, write 0, timeout {timed_out}\n")
+    if result.messages.unserved > 0 {
+        let _ = writeln!(text, "  Non-2xx or 3xx responses: {}", result.messages.unserved);
+    }
+    text
 }

@@ -27,8 +27,18 @@ fn each_address_is_announced_with_its_real_port() {
 }
 
 #[test]
+fn who_cannot_be_told_where_it_listens_is_not_left_waiting() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = command(&["tcp://127.0.0.1:0", "--json"]);
+    let output = command.stdout(full).output().expect("a child");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write to stdout: No space left"), "{said}");
+}
+
+#[test]
 fn a_signal_closes_all_connections_and_ends_it_well() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let server = Server::start(&["--reactors", "2"]);
         let mut peers: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
         peers.iter_mut().for_each(echo);

@@ -142,7 +142,11 @@ impl ResultFile {
     pub fn fill_derived(&mut self) {
         self.connections.fill_derived();
         self.messages.fill_derived();
-        let (connections, messages) = (self.connections.open_peak, self.messages.received);
+        // Where each request has a connection of its own, those that are open at a time say nothing of how
+        // many there were, nor has any of them a size.
+        let churn = self.plan.http.as_ref().is_some_and(|http| http.close);
+        let connections = if churn { 0 } else { self.connections.open_peak };
+        let messages = self.messages.received;
         self.resources.fill_derived(connections, messages);
     }
 }
