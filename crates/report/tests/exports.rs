@@ -1,7 +1,7 @@
 //! What is written for other programs and for people: read back where this house can read it, and
 //! held against what was reviewed where it cannot. `scripts/tests/report.sh` has others read it.
 
-use c1000k_report::schema::{Generator, ThresholdVerdict, Warning};
+use c1000k_report::schema::{Generator, Outcome, ThresholdVerdict, Warning};
 use c1000k_report::{
     ResultFile, export, generator, hist, html, markdown, merge, schema, store, wrk,
 };
@@ -66,6 +66,13 @@ fn a_client_that_was_the_bottleneck_is_told_and_fails_nothing() {
     assert!(limited.contains(skipped), "{limited}");
     assert!(limited.contains(r#"tests="2" failures="0" errors="0" skipped="1""#), "{limited}");
     assert!(export::prometheus(&result).contains("\nc1000k_generator_limited 1\n"));
+
+    result.run.outcome = Outcome::NotReached;
+    result.run.warnings =
+        vec![Warning { text: "5 of 10 connections were lost".to_owned(), ..Warning::default() }];
+    let failed = export::junit(&result);
+    let why = "the run ended as 'not_reached'; 5 of 10 connections were lost\"/>";
+    assert!(failed.contains(why), "{failed}");
 }
 
 /// The intervals of a log by tag: how many, and their sum.

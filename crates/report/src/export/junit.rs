@@ -22,7 +22,11 @@ pub fn junit(result: &ResultFile) -> String {
     let run = &result.run;
     let reached = match run.outcome {
         Outcome::Done => Passed,
-        _ => Failed(format!("the run ended as '{}'", run.outcome.name())),
+        _ => {
+            let doubts = generator::other_warnings(result);
+            let why: String = doubts.iter().map(|one| format!("; {}", one.text)).collect();
+            Failed(format!("the run ended as '{}'{why}", run.outcome.name()).replace('\u{a0}', " "))
+        }
     };
     let mut cases = vec![("the run went as planned".to_owned(), reached)];
     if result.generator.is_some() {
