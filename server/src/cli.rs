@@ -259,6 +259,9 @@ mod tests {
         for name in ["handshake-timeout", "message-max", "deflate", "origin", "subprotocol"] {
             assert!(help.contains(&format!("--{name}")), "{name}");
         }
+        let most = wire::ws::Limits::default().fragments_max;
+        let most = measure::units::format_grouped(u64::from(most));
+        assert!(help.contains(&most), "the help names the limit of fragments");
         // A URL may follow, which is no value of the option.
         assert_eq!(line(&["--deflate", "tcp://127.0.0.1:1"]).urls.len(), 2);
     }

@@ -5,7 +5,8 @@ use crossbeam_channel::{after, select};
 use rustix::process::{Pid, Signal as Kill, kill_process};
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,22 +28,30 @@ fn child() {
     }
 }
 
-#[test]
-fn the_first_drains_the_second_aborts_the_third_ends_the_process() {
-    if env::var_os(ROLE).is_some() {
-        return child();
-    }
-    let mut child = Command::new(env::current_exe().expect("this program"))
-        .args(["the_first_drains", "--nocapture"])
+/// This program again, to run the test of that name as the process that is signalled, and what it says.
+fn start(mut command: Command, test: &str) -> (Child, impl FnMut() -> String) {
+    let mut child = command
+        .args([test, "--nocapture"])
         .env(ROLE, "1")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("child");
-    let pid = Pid::from_child(&child);
     let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-    let mut next = || said.next().expect("a line").expect("text");
+    (child, move || said.next().expect("a line").expect("text"))
+}
 
+fn this_program() -> PathBuf {
+    env::current_exe().expect("this program")
+}
+
+#[test]
+fn the_first_drains_the_second_aborts_the_third_ends_the_process() {
+    if env::var_os(ROLE).is_some() {
+        return child();
+    }
+    let (mut child, mut next) = start(Command::new(this_program()), "the_first_drains");
+    let pid = Pid::from_child(&child);
     assert_eq!(next(), "installed 0");
     kill_process(pid, Kill::TERM).expect("kill");
     assert_eq!(next(), "drain 1");
@@ -57,19 +66,10 @@ fn who_was_started_to_outlive_its_terminal_does() {
     if env::var_os(ROLE).is_some() {
         return child();
     }
-    let mut child = Command::new("sh")
-        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
-        .arg(env::current_exe().expect("this program"))
-        .args(["who_was_started", "--nocapture"])
-        .env(ROLE, "1")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("child");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(this_program());
+    let (mut child, mut next) = start(command, "who_was_started");
     let pid = Pid::from_child(&child);
-    let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
-    let mut next = || said.next().expect("a line").expect("text");
-
     assert_eq!(next(), "installed 0");
     kill_process(pid, Kill::HUP).expect("kill");
     kill_process(pid, Kill::TERM).expect("kill");

@@ -124,7 +124,8 @@ mod tests {
             let one = |index: usize| {
                 json!({"index": index, "accepted": 10 + 20 * index, "connections": 10,
                        "messages": messages[index], "requests": 0, "cpu_ns": cpu[index],
-                       "uptime_ns": uptime, "loop_delay": {"p99_ns": 7 + index}})
+                       "uptime_ns": uptime, "loop_delay": {"p99_ns": 7 + index},
+                       "turn": {"count": 0, "p99_ns": 0}})
             };
             json!({"reactors": [one(0), one(1)]})
         };

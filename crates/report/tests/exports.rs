@@ -75,6 +75,15 @@ fn a_client_that_was_the_bottleneck_is_told_and_fails_nothing() {
     assert!(failed.contains(why), "{failed}");
 }
 
+#[test]
+fn wrks_words_tell_what_was_answered_and_not_served() {
+    let mut result = read("v1/million.json");
+    assert!(!wrk::summary(&result).contains("Non-2xx"));
+    result.messages.unserved = 7;
+    let text = wrk::summary(&result);
+    assert!(text.contains("\n  Non-2xx or 3xx responses: 7\nRequests/sec:"), "{text}");
+}
+
 /// The intervals of a log by tag: how many, and their sum.
 fn intervals(log: &str) -> BTreeMap<String, (usize, hdrhistogram::Histogram<u64>)> {
     let mut tags = BTreeMap::new();

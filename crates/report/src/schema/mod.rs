@@ -223,6 +223,13 @@ mod tests {
         result.fill_derived();
         assert_eq!(result.resources.kernel.slab_bytes_per_connection, None);
         assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
+        // With a connection for each request nothing is known of a single one, but of messages it is.
+        result.plan.http = Some(Http { close: true, ..Http::default() });
+        result.fill_derived();
+        assert_eq!(result.resources.client.bytes_per_connection, None);
+        assert_eq!(result.resources.client.cpu_ns_per_connection, None);
+        assert_eq!(result.resources.kernel.bytes_per_connection, None);
+        assert_eq!(result.resources.client.cpu_ns_per_message, Some(5_000));
     }
 
     #[test]
