@@ -8,7 +8,7 @@
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
 # a short calibration, two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
-# Chromium; for HTTP: curl, wrk, h2load and nginx). As root it installs the Debian packages that this
+# Chromium; for HTTP: curl, wrk, h2load, nginx and node). As root it installs the Debian packages that this
 # needs and that are missing. What cannot run here is named with the reason; with CI=true nothing may be
 # left out.
 #
@@ -158,6 +158,11 @@ programs() {
         check "HTTP peers" ./scripts/tests/http.sh
     else
         skip "HTTP peers" "missing: apt-get install curl wrk nghttp2-client nginx-light python3"
+    fi
+    if have node && have npm && have nginx && have python3; then
+        check "servers that are not ours" ./scripts/tests/realservers.sh
+    else
+        skip "servers that are not ours" "missing: apt-get install nodejs npm nginx-light python3"
     fi
     in_namespaces "network namespaces" ./scripts/tests/netns.sh
     if have prlimit && have python3; then
