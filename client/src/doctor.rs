@@ -5,12 +5,23 @@ use crate::plan::Plan;
 use crate::tally::Totals;
 use host::doctor::{Counters, Evidence, Server, Span, Wall, diagnose};
 use measure::Nanos;
+use report::schema::Warning;
 use serde_json::Value;
 
 /// How long a ramp opens nothing before it is looked into. Reactors report once a second.
 const STALLED_AFTER: Nanos = Nanos::from_millis(2_500);
 /// And how long until the next look, if it still does not.
 const LOOK_AGAIN: Nanos = Nanos::from_secs(10);
+
+/// The walls that the doctor named, as the result carries them.
+pub(crate) fn walls(found: &[Wall]) -> Vec<Warning> {
+    let warning = |Wall { code, text, remedy }: &Wall| Warning {
+        code: (*code).to_owned(),
+        text: text.clone(),
+        remedy: remedy.clone(),
+    };
+    found.iter().map(warning).collect()
+}
 
 /// Both ends at one moment.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,6 @@ mod doctor;
 pub mod driver;
 mod echo;
 pub mod load;
-pub mod outcome;
 mod pacing;
 pub mod plan;
 pub mod protocol;

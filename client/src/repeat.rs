@@ -5,7 +5,6 @@
 //! measured until then is merged and written.
 
 use crate::cli::RunArgs;
-use crate::outcome::exit_code;
 use crate::plan::{Plan, fresh_seed};
 use crate::run::{self, Ran, Turn};
 use control::Error;
@@ -17,6 +16,7 @@ use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Clock, Nanos, Stage};
 use report::ResultFile;
 use report::merge::{self, MergeError};
+use report::outcome::exit_code;
 use report::schema::{Outcome, Repeat, Warning};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

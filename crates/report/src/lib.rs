@@ -22,6 +22,7 @@ pub mod html;
 pub mod markdown;
 pub mod merge;
 mod metric;
+pub mod outcome;
 pub mod schema;
 pub mod spread;
 pub mod store;

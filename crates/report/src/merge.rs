@@ -5,6 +5,7 @@
 
 use crate::generator;
 use crate::hist::{self, HistError};
+use crate::outcome::exit_code;
 use crate::schema::{
     Audit, AuditParts, Balance, Connections, Failures, FirstEcho, Footprint, Generator, Kernel,
     Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second,
@@ -338,13 +339,8 @@ fn named(part: &Placed<'_>, first: &Placed<'_>) -> Vec<Part> {
 fn judged(merged: &ResultFile) -> Verdict {
     let known = merged.plan.thresholds.iter().filter_map(|text| text.parse::<Threshold>().ok());
     let thresholds = verdict::evaluate(merged, &known.collect::<Vec<_>>());
-    let exit_code = match merged.run.outcome {
-        Outcome::Interrupted => 130,
-        Outcome::Failed => 1,
-        _ if thresholds.iter().any(|one| !one.ok) => 4,
-        Outcome::NotReached => 6,
-        Outcome::Done => 0,
-    };
+    let ok = thresholds.iter().all(|one| one.ok);
+    let exit_code = exit_code(merged.run.outcome, ok);
     Verdict { thresholds, exit_code }
 }
 

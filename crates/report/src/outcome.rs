@@ -1,11 +1,10 @@
 //! How a run can end: the outcome, the exit code, and the doubts that a reader of its numbers should
 //! have.
 
-use host::doctor::Wall;
+use crate::schema::{Model, Outcome, Warning};
+use crate::{ResultFile, generator};
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
-use report::schema::{Model, Outcome, Warning};
-use report::{ResultFile, generator};
 
 /// Rates within this share of what was asked count as reached.
 const RATE_TOLERANCE: f64 = 0.01;
@@ -75,17 +74,6 @@ pub fn exit_code(outcome: Outcome, thresholds_ok: bool) -> u8 {
         Outcome::NotReached => 6,
         Outcome::Done => 0,
     }
-}
-
-/// The walls that the doctor named, as the result carries them.
-#[must_use]
-pub fn walls(found: &[Wall]) -> Vec<Warning> {
-    let warning = |Wall { code, text, remedy }: &Wall| Warning {
-        code: (*code).to_owned(),
-        text: text.clone(),
-        remedy: remedy.clone(),
-    };
-    found.iter().map(warning).collect()
 }
 
 /// The doubts about a result, each with what to do about it. The walls that it met are the doctor's.
@@ -330,7 +318,7 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use report::schema::FirstEcho;
+    use crate::schema::FirstEcho;
 
     fn reached() -> ResultFile {
         let mut result = ResultFile::default();
@@ -403,7 +391,7 @@ mod tests {
             ("closed_model", |r| r.plan.model = Model::Closed),
             ("held_up", |r| {
                 r.stages.send_lag =
-                    Some(report::schema::StageEntry { p99: 2_000_000, ..Default::default() });
+                    Some(crate::schema::StageEntry { p99: 2_000_000, ..Default::default() });
                 r.limits_reached.insert("pace_blocked".to_owned(), 1);
             }),
             ("crowded_ramp", |r| {
@@ -422,7 +410,7 @@ mod tests {
         let remedy = |busy_ratio: f64| {
             let mut result = reached();
             result.messages.seconds = 20.0;
-            result.reactors = vec![report::schema::Reactor { busy_ratio, ..Default::default() }];
+            result.reactors = vec![crate::schema::Reactor { busy_ratio, ..Default::default() }];
             let warning = warnings(&result).pop().expect("the rate");
             assert_eq!(warning.code, "rate_not_reached");
             warning.remedy
@@ -433,7 +421,7 @@ mod tests {
         // Connections that are gone need nothing of the client, however busy it was.
         let mut gone = reached();
         (gone.connections.lost, gone.messages.received) = (5, 50);
-        gone.reactors = vec![report::schema::Reactor { busy_ratio: 0.99, ..Default::default() }];
+        gone.reactors = vec![crate::schema::Reactor { busy_ratio: 0.99, ..Default::default() }];
         let warning = warnings(&gone).pop().expect("the rate");
         assert_eq!(warning.code, "rate_not_reached");
         assert!(warning.remedy.starts_with("connections were lost"), "{}", warning.remedy);
