@@ -4,7 +4,7 @@
 use crate::delay::{Delayed, Sent, Words};
 use crate::faults::Faults;
 use crate::http::{self, Http, Reply, Site, Then};
-use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
+use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, REQUEST_WORK, STOP_PATIENCE, STOP_STEP};
 use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
@@ -420,17 +420,18 @@ impl EchoDriver {
     /// Answers the next bytes of a connection.
     #[inline]
     fn answer<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let (now, now_ms) = (core.turn_started(), now_ms(core));
+        let (now, now_ms, work_max) = (core.turn_started(), now_ms(core), core.work_allowed());
         let Some(Session { since_ms, state }) = core.session(key) else { return };
         let State::Http(phase) = state else { return };
-        let reply = self.http.read(phase, bytes, self.websockets.policy(), now);
-        let Reply { bytes: answers, file, used, then, renewed } = reply;
+        let reply = self.http.read(phase, bytes, self.websockets.policy(), now, work_max);
+        let Reply { bytes: answers, file, used, then, renewed, requests } = reply;
         if renewed {
             *since_ms = now_ms;
         }
         if let Then::Upgrade(accepted) = then {
             *state = State::WebSocket(self.websockets.upgraded(accepted));
         }
+        core.charge(u64::from(requests) * REQUEST_WORK + answers.len() as u64);
         let waits = self.delayed.is_some();
         let sent = match (&mut self.delayed, file) {
             (Some(delayed), file) => {
@@ -529,16 +530,17 @@ impl<N: Network> Driver<N> for EchoDriver {
             // Long turns must not make replies wait for longer than they should.
             self.send_due(core);
         }
-        let now_ms = now_ms(core);
+        let (now_ms, allowed) = (now_ms(core), core.work_allowed());
         let Some(Session { since_ms, state }) = core.session(key) else { return };
         let is_websocket = matches!(state, State::WebSocket(_));
-        let Answer { bytes, last } = match state {
+        let Answer { bytes: answer, last } = match state {
             State::Raw => {
                 *since_ms = now_ms;
                 self.reads += 1;
                 Answer::more(bytes)
             }
             State::WebSocket(phase) => {
+                self.websockets.allow(allowed);
                 let answer = self.websockets.read(phase, bytes);
                 if matches!(phase, Phase::Open(_)) {
                     *since_ms = now_ms;
@@ -548,18 +550,22 @@ impl<N: Network> Driver<N> for EchoDriver {
             State::Http(_) => return self.answer(core, key, bytes),
         };
         let sent = match &mut self.delayed {
-            Some(delayed) => delayed.put(core, key, Words { bytes, file: None, last }),
-            None if bytes.is_empty() => Ok(()),
-            None => core.send(key, bytes),
+            Some(delayed) => delayed.put(core, key, Words { bytes: answer, file: None, last }),
+            None if answer.is_empty() => Ok(()),
+            None => core.send(key, answer),
         };
+        if is_websocket {
+            core.charge(self.websockets.work_done());
+        }
         if let Err(failure) = sent {
             self.fail(core, key, failure);
         } else if last && !waits {
             finish(core, key);
         } else if !last && self.stopping.is_some() {
             self.part(core, key);
-        } else if is_websocket && self.websockets.was_heavy() {
-            core.read_sparingly(key);
+        } else if is_websocket && self.websockets.unread() > 0 {
+            let used = bytes.len() - self.websockets.unread();
+            core.put_back(key, used, &bytes[used..]);
         }
     }
 
@@ -629,3 +635,7 @@ mod faults_tests;
 #[cfg(test)]
 #[path = "driver_alloc_tests.rs"]
 mod alloc_tests;
+
+#[cfg(test)]
+#[path = "driver_fair_tests.rs"]
+mod fair_tests;

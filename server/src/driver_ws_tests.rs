@@ -3,7 +3,7 @@
 
 use super::tests::{Rig, is_closed};
 use super::*;
-use crate::limits::STREAMS_PER_REACTOR_MIN;
+use crate::limits::{STREAMS_PER_REACTOR_MIN, WORK_PER_PORTION, sharing};
 use reactor::sim::{Faults, SimStream};
 use reactor::{Limits, Stream};
 use wire::ws::{DeflatePolicy, Policy};
@@ -47,7 +47,8 @@ fn driver(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> Echo
 }
 
 fn rig_with(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> Rig {
-    Rig::of(vec![driver(config, idle, handshake)], 2, Limits::for_slots(1_000))
+    let limits = sharing(Limits::for_slots(1_000), 1);
+    Rig::of(vec![driver(config, idle, handshake)], 2, limits)
 }
 
 fn rig() -> Rig {
@@ -131,9 +132,15 @@ fn answers_do_not_depend_on_how_bytes_arrive() {
     let whole = Limits::for_slots(10);
     // The worst that a loop can be: one byte, one read, one connection at a time.
     let least = Limits { receive_buffer_bytes: 1, reads_per_turn: 1, accept_batch: 1, ..whole };
+    // And one frame at a time, however much was read.
+    let portions = Limits { work_per_portion: 1, work_per_turn: 1, ..whole };
+    let no_room = Limits { put_back_bytes: 0, ..portions };
     for (limits, faults) in [
         (whole, Faults::default()),
         (least, Faults::default()),
+        (portions, Faults::default()),
+        (portions, Faults { pipe_bytes: 9, ..Faults::default() }),
+        (no_room, Faults::default()),
         (whole, Faults { read_max: 3, write_max: 2, pipe_bytes: 5, ..Faults::default() }),
     ] {
         let mut rig = Rig::of(vec![driver(Config::default(), None, None)], 2, limits);
@@ -364,28 +371,34 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     let mut counted = (0, 0);
     let mut spent = |rig: &mut Rig, peer: &SimStream, bytes: &[u8]| {
         assert!(bytes.is_empty() || peer.send(bytes).ok() == Some(bytes.len()));
-        rig.settle();
-        while !heard(peer).is_empty() {
+        for _ in 0..20 {
             rig.settle();
+            heard(peer);
         }
         let counters = rig.reactors[0].core().counters;
-        let now = (counters.reads, counters.heavy_reads);
+        let now = (counters.bytes_received, counters.work_budget_hits);
         let before = std::mem::replace(&mut counted, now);
         (now.0 - before.0, now.1 - before.1)
     };
     spent(&mut rig, &peers[0], b"");
     // Who sends ordinary messages is read from as ever.
-    let ordinary = bombs(100, 1_000);
-    assert_eq!(spent(&mut rig, &peers[0], &ordinary), (1, 0));
-    // The first time tells; from then on 8 KiB are read at a time, and others have their turn between.
+    let ordinary = bombs(100, 30);
+    assert_eq!(spent(&mut rig, &peers[0], &ordinary), (ordinary.len() as u64, 0));
+    // A bomb is worked on a piece at a time, from the first on, and others have their turn between: it
+    // gives 6 MiB, each byte counts for three, and no piece goes beyond its portion by more than the
+    // 16 KiB that are inflated at once.
     let bomb = bombs(1 << 20, 6);
-    assert!((2 * 8192..64 * 1024).contains(&bomb.len()), "{}", bomb.len());
-    assert_eq!(spent(&mut rig, &peers[0], &bomb), (1, 1));
-    let reads = bomb.len().div_ceil(8192) as u64;
-    let (read, yielded) = spent(&mut rig, &peers[0], &bomb);
-    assert!(read == reads && yielded + 1 >= reads, "{yielded} of {read} reads, not {reads}");
-    assert_eq!(spent(&mut rig, &peers[1], &ordinary), (1, 0));
-    assert_eq!(rig.websockets().messages, 1_000 + 6 + 6 + 1_000);
+    assert!((2 * 1024..64 * 1024).contains(&bomb.len()), "{}", bomb.len());
+    let (read, pieces) = spent(&mut rig, &peers[0], &bomb);
+    let portions = 3 * 6 * (1 << 20) / (WORK_PER_PORTION + 3 * 16 * 1024);
+    assert!(read == bomb.len() as u64 && pieces >= portions / 2, "{pieces} of {portions}");
+    // It is forgiven when it is ordinary again: at last all is read at once.
+    for _ in 0..12 {
+        spent(&mut rig, &peers[0], &ordinary[..ordinary.len() / 30]);
+    }
+    assert_eq!(spent(&mut rig, &peers[1], &ordinary).1, 0);
+    assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
+    assert_eq!(rig.websockets().messages, 30 + 6 + 12 + 30);
 }
 
 /// Its answers wait, and it reads none before it has sent all: reading goes on behind each heavy read, or
@@ -396,7 +409,7 @@ fn whoever_makes_much_work_and_reads_nothing_yet_is_read_on() {
     const BOMBS: u64 = 60;
     let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
     let config = Config::new(policy, wire::ws::Limits::default(), 1);
-    let (most, usual) = (16 << 20, Limits::for_slots(100));
+    let (most, usual) = (16 << 20, sharing(Limits::for_slots(100), 1));
     let limits = Limits {
         unsent_bytes_per_connection: 2 * most,
         unsent_bytes_to_pause: most,
@@ -424,6 +437,10 @@ fn whoever_makes_much_work_and_reads_nothing_yet_is_read_on() {
             break;
         }
         left = &left[peer.send(left).unwrap_or(0)..];
+        rig.settle();
+    }
+    // What was put back is worked on in its turns.
+    for _ in 0..100 {
         rig.settle();
     }
     assert!(left.is_empty(), "{} of {} bytes were not taken", left.len(), bombs.len());

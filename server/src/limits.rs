@@ -2,6 +2,7 @@
 //! name.
 
 use measure::Nanos;
+use reactor::Limits;
 
 /// Connections that one turn of stopping looks at.
 pub(crate) const STOP_STEP: usize = 1024;
@@ -27,10 +28,43 @@ pub(crate) const DEFLATERS_MAX: usize = 1024;
 /// Streams of either kind that a reactor has in any case.
 pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
 
-/// A read of a connection that gives more than this, inflated, in bytes, ends its turn, and less is read
-/// from it at a time from then on: a read of 64 KiB may give 64 MiB, which take a fifth of a second to
-/// inflate and to deflate again.
-pub(crate) const HEAVY_READ_BYTES: u64 = 256 * 1024;
+/// Work for one connection before the others get their turn, in units of about a nanosecond: a read of
+/// 64 KiB may be 11,000 empty frames, or give 64 MiB inflated, which take a fifth of a second to inflate
+/// and to deflate again.
+pub(crate) const WORK_PER_PORTION: u64 = 64 * 1024;
+
+/// Work of one turn for all connections that need more than one portion, in the same units: so much longer
+/// does who needs little wait because of them, however many they are.
+pub(crate) const WORK_PER_TURN: u64 = 4 * WORK_PER_PORTION;
+
+/// Bytes that were read and wait for the work on them, over all reactors.
+pub(crate) const PUT_BACK_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The same for one reactor, however many there are.
+pub(crate) const PUT_BACK_BYTES_PER_REACTOR_MIN: usize = 1024 * 1024;
+
+/// These bounds for one reactor of so many of a server, where no peer may hold up the others by the work
+/// that it makes.
+pub(crate) fn sharing(limits: Limits, reactors: usize) -> Limits {
+    let put_back_bytes = PUT_BACK_BYTES_MAX / reactors.max(1);
+    Limits {
+        work_per_portion: WORK_PER_PORTION,
+        work_per_turn: WORK_PER_TURN,
+        put_back_bytes: put_back_bytes.max(PUT_BACK_BYTES_PER_REACTOR_MIN),
+        file_bytes_per_turn: FILE_BYTES_PER_TURN,
+        accept_batch: ACCEPT_BATCH,
+        ..limits
+    }
+}
+
+/// Bytes of a file for one connection before the others get their turn.
+pub(crate) const FILE_BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Connections accepted from one listener before those that are open get their turn.
+pub(crate) const ACCEPT_BATCH: usize = 64;
+
+/// What a request costs, in units of about a nanosecond, besides its bytes and those of its answer.
+pub(crate) const REQUEST_WORK: u64 = 500;
 
 /// With `--delay`, bytes of one connection that may wait for its peer besides those that may do so without:
 /// the replies to a burst all fall due at the same time.

@@ -6,7 +6,7 @@ use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
 use crate::limits::{
-    ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX,
+    ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX, sharing,
 };
 use crate::websocket;
 use control::Error;
@@ -178,7 +178,7 @@ fn unless_zero(time: Nanos) -> Option<Nanos> {
 /// WebSocket it goes on while a whole message's answer waits: many clients send a message to its end
 /// before they read.
 fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limits, Error> {
-    let usual = Limits::for_slots(slots);
+    let usual = sharing(Limits::for_slots(slots), reactors);
     let serves_ws = takes_websocket(args);
     let excess = if serves_ws { ANSWER_EXCESS_BYTES } else { 0 };
     let serves_http = args.urls.iter().any(|url| url.scheme == Scheme::Http);

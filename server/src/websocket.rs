@@ -9,7 +9,7 @@
 //! ```
 
 use crate::limits::{
-    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, HEAVY_READ_BYTES, INFLATERS_MAX, PARTIAL_HEADS_MAX,
+    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, INFLATERS_MAX, PARTIAL_HEADS_MAX,
     PARTIAL_HEADS_PER_REACTOR_MIN, STREAMS_PER_REACTOR_MIN,
 };
 use crate::session::Answer;
@@ -77,8 +77,6 @@ pub(crate) struct WebSockets {
     pools: Pools,
     /// Answers that do not fit where the question was.
     out: Vec<u8>,
-    /// Whether the last read took much work for its length.
-    heavy: bool,
     counts: WebSocketSnapshot,
 }
 
@@ -89,7 +87,7 @@ impl WebSockets {
             write: WritePool::new(config.deflaters_max),
         };
         let counts = WebSocketSnapshot::default();
-        Self { config, heads: HeadPool::default(), pools, out: Vec::new(), heavy: false, counts }
+        Self { config, heads: HeadPool::default(), pools, out: Vec::new(), counts }
     }
 
     /// What was done, and what is going on.
@@ -115,10 +113,22 @@ impl WebSockets {
         self.counts.opening + self.counts.closing > 0
     }
 
-    /// Whether the last read took so much work for its length that others had to wait.
+    /// Bounds the work of the next read.
     #[inline]
-    pub(crate) fn was_heavy(&self) -> bool {
-        self.heavy
+    pub(crate) fn allow(&mut self, units: u64) {
+        self.pools.read.allow(units);
+    }
+
+    /// The work that was done since it was bounded.
+    #[inline]
+    pub(crate) fn work_done(&self) -> u64 {
+        self.pools.read.work_done()
+    }
+
+    /// How many bytes at the end of the last read are to come again, since its work was used up.
+    #[inline]
+    pub(crate) fn unread(&self) -> usize {
+        self.pools.read.unread()
     }
 
     /// What a handshake may ask for.
@@ -144,17 +154,14 @@ impl WebSockets {
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
-        self.heavy = false;
         match phase {
             Phase::Open(ws) => {
-                let Self { config, pools, out, heavy, counts, .. } = self;
-                let before = pools.read.inflated_bytes();
+                let Self { config, pools, out, counts, .. } = self;
                 // A server's frames have no masks.
                 let masks = || [0; 4];
                 let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
                 let Echoed { reply, messages, end } = echoed;
                 counts.messages += u64::from(messages);
-                *heavy = pools.read.inflated_bytes() - before > HEAVY_READ_BYTES;
                 match end {
                     None => Answer::more(reply),
                     Some(end) => {

@@ -10,7 +10,7 @@ use crate::times::LoopTimes;
 use crate::unsent::{NOTHING, Next, Unsent};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 /// One connection, as the loop sees it.
@@ -19,6 +19,9 @@ pub(crate) struct Connection<St, S> {
     pub(crate) stream: St,
     pub(crate) unsent: u32,
     pub(crate) flags: Flags,
+    /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most that is
+    /// read from it at a time was halved once less than this.
+    pub(crate) heft: u8,
     pub(crate) session: S,
 }
 
@@ -48,8 +51,8 @@ impl Flags {
     pub(crate) const AUDITED: u16 = 1 << 8;
     /// The kernel was asked to note it.
     pub(crate) const STAMPED: u16 = 1 << 9;
-    /// A few bytes of it make much work: little is read from it at a time.
-    pub(crate) const SPARING: u16 = 1 << 10;
+    /// The rest of a read waits, in `Core::put_back`: it comes before what the kernel has.
+    pub(crate) const PUT_BACK: u16 = 1 << 10;
     /// In the list of those that are blocked already.
     pub(crate) const LISTED: u16 = 1 << 11;
 
@@ -68,6 +71,17 @@ impl Flags {
 
 // A million slots times eight bytes is 8 MB: growing a slot is a decision. The session comes on top.
 const _: () = assert!(size_of::<Connection<std::os::fd::OwnedFd, ()>>() == 12);
+
+/// What a read costs, and the write that answers it, besides what it is long, in units of about a
+/// nanosecond.
+pub(crate) const READ_WORK: u64 = 2_000;
+
+/// How often what is read at a time, and the portion of the work, are halved for who is taken to need
+/// little.
+const LIGHT_SHIFT: u8 = 2;
+
+/// However much work its bytes make, so many are read from a connection at a time.
+const LEAST_READ_BYTES: usize = 64;
 
 /// What became of a request to open a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +107,12 @@ pub struct Core<N: Network, S> {
     pub(crate) slots: Slots<Connection<N::Stream, S>>,
     pub(crate) unsent: Unsent,
     /// Connections whose turn ended before their work did: mio tells of a change only once.
-    pub(crate) marks: Vec<Key>,
+    pub(crate) marks: VecDeque<Key>,
+    /// Of the few whose work had to wait: what was read of them.
+    put_back: HashMap<Key, Vec<u8>>,
+    put_back_bytes: usize,
+    /// The work that is allowed for the connection whose turn it is.
+    portion: u64,
     /// Connections in the order in which they became blocked. Some may not be any more.
     blocked: VecDeque<Key>,
     /// What was kept for connections that had to go for want of room; the loop reports their end.
@@ -117,7 +136,10 @@ impl<N: Network, S> Core<N, S> {
             net,
             slots: Slots::with_capacity(limits.slots),
             unsent: Unsent::new(limits.unsent_bytes, limits.unsent_bytes_per_connection),
-            marks: Vec::new(),
+            marks: VecDeque::new(),
+            put_back: HashMap::new(),
+            put_back_bytes: 0,
+            portion: limits.work_per_portion,
             blocked: VecDeque::new(),
             evicted: Vec::new(),
             limits,
@@ -228,7 +250,9 @@ impl<N: Network, S> Core<N, S> {
         interest: Interest,
         session: S,
     ) -> Result<Key, (io::Error, S)> {
-        let connection = Connection { stream, unsent: NOTHING, flags, session };
+        // Who is new comes behind the others until it is known to need little.
+        let heft = u8::from(self.shares_work());
+        let connection = Connection { stream, unsent: NOTHING, flags, heft, session };
         let inserted = self.slots.insert(connection);
         let key = inserted.map_err(|c| (io::ErrorKind::OutOfMemory.into(), c.session))?;
         let watched = self.slots.get_mut(key).map_or(Ok(()), |connection| {
@@ -386,14 +410,111 @@ impl<N: Network, S> Core<N, S> {
         self.mark(key);
     }
 
-    /// From now on no more than `sparing_read_bytes` are read from this connection at a time, because a
-    /// few bytes of it make much work, which the others must not wait for; and its part in this turn is
-    /// over, as with [`Core::yield_turn`].
-    pub fn read_sparingly(&mut self, key: Key) {
+    /// Adds to the work of this turn what the driver did besides reading, in units of about a
+    /// nanosecond; each read counts for [`READ_WORK`] by itself, and each of its bytes for one.
+    #[inline]
+    pub fn charge(&mut self, units: u64) {
+        self.counters.work += units;
+    }
+
+    /// How much work a driver may make of one read, in units. Beyond that the rest of the read is to be
+    /// [put back](Core::put_back). No bound, if there is no room for what would be put back: so
+    /// little is read at a time then that it does not matter.
+    #[inline]
+    pub fn work_allowed(&self) -> u64 {
+        if self.has_put_back_room() { self.portion } else { u64::MAX }
+    }
+
+    #[inline]
+    fn has_put_back_room(&self) -> bool {
+        self.put_back_bytes <= self.limits.put_back_bytes
+    }
+
+    /// Ends this connection's part in the turn before the end of what was read: the rest comes again
+    /// in a later turn, behind what others have to say. The connection is read from in smaller pieces
+    /// from now on, until its bytes make less work.
+    #[cold]
+    pub fn put_back(&mut self, key: Key, used: usize, rest: &[u8]) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        if rest.is_empty() || connection.flags.has(Flags::PUT_BACK) {
+            return;
+        }
+        let read_bytes = self.limits.receive_buffer_bytes;
+        connection.heft = connection.heft.max(1);
+        while read_bytes >> (connection.heft - 1) > used.max(LEAST_READ_BYTES) {
+            connection.heft += 1;
+        }
+        connection.flags.set(Flags::PUT_BACK | Flags::READ_AGAIN);
+        self.put_back_bytes += rest.len();
+        self.put_back.insert(key, rest.to_vec());
+        self.counters.heavy_reads += 1;
+        self.end_turn(key);
+    }
+
+    /// What was put back, to be worked on now.
+    #[cold]
+    pub(crate) fn take_put_back(&mut self, key: Key) -> Vec<u8> {
         if let Some(connection) = self.slots.get_mut(key) {
-            connection.flags.set(Flags::SPARING);
-            self.counters.heavy_reads += 1;
-            self.end_turn(key);
+            connection.flags.unset(Flags::PUT_BACK);
+        }
+        let rest = self.put_back.remove(&key).unwrap_or_default();
+        self.put_back_bytes -= rest.len();
+        rest
+    }
+
+    /// The most that is to be read at a time from a connection of this heft.
+    #[inline]
+    pub(crate) fn read_bytes_max(&self, heft: u8) -> usize {
+        let bytes = self.limits.receive_buffer_bytes;
+        let halvings = match heft {
+            _ if !self.has_put_back_room() => u8::MAX,
+            0 if self.shares_work() => LIGHT_SHIFT,
+            _ => heft.saturating_sub(1),
+        };
+        if halvings == 0 {
+            return bytes;
+        }
+        bytes.checked_shr(halvings.into()).unwrap_or(0).max(LEAST_READ_BYTES.min(bytes))
+    }
+
+    /// Whether the work for a connection is bounded at all.
+    #[inline]
+    fn shares_work(&self) -> bool {
+        self.limits.work_per_portion < u64::MAX
+    }
+
+    /// Begins a portion of the work for a connection of this heft, and says how much that is. Who is
+    /// taken to need little gets less: it comes before the others, and may turn out to need much.
+    #[inline]
+    pub(crate) fn begin_portion(&mut self, heft: u8) -> u64 {
+        let shift = if heft == 0 && self.shares_work() { LIGHT_SHIFT } else { 0 };
+        self.portion = (self.limits.work_per_portion >> shift).max(1);
+        self.portion
+    }
+
+    /// Notes what the work of a read was, for what comes next from there.
+    #[inline]
+    pub(crate) fn weigh(&mut self, key: Key, work: u64) {
+        let portion = self.limits.work_per_portion;
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        let heft = connection.heft;
+        if work > portion >> LIGHT_SHIFT {
+            connection.heft = heft.max(1);
+        } else if heft > 1 || (heft == 1 && work <= portion / 16) {
+            connection.heft = heft - 1;
+        }
+    }
+
+    /// Bytes that were read, and wait for the work on them.
+    pub fn put_back_bytes(&self) -> usize {
+        self.put_back_bytes
+    }
+
+    /// Leaves reading from this connection for later: for this turn's end, or the next.
+    pub(crate) fn read_later(&mut self, key: Key) {
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::READ_AGAIN);
+            self.mark(key);
         }
     }
 
@@ -476,6 +597,7 @@ impl<N: Network, S> Core<N, S> {
                 }
                 Ok(count) => {
                     self.counters.bytes_sent += count as u64;
+                    self.counters.work += count as u64;
                     let all = if is_file {
                         file_bytes -= count;
                         self.unsent.take_file(connection.unsent, count)
@@ -501,7 +623,7 @@ impl<N: Network, S> Core<N, S> {
         let Some(connection) = self.slots.get_mut(key) else { return };
         if !connection.flags.has(Flags::MARKED) {
             connection.flags.set(Flags::MARKED);
-            self.marks.push(key);
+            self.marks.push_back(key);
         }
     }
 
@@ -525,6 +647,9 @@ impl<N: Network, S> Core<N, S> {
         self.closed_audited = connection.flags.has(Flags::AUDITED);
         if connection.unsent != NOTHING {
             self.unsent.discard(connection.unsent);
+        }
+        if connection.flags.has(Flags::PUT_BACK) {
+            self.take_put_back(key);
         }
         Some(connection.session)
     }

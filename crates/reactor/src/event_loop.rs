@@ -1,7 +1,7 @@
 //! `Reactor`: one turn of the loop after the other, until the driver is done.
 
 use crate::audit::Receipt;
-use crate::core::{Core, Flags, Flushed};
+use crate::core::{Core, Flags, Flushed, READ_WORK};
 use crate::driver::{Driver, Ending};
 use crate::limits::Limits;
 use crate::mailbox::Inbox;
@@ -33,8 +33,6 @@ pub struct Reactor<N: Network, D: Driver<N>> {
     accepting: Vec<Accepting>,
     buffer: Vec<u8>,
     ready: Vec<Ready>,
-    /// The list that marks are taken from while new ones are left.
-    marks_taken: Vec<Key>,
     deadline: Option<Nanos>,
     /// What of it the driver asked for.
     due: Option<Nanos>,
@@ -66,7 +64,6 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             accepting: vec![first; listeners],
             buffer: vec![0; limits.receive_buffer_bytes],
             ready: Vec::with_capacity(limits.events_per_wait),
-            marks_taken: Vec::new(),
             deadline: Some(Nanos::ZERO),
             due: None,
             stall,
@@ -202,12 +199,30 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         if ready.closed {
             connection.flags.set(Flags::PEER_CLOSED);
         }
+        let sends_file = self.core.unsent.has_file(connection.unsent);
+        if connection.heft > 0 || sends_file || connection.flags.has(Flags::MARKED) {
+            return self.defer(key, ready);
+        }
         if ready.writable && connection.unsent != NOTHING {
             self.write_ready(key);
         }
         if ready.readable || ready.closed {
             self.read_ready(key);
         }
+    }
+
+    /// The same for a connection that is known to make much work, is being sent a file, or waits for its
+    /// next turn already: it comes behind the others.
+    #[cold]
+    fn defer(&mut self, key: Key, ready: Ready) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        if ready.writable && connection.unsent != NOTHING {
+            connection.flags.set(Flags::YIELDED);
+        }
+        if ready.readable || ready.closed {
+            connection.flags.set(Flags::READ_AGAIN);
+        }
+        self.core.mark(key);
     }
 
     /// Events that belong to no connection in the table.
@@ -274,6 +289,10 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     /// Reads until the kernel has no more, the connection is blocked, or its turn is over.
     #[inline]
     fn read_ready(&mut self, key: Key) {
+        let work_before = self.core.counters.work;
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        let heft = connection.heft;
+        let portion = self.core.begin_portion(heft);
         for _ in 0..self.core.limits.reads_per_turn {
             let Some(connection) = self.core.slots.get_mut(key) else { return };
             let to_pause = self.core.limits.unsent_bytes_to_pause;
@@ -285,10 +304,16 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
             connection.flags.unset(Flags::READ_AGAIN);
             let flags = connection.flags;
-            let mut most = self.buffer.len();
-            if flags.has(Flags::SPARING) {
-                most = most.min(self.core.limits.sparing_read_bytes);
+            if flags.has(Flags::PUT_BACK) {
+                let mut rest = self.core.take_put_back(key);
+                self.driver.on_bytes(&mut self.core, key, &mut rest);
+                if self.core.counters.work - work_before >= portion {
+                    return self.portion_used(key);
+                }
+                continue;
             }
+            let most = self.core.read_bytes_max(heft);
+            let Some(connection) = self.core.slots.get_mut(key) else { return };
             let room = &mut self.buffer[..most];
             let received = if flags.has(Flags::STAMPED) {
                 let received = connection.stream.receive_stamped(room);
@@ -310,12 +335,18 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                     let more = count == most || flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
+                    let read_before = self.core.counters.work;
+                    self.core.counters.work += READ_WORK + count as u64;
                     self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
                     if flags.has(Flags::STAMPED) {
                         self.core.receipt = Receipt::NotAudited;
                     }
+                    self.core.weigh(key, self.core.counters.work - read_before);
                     if !more {
                         return;
+                    }
+                    if self.core.counters.work - work_before >= portion {
+                        return self.portion_used(key);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -324,10 +355,13 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
         }
         self.core.counters.reads_budget_hits += 1;
-        if let Some(connection) = self.core.slots.get_mut(key) {
-            connection.flags.set(Flags::READ_AGAIN);
-        }
-        self.core.mark(key);
+        self.core.read_later(key);
+    }
+
+    /// A connection has had its part of the turn's work, and more of it may be left.
+    fn portion_used(&mut self, key: Key) {
+        self.core.counters.work_budget_hits += 1;
+        self.core.read_later(key);
     }
 
     /// The peer will send no more. What it is still owed goes out first.
@@ -347,13 +381,22 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
     }
 
+    /// Goes on with the connections that have more to do, one portion each, until the turn's work for
+    /// them is done, or as much as the turn's events were at the least: who needs little has come before
+    /// them and comes before the rest of them.
     fn resume_marked(&mut self) {
-        std::mem::swap(&mut self.core.marks, &mut self.marks_taken);
-        for index in 0..self.marks_taken.len() {
-            let key = self.marks_taken[index];
+        let work_before = self.core.counters.work;
+        let work_max = self.core.limits.work_per_turn.max(self.ready.len() as u64 * READ_WORK);
+        for _ in 0..self.core.marks.len() {
+            if self.core.counters.work - work_before >= work_max {
+                self.core.counters.turn_budget_hits += 1;
+                return;
+            }
+            let Some(key) = self.core.marks.pop_front() else { return };
             if let Some(connection) = self.core.slots.get_mut(key) {
                 let yielded = connection.flags.has(Flags::YIELDED);
                 connection.flags.unset(Flags::MARKED | Flags::YIELDED);
+                self.core.begin_portion(1);
                 if yielded {
                     self.write_ready(key);
                 } else {
@@ -361,7 +404,6 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 }
             }
         }
-        self.marks_taken.clear();
     }
 
     fn report_evicted(&mut self) {

@@ -12,8 +12,16 @@ pub struct Limits {
     pub accept_batch: usize,
     /// Reads from one connection before the others get their turn.
     pub reads_per_turn: usize,
-    /// The most that one read takes from a connection that is read from sparingly, in bytes.
-    pub sparing_read_bytes: usize,
+    /// Work for one connection before the others get their turn, in units: see
+    /// [`crate::Core::charge`]. What is left of a read then waits.
+    pub work_per_portion: u64,
+    /// Work of one turn for connections that had a portion already, or made much work before; as much
+    /// as the turn's events make at the least, if that is more. Who has not had a turn by then is the
+    /// first of the next one, behind whoever needs little.
+    pub work_per_turn: u64,
+    /// Bytes that all connections of this reactor together may have read and not worked on yet, but
+    /// for one read.
+    pub put_back_bytes: usize,
     /// Bytes that one connection may have waiting for its peer to take them.
     pub unsent_bytes_per_connection: usize,
     /// Bytes of a connection's that may wait before it is read from no more, where the driver wants
@@ -40,7 +48,9 @@ impl Limits {
             receive_buffer_bytes: 64 * 1024,
             accept_batch: 256,
             reads_per_turn: 16,
-            sparing_read_bytes: 8 * 1024,
+            work_per_portion: u64::MAX,
+            work_per_turn: u64::MAX,
+            put_back_bytes: 16 * 1024 * 1024,
             unsent_bytes_per_connection: 64 * 1024,
             unsent_bytes_to_pause: 0,
             unsent_bytes: 64 * 1024 * 1024,

@@ -89,6 +89,12 @@ impl Unsent {
         self.entries[at as usize].rests = true;
     }
 
+    /// Whether a part of a file waits in entry `at`, which may be [`NOTHING`].
+    #[inline]
+    pub(crate) fn has_file(&self, at: u32) -> bool {
+        at != NOTHING && self.entries[at as usize].file.is_some()
+    }
+
     /// What entry `at` is to send next.
     pub(crate) fn next(&self, at: u32) -> Next<'_> {
         match &self.entries[at as usize].file {

@@ -58,6 +58,12 @@ pub const WS_CONTROL_BYTES_MAX: usize = 125;
 /// Inflated bytes are handed on in chunks of at most this many bytes; one such buffer per reactor.
 pub const WS_INFLATED_CHUNK_BYTES: usize = 16 * 1024;
 
+/// What a frame costs, in units of about a nanosecond: its header, and perhaps an answer to it.
+pub const WS_FRAME_WORK: u64 = 32;
+
+/// What an inflated byte costs, in the same units: to inflate it, and to deflate it again.
+pub const WS_INFLATED_WORK: u64 = 3;
+
 /// Inflating streams that one reactor may have in use, unless told otherwise: dedicated ones, and
 /// one for each compressed message that is only partly here. About 48 KiB each.
 pub const WS_INFLATERS_DEFAULT: usize = 4096;

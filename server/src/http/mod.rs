@@ -15,7 +15,7 @@ mod site;
 
 use crate::limits::{
     ANSWER_KEPT_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN, HTTP_ANSWERS_BYTES_MAX,
-    PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN,
+    PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN, REQUEST_WORK,
 };
 use crate::snapshot::HttpSnapshot;
 use held::{Held, NOTHING};
@@ -106,6 +106,8 @@ pub(crate) struct Reply<'a> {
     pub then: Then,
     /// Whether a time limit begins to count anew: a request was complete, or one has begun.
     pub renewed: bool,
+    /// How many requests were answered.
+    pub requests: u32,
 }
 
 /// What becomes of a connection after an answer.
@@ -216,7 +218,7 @@ impl Http {
     }
 
     /// Answers the next bytes of a connection: all requests that they complete, up to one whose body
-    /// has to leave first.
+    /// has to leave first, or with which so much work is done.
     #[inline]
     pub(crate) fn read<'a>(
         &'a mut self,
@@ -224,6 +226,7 @@ impl Http {
         bytes: &[u8],
         policy: &Policy,
         now: Nanos,
+        work_max: u64,
     ) -> Reply<'a> {
         let was_receiving = phase.is_receiving();
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
@@ -233,7 +236,8 @@ impl Http {
         out.clear();
         let Phase::Open(requests, _) = phase else {
             let used = bytes.len();
-            return Reply { bytes: &[], file: None, used, then: Then::More, renewed: false };
+            let then = Then::More;
+            return Reply { bytes: &[], file: None, used, then, renewed: false, requests: 0 };
         };
         let unix = clock.at(now);
         let date = date.at(unix.0 / 1_000_000_000);
@@ -255,13 +259,15 @@ impl Http {
             let Answered { status, part } = site.answer(&request, unix, date, out);
             answers[usize::from(status.0)] += 1;
             file = part;
-            if file.is_some() || out.len() >= HTTP_ANSWERS_BYTES_MAX {
+            let work = (counts.requests - before) * REQUEST_WORK + out.len() as u64;
+            if file.is_some() || work >= work_max || out.len() >= HTTP_ANSWERS_BYTES_MAX {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         });
-        let renewed = !was_receiving || counts.requests > before;
+        let answered = (counts.requests - before) as u32;
+        let renewed = !was_receiving || answered > 0;
         let (used, then) = match (read, upgrade) {
             (Err(refusal), _) => {
                 refuse(refusal, pool.refused_method(), date, answers, out);
@@ -291,7 +297,7 @@ impl Http {
         }
         self.counts.receiving += u64::from(phase.is_receiving());
         self.counts.receiving -= u64::from(was_receiving);
-        Reply { bytes: &self.out, file, used, then, renewed }
+        Reply { bytes: &self.out, file, used, then, renewed, requests: answered }
     }
 
     /// The connection is ours no more, or takes no more requests.

@@ -120,6 +120,7 @@ pub(super) fn inflate_bits(window: Window) -> u8 {
 }
 
 /// Inflates the next bytes of a message and hands on what they give, in pieces of the size of `out`.
+/// `sink` says whether to go on. Returns how many of the bytes were read: all of them, if it did.
 ///
 /// # Errors
 /// [`WsError::DeflateInvalid`], after everything in front of the error was handed on, or what `sink`
@@ -128,25 +129,28 @@ pub(super) fn inflate(
     stream: &mut Decompress,
     mut bytes: &[u8],
     out: &mut [u8],
-    mut sink: impl FnMut(&[u8]) -> Result<(), WsError>,
-) -> Result<(), WsError> {
+    mut sink: impl FnMut(&[u8]) -> Result<bool, WsError>,
+) -> Result<usize, WsError> {
+    let length = bytes.len();
     loop {
         let (read, written) = (stream.total_in(), stream.total_out());
         let status = stream.decompress(bytes, out, FlushDecompress::Sync);
         let read = (stream.total_in() - read) as usize;
         let written = (stream.total_out() - written) as usize;
-        if written > 0 {
-            sink(&out[..written])?;
-        }
+        let goes_on = written == 0 || sink(&out[..written])?;
         bytes = &bytes[read..];
         match status {
             // A block with BFINAL ends the stream but not the message (RFC 7692 7.2.3.4). Whoever
             // writes one starts afresh, as we do.
             Ok(Status::StreamEnd) => Stream::reset(stream),
-            Ok(_) if bytes.is_empty() && written < out.len() => return Ok(()),
+            Ok(_) if bytes.is_empty() && written < out.len() => return Ok(length),
             Ok(_) if read == 0 && written == 0 => return Err(WsError::DeflateInvalid),
             Ok(_) => {}
             Err(_) => return Err(WsError::DeflateInvalid),
+        }
+        // What was read already gives no more than the stream's window.
+        if !goes_on && !bytes.is_empty() {
+            return Ok(length - bytes.len());
         }
     }
 }
@@ -155,9 +159,9 @@ pub(super) fn inflate(
 pub(super) fn inflate_end(
     stream: &mut Decompress,
     out: &mut [u8],
-    sink: impl FnMut(&[u8]) -> Result<(), WsError>,
+    mut sink: impl FnMut(&[u8]) -> Result<bool, WsError>,
 ) -> Result<(), WsError> {
-    inflate(stream, &TAIL, out, sink)
+    inflate(stream, &TAIL, out, |piece| sink(piece).map(|_| true)).map(|_| ())
 }
 
 /// Deflates the next bytes of a message behind `out`. What comes out may be nothing, unless they are
@@ -197,7 +201,7 @@ mod tests {
         let (mut message, mut out) = (Vec::new(), [0; 7]);
         let mut sink = |piece: &[u8]| {
             message.extend_from_slice(piece);
-            Ok(())
+            Ok(true)
         };
         for chunk in bytes.chunks(chunk) {
             inflate(stream, chunk, &mut out, &mut sink)?;

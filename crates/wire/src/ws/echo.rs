@@ -5,7 +5,7 @@ use super::close::CloseCode;
 use super::error::WsError;
 use super::frame::Role;
 use super::reader::{Event, Kind, Limits};
-use super::whole::{Echoes, echo_in_place};
+use super::whole::{Echoes, echo_whole};
 use super::writer::Writer;
 use super::{Pools, Ws};
 
@@ -37,6 +37,8 @@ pub struct Echoed<'a> {
 /// A message that is cut by a read is answered in fragments, as it comes. But where a server gets a
 /// binary message that is a single frame, the answer is a single frame too. (A text may turn out not
 /// to be one, and the close frame that says so could not be sent in the middle of a frame.)
+///
+/// Where the work is bounded ([`ReadPool::allow`](super::ReadPool::allow)) not all bytes may be taken.
 #[inline]
 pub fn echo<'a>(
     ws: &mut Ws,
@@ -48,7 +50,8 @@ pub fn echo<'a>(
 ) -> Echoed<'a> {
     let mut echoes = Echoes::default();
     if ws.reader.role() == Role::Server && ws.reader.is_idle() {
-        echoes = echo_in_place(bytes, limits);
+        echoes = echo_whole(bytes, limits, pools.read.frames_left());
+        pools.read.note_frames(echoes.messages);
     }
     let Echoes { consumed, reply_bytes, messages } = echoes;
     let (reply, rest) = if consumed == bytes.len() {

@@ -9,7 +9,8 @@ use super::frame::{HEADER_BYTES_MAX, Header, Opcode, Role};
 use super::mask::{advance, mask};
 use super::utf8::Utf8;
 use crate::limits::{
-    WS_CONTROL_BYTES_MAX, WS_FRAGMENTS_DEFAULT, WS_INFLATED_CHUNK_BYTES, WS_MESSAGE_BYTES_DEFAULT,
+    WS_CONTROL_BYTES_MAX, WS_FRAGMENTS_DEFAULT, WS_FRAME_WORK, WS_INFLATED_CHUNK_BYTES,
+    WS_INFLATED_WORK, WS_MESSAGE_BYTES_DEFAULT,
 };
 use flate2::Decompress;
 
@@ -138,8 +139,9 @@ impl Reader {
         self.closed
     }
 
-    /// Takes the next bytes of the stream, all of them, and calls `sink` with what they complete.
-    /// Payloads are unmasked in place.
+    /// Takes the next bytes of the stream and calls `sink` with what they complete. Payloads are
+    /// unmasked in place. All bytes are taken, unless the work on them was bounded by
+    /// [`ReadPool::allow`]: [`ReadPool::unread`] says how many are to come again.
     ///
     /// # Errors
     /// The first rule that the peer broke: to be answered by a close frame with its
@@ -151,6 +153,7 @@ impl Reader {
         bytes: &mut [u8],
         sink: impl FnMut(Event<'_>),
     ) -> Result<(), WsError> {
+        pool.unread = 0;
         if self.closed {
             return Ok(());
         }
@@ -276,14 +279,20 @@ impl<S: FnMut(Event<'_>)> Turn<'_, S> {
             let mut frame = match self.partial.frame {
                 Some(frame) => frame,
                 None => {
+                    if self.pool.work >= self.pool.work_allowed {
+                        self.pool.unread = bytes.len();
+                        return Ok(Flow::Goes);
+                    }
                     let Some((header, used)) = self.header(bytes)? else { return Ok(Flow::Goes) };
                     bytes = &mut bytes[used..];
+                    self.pool.work += WS_FRAME_WORK;
                     self.begin(&header)?
                 }
             };
             let here = usize::try_from(frame.left).map_or(bytes.len(), |n| n.min(bytes.len()));
             let (payload, rest) = bytes.split_at_mut(here);
             bytes = rest;
+            let mask_before = frame.mask;
             if self.reader.role == Role::Server {
                 mask(payload, frame.mask);
                 frame.mask = advance(frame.mask, here);
@@ -296,6 +305,18 @@ impl<S: FnMut(Event<'_>)> Turn<'_, S> {
             };
             if flow == Flow::Closed {
                 return Ok(Flow::Closed);
+            }
+            if self.pool.unread > 0 {
+                // The end of the payload comes again, as it was.
+                let used = here - self.pool.unread;
+                if self.reader.role == Role::Server {
+                    frame.mask = advance(mask_before, used);
+                    mask(&mut payload[used..], frame.mask);
+                }
+                frame.left += self.pool.unread as u64;
+                self.pool.unread += bytes.len();
+                self.partial.frame = Some(frame);
+                return Ok(Flow::Goes);
             }
             self.partial.frame = (frame.left > 0).then_some(frame);
             if bytes.is_empty() {
@@ -385,14 +406,19 @@ impl<S: FnMut(Event<'_>)> Turn<'_, S> {
         };
         let ends = frame.left == 0 && frame.fin;
         if message.compressed {
-            let ReadPool { inflaters, inflated, inflated_bytes, .. } = &mut *self.pool;
+            let ReadPool { inflaters, inflated, work, work_allowed, unread, .. } = &mut *self.pool;
             let stream = inflaters.get(self.reader.inflater).ok_or(WsError::NoInflater)?;
             let most = self.limits.message_bytes_max;
             let mut each = |piece: &[u8]| {
-                *inflated_bytes += piece.len() as u64;
-                message.inflated(piece, most, &mut self.sink)
+                *work += piece.len() as u64 * WS_INFLATED_WORK;
+                message.inflated(piece, most, &mut self.sink)?;
+                Ok(work < work_allowed)
             };
-            inflate(stream, payload, inflated, &mut each)?;
+            let used = inflate(stream, payload, inflated, &mut each)?;
+            if used < payload.len() {
+                *unread = payload.len() - used;
+                return Ok(Flow::Goes);
+            }
             if ends {
                 inflate_end(stream, inflated, each)?;
             }
@@ -476,8 +502,12 @@ pub struct ReadPool {
     inflaters: Streams<Decompress>,
     /// What an inflating stream writes to.
     inflated: Box<[u8]>,
-    /// What all of them have written so far.
-    inflated_bytes: u64,
+    /// What was done since [`ReadPool::allow`], in units of about a nanosecond.
+    work: u64,
+    /// The most that it may be.
+    work_allowed: u64,
+    /// Bytes at the end of the last read that were not taken, since that was used up.
+    unread: usize,
 }
 
 impl ReadPool {
@@ -488,15 +518,46 @@ impl ReadPool {
             partials: Partials::default(),
             inflaters: Streams::new(inflaters_max),
             inflated: vec![0; WS_INFLATED_CHUNK_BYTES].into_boxed_slice(),
-            inflated_bytes: 0,
+            work: 0,
+            work_allowed: u64::MAX,
+            unread: 0,
         }
     }
 
-    /// Bytes that were inflated so far. What they grew by is what the work of a read was.
+    /// Bounds the work of what is read from now on, in units of about a nanosecond: a frame costs [`WS_FRAME_WORK`], an inflated byte [`WS_INFLATED_WORK`]. Reading stops behind the
+    /// frame, or the piece of at most [`WS_INFLATED_CHUNK_BYTES`], with which it is used up. Without this
+    /// there is no bound.
+    #[inline]
+    pub fn allow(&mut self, units: u64) {
+        (self.work, self.work_allowed, self.unread) = (0, units, 0);
+    }
+
+    /// The work that was done since it was bounded, as frames and inflated bytes tell.
     #[must_use]
     #[inline]
-    pub fn inflated_bytes(&self) -> u64 {
-        self.inflated_bytes
+    pub fn work_done(&self) -> u64 {
+        self.work
+    }
+
+    /// How many bytes at the end of what was read last were not taken. They are to come again, before
+    /// any others.
+    #[must_use]
+    #[inline]
+    pub fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Frames that may still be read.
+    #[inline]
+    pub(super) fn frames_left(&self) -> u32 {
+        let left = self.work_allowed.saturating_sub(self.work).div_ceil(WS_FRAME_WORK);
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// Notes frames that were read elsewhere.
+    #[inline]
+    pub(super) fn note_frames(&mut self, frames: u32) {
+        self.work += u64::from(frames) * WS_FRAME_WORK;
     }
 
     /// Connections with something incomplete.

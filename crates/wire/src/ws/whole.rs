@@ -67,10 +67,16 @@ impl Limits {
 /// To be called between two messages only ([`Reader::is_idle`](super::Reader::is_idle)).
 #[inline]
 pub fn echo_in_place(bytes: &mut [u8], limits: &Limits) -> Echoes {
+    echo_whole(bytes, limits, u32::MAX)
+}
+
+/// The same for so many messages at the most.
+#[inline]
+pub(super) fn echo_whole(bytes: &mut [u8], limits: &Limits, messages_max: u32) -> Echoes {
     let mut echoes = Echoes::default();
     loop {
-        echo_short(bytes, limits, &mut echoes);
-        if !echo_any(bytes, limits, &mut echoes) {
+        echo_short(bytes, limits, messages_max, &mut echoes);
+        if echoes.messages >= messages_max || !echo_any(bytes, limits, &mut echoes) {
             return echoes;
         }
     }
@@ -79,13 +85,16 @@ pub fn echo_in_place(bytes: &mut [u8], limits: &Limits) -> Echoes {
 /// Answers short messages that are binary or ASCII, a loop of its own because most of the load is
 /// made of them.
 #[inline]
-fn echo_short(bytes: &mut [u8], limits: &Limits, echoes: &mut Echoes) {
+fn echo_short(bytes: &mut [u8], limits: &Limits, messages_max: u32, echoes: &mut Echoes) {
     let Echoes { mut consumed, mut reply_bytes, mut messages } = *echoes;
     while let Some(&[first @ (0x81 | 0x82), second @ 0x80..=0xfd, a, b, c, d]) =
         bytes[consumed..].first_chunk()
     {
         let (from, to, length) = (consumed + 6, reply_bytes + 2, usize::from(second - 0x80));
-        if bytes.len() - from < length || length as u64 > limits.whole_bytes_max() {
+        if bytes.len() - from < length
+            || length as u64 > limits.whole_bytes_max()
+            || messages >= messages_max
+        {
             break;
         }
         let mask = [a, b, c, d];
