@@ -1,6 +1,7 @@
 //! The client's account of itself in the result: what each reactor did and what kept it from it, the
 //! figures that the verdict on the generator goes by, and how evenly both ends shared the work.
 
+use crate::backlog::Backlog;
 use crate::coordinator::Measured;
 use crate::tally::Final;
 use host::schedule::CoreTime;
@@ -63,6 +64,34 @@ fn reactor(index: usize, core: Option<u32>, last: &Final, steal: Option<f64>) ->
 fn spans(recorded: &IntervalHistogram) -> schema::Spans {
     let reactor::Spans { count, p50, p99, max } = reactor::Spans::of(recorded);
     schema::Spans { count, p50_ns: p50.0, p99_ns: p99.0, max_ns: max.0 }
+}
+
+/// A count of all reactors' backlogs.
+pub(crate) fn sum(measured: &Measured, of: fn(&Backlog) -> u64) -> u64 {
+    measured.finals.values().map(|last| of(&last.backlog)).sum()
+}
+
+/// The time that was planned for the traffic, as far as it came to pass.
+pub(crate) fn planned_seconds(duration: Nanos, measured: &Measured) -> f64 {
+    let longest = measured.finals.values().map(|last| last.drive_time).max();
+    longest.unwrap_or_default().min(duration).as_secs_f64()
+}
+
+/// Messages on their way at the marks that every reactor has come to.
+pub(crate) fn backlog(measured: &Measured) -> Vec<u64> {
+    let each = || measured.finals.values().map(|last| &last.backlog.marks);
+    let count = each().map(Vec::len).min().unwrap_or(0);
+    (0..count).map(|mark| each().map(|marks| marks[mark]).sum()).collect()
+}
+
+/// The longest time in which no reactor that had something on its way heard an answer.
+pub(crate) fn silence(measured: &Measured) -> Option<(Nanos, Nanos)> {
+    let with_traffic = measured.finals.values().filter(|last| last.totals.sent > 0);
+    let common = with_traffic.map(|last| last.backlog.silence).reduce(|common, next| {
+        let ((from, to), (next_from, next_to)) = common.zip(next)?;
+        Some((from.max(next_from), to.min(next_to)))
+    });
+    common.flatten().filter(|(from, to)| from < to)
 }
 
 /// Fills in the sections `generator`, but for the verdict, and `balance`.

@@ -13,6 +13,7 @@ mod effort;
 mod ramp;
 
 use crate::audit::Audited;
+use crate::backlog::Backlog;
 use crate::load::addresses::HandOut;
 use crate::load::lanes::Places;
 use crate::load::schedule::Schedule;
@@ -110,6 +111,8 @@ pub struct LoadDriver<P: Protocol> {
     schedule: Schedule,
     /// How many were sent when.
     sends: SendWindows,
+    /// How many wait for their replies.
+    backlog: Backlog,
     /// The closed model: connections that were answered, and how often. Each answer lets one message
     /// leave; see [`drive::NEXT_ROUND`].
     next_round: Vec<(Key, u32)>,
@@ -180,6 +183,7 @@ impl<P: Protocol> LoadDriver<P> {
             drive_started: Nanos::ZERO,
             schedule: load.schedule(index as u64),
             sends: SendWindows::default(),
+            backlog: Backlog::default(),
             next_round: Vec::new(),
             again: VecDeque::new(),
             begun: 0,
@@ -226,6 +230,7 @@ impl<P: Protocol> LoadDriver<P> {
         if step == Step::Drive {
             core.times.clear();
             self.effort.begin();
+            self.backlog.begin(self.drive_started, self.load.duration);
             if matches!(self.load.model, Model::Open(_)) {
                 self.sends = SendWindows::for_span(self.load.duration);
             }
@@ -257,6 +262,7 @@ impl<P: Protocol> LoadDriver<P> {
         let time = core.now() - self.drive_started;
         self.effort.end_sending(time, &core.times);
         self.effort.end(time);
+        self.backlog.end(core.now(), &self.totals);
     }
 
     /// Hands over all that was counted and recorded, once.
@@ -282,6 +288,7 @@ impl<P: Protocol> LoadDriver<P> {
             causes: std::mem::take(&mut self.causes),
             recorder: std::mem::take(&mut self.recorder),
             sends: std::mem::take(&mut self.sends),
+            backlog: std::mem::take(&mut self.backlog),
             counters: core.counters,
             limits_reached: self.protocol.limits_reached(),
             open_peak: self.open_peak,
@@ -514,6 +521,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, bytes: &mut [u8]) {
         let (now, receipt) = (core.now(), core.receipt());
         let Some(session) = core.session(key) else { return };
+        self.backlog.look(now, &self.totals);
         let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.receive(&mut session.spoken, bytes, now, |times, content| {
             books.reply(times, content);
@@ -522,6 +530,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         if heard.replies > 0 {
             session.since = now;
             self.last_reply_at = now;
+            self.backlog.answered(now, self.totals.in_flight());
         }
         if !heard.is_plain() {
             return self.heed(core, key, heard, now);

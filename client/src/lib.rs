@@ -13,6 +13,7 @@
 
 mod account;
 pub mod audit;
+mod backlog;
 mod check;
 pub mod cli;
 mod coordinator;

@@ -26,7 +26,7 @@ use measure::units::format_duration;
 use measure::{Clock, Nanos, Stage};
 use report::outcome::{exit_code, outcome, warnings};
 use report::schema::{self, ResultFile, Warning, timestamp};
-use report::{generator, hist, store, text, verdict};
+use report::{generator, hist, server, store, text, verdict};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -334,7 +334,6 @@ fn result_of(
     fill_stages(&mut result, &mut measured);
     account::fill(&mut result, &measured);
     result.fill_derived();
-    result.run.outcome = outcome(&result, measured.halt_interrupted);
     result.run.warnings = walls(&measured.walls);
     if let (Some(duration), schema::Model::None) = (args.duration, result.plan.model) {
         result.run.warnings.push(Warning {
@@ -350,6 +349,8 @@ fn result_of(
         });
     }
     generator::fill(&mut result);
+    server::fill(&mut result, account::silence(&measured));
+    result.run.outcome = outcome(&result, measured.halt_interrupted);
     result.run.warnings.extend(warnings(&result));
     for note in &measured.notes {
         result.run.warnings.push(Warning {
@@ -402,6 +403,7 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         crate::load::pace::Pace::new(rate).count_before(plan.load.duration)
     });
     let (http, time) = (plan.record.http.is_some(), traffic_time(plan, measured));
+    let had_traffic = plan.record.model != schema::Model::None;
     let bytes_received = if http { totals.bytes_received } else { totals.received * size };
     schema::Messages {
         planned,
@@ -415,6 +417,10 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         bytes_received,
         seconds: time.map_or(0.0, Nanos::as_secs_f64),
         rate_planned: plan.record.rate_per_second,
+        served: account::sum(measured, |backlog| backlog.served()),
+        served_seconds: account::planned_seconds(plan.load.duration, measured),
+        backlog_at_end: had_traffic.then(|| account::sum(measured, |backlog| backlog.at_end())),
+        backlog: account::backlog(measured),
         first_echo: measured.first_echo.map(|took| schema::FirstEcho {
             planned: measured.first_echo_planned,
             sent: totals.first_sent,

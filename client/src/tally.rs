@@ -1,6 +1,7 @@
 //! What one reactor counts and records, and the reports in which it hands that over.
 
 use crate::audit::Audited;
+use crate::backlog::Backlog;
 use crate::driver::Effort;
 use crate::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
@@ -246,6 +247,8 @@ pub(crate) struct Final {
     pub(crate) recorder: Recorder,
     /// How many messages of the open model were sent when.
     pub(crate) sends: SendWindows,
+    /// How many were on their way when.
+    pub(crate) backlog: Backlog,
     pub(crate) counters: Counters,
     /// How often bounds of the protocol were reached, by name.
     pub(crate) limits_reached: Vec<(&'static str, u64)>,

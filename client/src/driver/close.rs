@@ -165,6 +165,7 @@ impl<P: Protocol> LoadDriver<P> {
         // The end of a connection has no stamp, so a reply that ends with it has none either.
         let audited = self.auditing && core.closed_audited();
         let receipt = if audited { Receipt::Missing } else { Receipt::NotAudited };
+        self.backlog.look(now, &self.totals);
         let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
             books.reply(times, content);
@@ -172,6 +173,7 @@ impl<P: Protocol> LoadDriver<P> {
         books.settle();
         if heard.replies > 0 {
             self.last_reply_at = now;
+            self.backlog.answered(now, self.totals.in_flight());
         }
         match heard.end {
             Some(End::Agreed) => None,

@@ -115,6 +115,8 @@ impl<P: Protocol> LoadDriver<P> {
             match self.step {
                 Step::FirstEcho => self.totals.first_sent += u64::from(part),
                 _ => {
+                    self.backlog.look(now, &self.totals);
+                    self.backlog.sent(now);
                     self.totals.sent += u64::from(part);
                     self.last_sent_at = now;
                     if due.is_some() {

@@ -111,6 +111,9 @@ impl<P: Protocol> LoadDriver<P> {
         let number = self.index as u64 + self.begun * self.load.reactors;
         self.begun += 1;
         // It counts as sent when its connection begins to open, so that its time has the connect in it.
+        let now = core.now();
+        self.backlog.look(now, &self.totals);
+        self.backlog.sent(now);
         self.totals.sent += 1;
         let audited = self.load.audit.has(number as u32, self.load.reactors);
         let opened = self.open(core, number as u32, audited, false);

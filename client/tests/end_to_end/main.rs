@@ -2,6 +2,7 @@
 //! real sockets; what it prints, what it writes, how it ends.
 
 mod audit;
+mod behind;
 mod common;
 mod http;
 mod repeat;

@@ -7,7 +7,7 @@
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
 //!        hist::entry       +--> verdict::evaluate(thresholds)           markdown, wrk, html, export
-//!                          +--> generator::judge                        compare, merge
+//!                          +--> generator::judge, server::fill          compare, merge
 //! ```
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod balance;
 pub mod compare;
 pub mod export;
 pub mod generator;
+pub mod headline;
 pub mod hist;
 pub mod html;
 pub mod markdown;
@@ -24,6 +25,7 @@ pub mod merge;
 mod metric;
 pub mod outcome;
 pub mod schema;
+pub mod server;
 pub mod spread;
 pub mod store;
 pub mod text;

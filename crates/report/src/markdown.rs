@@ -3,6 +3,7 @@
 use crate::audit::{self, COLUMNS};
 use crate::compare::show::escaped;
 use crate::generator;
+use crate::headline::{self, Worst};
 use crate::schema::ResultFile;
 use crate::spread;
 use crate::text::{self, in_unit};
@@ -21,6 +22,15 @@ pub fn summary(result: &ResultFile) -> String {
         text.push_str(&line);
         text.push('\n');
     };
+    let (words, worst) = headline::of(result);
+    if !words.is_empty() {
+        let mark = match worst {
+            Worst::Good => "\u{2705}",
+            Worst::Doubt => "\u{26a0}\u{fe0f}",
+            Worst::Bad => "\u{274c}",
+        };
+        line(format!("{mark} **{}**\n", escaped(&words)));
+    }
     line(format!("- target: {}", escaped(&result.plan.targets.join(" "))));
     line(format!("- plan: {}", plain(text::plan(&result.plan))));
     for reason in &generator::reasons(result) {
@@ -56,6 +66,9 @@ pub fn summary(result: &ResultFile) -> String {
             format_grouped(messages.sent),
             format_rate(messages.rate_achieved),
         ));
+        if let Some(served) = text::served(result) {
+            line(format!("- served: {}", plain(served)));
+        }
     }
     for warning in generator::other_warnings(result) {
         line(format!(

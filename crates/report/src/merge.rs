@@ -9,7 +9,7 @@ use crate::outcome::exit_code;
 use crate::schema::{
     Audit, AuditParts, Balance, Connections, Failures, FirstEcho, Footprint, Generator, Kernel,
     Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second,
-    StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
+    Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
 };
 use crate::spread;
 use crate::verdict::{self, Threshold};
@@ -92,6 +92,17 @@ impl Kind {
             Self::Repeats => seconds.sum(),
         }
     }
+
+    /// What was on its way at a moment: of shards all together, of repeats the most. `None` if one part
+    /// does not tell.
+    fn backlog(self, counts: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+        let counts: Option<Vec<u64>> = counts.collect();
+        let counts = counts?;
+        Some(match self {
+            Self::Shards => saturating(counts.into_iter()),
+            Self::Repeats => counts.into_iter().max().unwrap_or(0),
+        })
+    }
 }
 
 /// Merges results into one. Their order makes no difference.
@@ -140,6 +151,7 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
         reactors: reactors(&results, kind),
         audit: audit(&results)?,
         generator: generators(&results)?,
+        server: server(&results),
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
         limits_reached: sums(&results, |result| &result.limits_reached),
@@ -374,7 +386,7 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         Kind::Shards => all().map(|one| one.rate_planned).sum(),
         Kind::Repeats => results[0].messages.rate_planned,
     };
-    Messages {
+    let mut merged = Messages {
         planned: known(all().map(|one| one.planned)),
         sent: sum(|one| one.sent),
         received,
@@ -386,9 +398,44 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         bytes_received: sum(|one| one.bytes_received),
         seconds,
         rate_planned,
-        rate_achieved: ratio(received as f64, seconds),
+        served: sum(|one| one.served),
+        served_seconds: kind.time(all().map(|one| one.served_seconds)),
+        backlog_at_end: kind.backlog(all().map(|one| one.backlog_at_end)),
+        in_flight_max: kind.backlog(all().map(|one| one.in_flight_max)),
+        backlog: backlog(results, kind),
         first_echo: first_echo(results, kind),
+        ..Messages::default()
+    };
+    merged.fill_derived();
+    merged
+}
+
+/// The marks of shards added, as far as all of them have some: they began together, or nearly so. Repeats
+/// have no marks in common.
+fn backlog(results: &[&ResultFile], kind: Kind) -> Vec<u64> {
+    let each = || results.iter().map(|result| &result.messages.backlog);
+    match (kind, results) {
+        (_, [one]) => one.messages.backlog.clone(),
+        (Kind::Repeats, _) => Vec::new(),
+        (Kind::Shards, _) => {
+            let count = each().map(Vec::len).min().unwrap_or(0);
+            (0..count).map(|mark| saturating(each().map(|marks| marks[mark]))).collect()
+        }
     }
+}
+
+/// The server fell behind in all of it if it did in a part: that part's times are in it. Its longest stall
+/// is that of the part that had it, counted from that part's traffic.
+fn server(results: &[&ResultFile]) -> Option<Server> {
+    let judged: Vec<_> = results.iter().filter_map(|result| result.server.as_ref()).collect();
+    if judged.is_empty() {
+        return None;
+    }
+    let stalls = judged.iter().filter_map(|server| server.stalled);
+    Some(Server {
+        behind: judged.iter().any(|server| server.behind),
+        stalled: stalls.max_by_key(|stall| stall.longest_silence_ns),
+    })
 }
 
 /// Over repeats all windows are taken together, and of their dispersions the means. Windows of shards would

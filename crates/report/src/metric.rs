@@ -89,6 +89,12 @@ const NUMBERS: &[Number] = &[
     ("messages.bytes_received", Unit::Bytes, |r| Some(r.messages.bytes_received as f64)),
     ("messages.rate_planned", Unit::PerSecond, |r| r.messages.rate_planned),
     ("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
+    ("messages.rate_served", Unit::PerSecond, |r| r.messages.rate_served),
+    ("messages.backlog_at_end", Unit::Count, |r| whole(r.messages.backlog_at_end)),
+    ("messages.backlog_growth_per_second", Unit::PerSecond, |r| {
+        r.messages.backlog_growth_per_second
+    }),
+    ("messages.in_flight_max", Unit::Count, |r| whole(r.messages.in_flight_max)),
     ("messages.first_echo.received", Unit::Count, |r| {
         r.messages.first_echo.as_ref().map(|round| round.received as f64)
     }),
@@ -157,6 +163,10 @@ const NUMBERS: &[Number] = &[
     ("generator.loop_delay.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.loop_delay)),
     ("generator.turn.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.turn)),
     ("generator.own_lag.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.own_lag)),
+    ("server.behind", Unit::Count, |r| Some(f64::from(r.server.as_ref()?.behind))),
+    ("server.stalled.longest_silence_ns", Unit::Nanoseconds, |r| {
+        Some(r.server.as_ref()?.stalled.map_or(0.0, |stall| stall.longest_silence_ns as f64))
+    }),
     ("balance.client.connections.index", Unit::Ratio, |r| {
         Some(r.balance.client.as_ref()?.connections?.index)
     }),
@@ -252,13 +262,17 @@ impl Metric {
             "clock_steps",
             "limited",
             "switches",
+            "behind",
+            "backlog_at_end",
+            "in_flight_max",
         ];
         match (self, self.unit()) {
             (Self::Statuses(which), _) => which.has(200),
             (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds | Unit::Ratio) => false,
             (Self::Number((path, ..)), Unit::Bytes) => path.starts_with("messages."),
             (Self::Number((path, ..)), Unit::Count) => !bad.iter().any(|end| path.ends_with(end)),
-            (Self::Stage(..) | Self::Number(_), _) => true,
+            (Self::Number((path, ..)), Unit::PerSecond) => !path.ends_with("growth_per_second"),
+            (Self::Stage(..), _) => true,
         }
     }
 

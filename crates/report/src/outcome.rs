@@ -27,7 +27,8 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
     // Where each request has a connection of its own, the plan says how many may be open, not how many.
     let few = connections.opened < connections.planned && !has_churn(result);
     let short = few || connections.failed > 0 || connections.lost > 0;
-    if short || !echoed || wrong || !rate_reached(result) {
+    let behind = result.server.as_ref().is_some_and(|server| server.behind);
+    if short || !echoed || wrong || behind || !rate_reached(result) {
         Outcome::NotReached
     } else {
         Outcome::Done

@@ -4,11 +4,12 @@ use crate::metric::{Metric, Unit};
 use crate::schema::{ResultFile, Spread};
 
 /// The figures whose spread is told, and what they are called in a summary.
-const FIGURES: [(&str, &str); 14] = [
+const FIGURES: [(&str, &str); 15] = [
     ("connections.rate_per_second", "opened per second"),
     ("handshake.p99", "handshake p99"),
     ("messages.first_echo.rate_per_second", "first echoes per second"),
     ("messages.rate_achieved", "messages per second"),
+    ("messages.rate_served", "served in time per second"),
     ("response.p50", "response p50"),
     ("response.p99", "response p99"),
     ("response.p999", "response p99.9"),

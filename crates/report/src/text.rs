@@ -13,6 +13,7 @@
 
 use crate::audit;
 use crate::generator;
+use crate::headline;
 use crate::metric::Unit;
 use crate::schema::{
     Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
@@ -41,6 +42,7 @@ const TIME: usize = 8;
 #[must_use]
 pub fn summary(result: &ResultFile, width: usize) -> String {
     let mut page = Page::new(width);
+    page.section("verdict", &headline::plain(result));
     if let Some(label) = &result.run.label {
         page.section("label", label);
     }
@@ -287,6 +289,7 @@ fn messages(result: &ResultFile) -> String {
             format!(" of {} asked ({share})", format_rate(rate))
         },
     );
+    let served = served(result).map_or_else(String::new, |served| format!("{served}\n"));
     let planned =
         it.planned.map_or_else(String::new, |planned| format!(" of {}", format_grouped(planned)));
     let (count, wrong) = match result.plan.http {
@@ -298,7 +301,7 @@ fn messages(result: &ResultFile) -> String {
         count => format!("; {} sent once more", format_grouped(count)),
     };
     format!(
-        "{}{planned} sent, {} received, {} lost\n{} achieved{asked}\n\
+        "{}{planned} sent, {} received, {} lost\n{served}{} achieved{asked}\n\
          {} {wrong}; {} out, {} in{resent}",
         format_grouped(it.sent),
         format_grouped(it.received),
@@ -308,6 +311,25 @@ fn messages(result: &ResultFile) -> String {
         size(it.bytes_sent),
         size(it.bytes_received),
     )
+}
+
+/// What was served in time, where that is not what came in the end: where they differ by more than 1 %.
+pub(crate) fn served(result: &ResultFile) -> Option<String> {
+    let it = &result.messages;
+    let served = it.rate_served.filter(|_| it.rate_planned.is_some())?;
+    if (served - it.rate_achieved).abs() <= 0.01 * it.rate_achieved {
+        return None;
+    }
+    let share = it.rate_planned.map_or_else(String::new, |rate| {
+        format!(" of {} asked ({})", format_rate(rate), percent(ratio(served, rate), 1))
+    });
+    let backlog = it.backlog_at_end.map_or_else(String::new, |count| {
+        let growth = it.backlog_growth_per_second.filter(|growth| *growth >= 1.0);
+        let growth =
+            growth.map_or_else(String::new, |by| format!(", grown by {}", format_rate(by)));
+        format!("; {} on their way at the end{growth}", format_grouped(count))
+    });
+    Some(format!("{} served in time{share}{backlog}", format_rate(served)))
 }
 
 /// How the sending kept to its schedule: the rate, and how evenly.

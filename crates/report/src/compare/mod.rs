@@ -50,10 +50,11 @@ const PERCENTILES: [(&str, f64, f64); 4] =
 const LIMIT: f64 = 0.5;
 
 /// The figures that are compared beside the stages and the failures by kind.
-const FIGURES: [&str; 14] = [
+const FIGURES: [&str; 15] = [
     "connections.rate_per_second",
     "messages.first_echo.rate_per_second",
     "messages.rate_achieved",
+    "messages.rate_served",
     "connections.failed",
     "connections.lost",
     "messages.lost",

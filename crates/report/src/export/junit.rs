@@ -1,7 +1,8 @@
-//! JUnit's XML, as CI services read it: that the plan was reached, that the client was not the
-//! bottleneck, and each threshold, is a test case.
+//! JUnit's XML, as CI services read it: that the plan was reached, that the server kept up, that the
+//! client was not the bottleneck, and each threshold, is a test case.
 
 use crate::schema::{Outcome, ResultFile};
+use crate::server::{self, Fared};
 use crate::{generator, text};
 use std::fmt::Write as _;
 
@@ -29,6 +30,16 @@ pub fn junit(result: &ResultFile) -> String {
         }
     };
     let mut cases = vec![("the run went as planned".to_owned(), reached)];
+    if let Some(fared) = server::fared(result) {
+        let kept_up = match fared {
+            Fared::KeptUp => Passed,
+            Fared::Behind => Failed(server::sentence(result)),
+            Fared::Share(share) => {
+                Skipped(format!("{:.1} % of what was asked was served in time", 100.0 * share))
+            }
+        };
+        cases.push(("the server kept up".to_owned(), kept_up));
+    }
     if result.generator.is_some() {
         let reasons = generator::reasons(result);
         let why: Vec<_> =

@@ -15,6 +15,7 @@ mod resources;
 pub use data::Run;
 
 use crate::generator;
+use crate::headline::{self, Worst};
 use crate::schema::{Outcome, ResultFile, Verdict};
 use crate::spread;
 use crate::text;
@@ -130,10 +131,17 @@ fn ended(result: &ResultFile) -> (&'static str, &'static str) {
 fn headline(run: &Run, named: bool) -> Markup {
     let result = &run.result;
     let (class, words) = ended(result);
+    let (verdict, worst) = headline::of(result);
+    let colour = match worst {
+        Worst::Good => "good",
+        Worst::Doubt => "doubt",
+        Worst::Bad => "bad",
+    };
     html! {
         p {
             @if named { strong { (run.name) } " " }
             span.badge.(class) { (words) } " "
+            @if !verdict.is_empty() { strong.(colour) { (verdict) } " " }
             (text::plan(&result.plan).replace('\u{a0}', " "))
         }
         p.soft {
@@ -204,6 +212,16 @@ fn cards(result: &ResultFile) -> Markup {
                     &format_rate(messages.rate_achieved),
                     &format!("{} answered, {} lost", format_grouped(messages.received), format_grouped(messages.lost)),
                 ))
+                @if let (Some(_), Some(rate)) = (text::served(result), messages.rate_served) {
+                    (card(
+                        "Served in time",
+                        &format_rate(rate),
+                        &format!(
+                            "{} on their way at the end",
+                            messages.backlog_at_end.map_or_else(|| "unknown".to_owned(), format_grouped)
+                        ),
+                    ))
+                }
             }
             @if let Some(bytes) = result.resources.kernel.bytes_per_connection {
                 (card("Kernel memory", &bytes_text(bytes), if result.resources.kernel.both_ends {
@@ -312,6 +330,7 @@ fn figures(runs: &[Run]) -> Markup {
             Some(format_grouped(r.connections.failed.saturating_add(r.connections.lost)))
         }),
         row(runs, "Messages per second", |r| Some(format_rate(r.messages.rate_achieved))),
+        row(runs, "Served in time", |r| r.messages.rate_served.map(format_rate)),
         row(runs, "Response, median", percentile(Stage::Response, "p50")),
         row(runs, "Response, 99 %", percentile(Stage::Response, "p99")),
         row(runs, "Response, 99.9 %", percentile(Stage::Response, "p999")),

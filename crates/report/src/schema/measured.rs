@@ -1,6 +1,7 @@
 //! What was measured: connections, stages, messages, failures, the timeline, resources, reactors.
 
 use super::{Spans, ratio};
+use crate::server::slope;
 use measure::{Failure, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -237,13 +238,38 @@ pub struct Messages {
     pub rate_planned: Option<f64>,
     /// Replies received per second of that time. Derived.
     pub rate_achieved: f64,
+    /// How many replies came within the planned time and brought what was asked for.
+    pub served: u64,
+    /// The planned time, or how much of it there was; 0 in files from before this was counted.
+    pub served_seconds: f64,
+    /// Those replies per second of that time: what the server served while it was asked. Null in files
+    /// from before it was counted. Derived.
+    pub rate_served: Option<f64>,
+    /// How many messages were on their way at the end of the planned time; of merged repeats the most.
+    pub backlog_at_end: Option<u64>,
+    /// By how many messages a second that grew: the straight line of least squares through `backlog`.
+    /// Derived.
+    pub backlog_growth_per_second: Option<f64>,
+    /// The most messages on their way at one of those marks, and at their ends where results were merged.
+    pub in_flight_max: Option<u64>,
+    /// How many messages were on their way at 60 evenly spaced marks of the planned time, the last of them
+    /// at its end. Empty in merged repeats, and fewer in a run that was cut short.
+    pub backlog: Vec<u64>,
     /// The round in which each connection echoes once; null if there was none.
     pub first_echo: Option<FirstEcho>,
 }
 
 impl Messages {
-    pub(super) fn fill_derived(&mut self) {
+    pub(crate) fn fill_derived(&mut self) {
         self.rate_achieved = ratio(self.received as f64, self.seconds);
+        if self.served_seconds > 0.0 {
+            self.rate_served = Some(ratio(self.served as f64, self.served_seconds));
+        }
+        if !self.backlog.is_empty() {
+            let step = self.served_seconds / self.backlog.len() as f64;
+            self.backlog_growth_per_second = Some(ratio(slope(&self.backlog), step));
+            self.in_flight_max = self.backlog.iter().max().copied();
+        }
         if let Some(round) = &mut self.first_echo {
             round.rate_per_second = ratio(round.received as f64, round.seconds);
         }

@@ -14,6 +14,7 @@ mod generator;
 mod measured;
 mod pacing;
 mod run;
+mod server;
 mod spread;
 
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
@@ -27,6 +28,7 @@ pub use run::{
     Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat, Run,
     ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
+pub use server::{Server, Stall};
 pub use spread::Spread;
 
 use schemars::JsonSchema;
@@ -92,6 +94,10 @@ pub struct ResultFile {
     /// Whether the client itself was the bottleneck; null in files from before that was judged.
     #[serde(default)]
     pub generator: Option<Generator>,
+    /// Whether the server kept up with what was asked; null without traffic, and in files from before that
+    /// was judged.
+    #[serde(default)]
+    pub server: Option<Server>,
     /// How evenly the work was spread over the reactors of both ends.
     #[serde(default)]
     pub balance: Balance,
@@ -128,6 +134,7 @@ impl Default for ResultFile {
             reactors: Vec::new(),
             audit: None,
             generator: None,
+            server: None,
             balance: Balance::default(),
             verdict: Verdict::default(),
             limits_reached: BTreeMap::new(),

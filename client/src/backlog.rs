@@ -1,0 +1,179 @@
+//! The backlog of one reactor while messages are sent: how many are on their way at evenly spaced marks
+//! of the planned time, what was answered within it, and the longest silence of the server.
+//!
+//! A mark is taken by the first thing that happens at or behind it, *before* that is counted: until then
+//! nothing has changed, so the figure is exact however rarely a reactor wakes up.
+
+use crate::tally::Totals;
+use measure::Nanos;
+
+/// Marks over the planned time, the one at its end included.
+pub(crate) const MARKS: u64 = 60;
+
+/// What one reactor knows of its backlog. Times count from the start of the traffic.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog {
+    started: Nanos,
+    span: Nanos,
+    /// When the next mark is due; [`Nanos::MAX`] before the traffic and behind its last mark.
+    due: Nanos,
+    /// Messages on their way at each mark.
+    pub(crate) marks: Vec<u64>,
+    /// What was counted at the last of them.
+    at_end: Option<Totals>,
+    /// Since when no reply has come although messages are on their way; `None`: none is.
+    quiet_since: Option<Nanos>,
+    /// The longest such time that began within the planned time: from, to.
+    pub(crate) silence: Option<(Nanos, Nanos)>,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self {
+            started: Nanos::ZERO,
+            span: Nanos::ZERO,
+            due: Nanos::MAX,
+            marks: Vec::new(),
+            at_end: None,
+            quiet_since: None,
+            silence: None,
+        }
+    }
+}
+
+impl Backlog {
+    /// Messages are sent from `started` on, for `span`.
+    pub(crate) fn begin(&mut self, started: Nanos, span: Nanos) {
+        let marks = Vec::with_capacity(MARKS as usize);
+        *self = Self { started, span, due: started + at(span, 1), marks, ..Self::default() };
+    }
+
+    /// To be called with the time of whatever is about to be counted.
+    #[inline]
+    pub(crate) fn look(&mut self, now: Nanos, totals: &Totals) {
+        if now >= self.due {
+            self.mark(now, totals);
+        }
+    }
+
+    #[cold]
+    fn mark(&mut self, now: Nanos, totals: &Totals) {
+        while now >= self.due {
+            self.marks.push(totals.in_flight());
+            let passed = self.marks.len() as u64;
+            if passed == MARKS {
+                self.due = Nanos::MAX;
+                self.at_end = Some(*totals);
+            } else {
+                self.due = self.started + at(self.span, passed + 1);
+            }
+        }
+    }
+
+    /// Messages leave at `now`, and `in_flight` were on their way before.
+    #[inline]
+    pub(crate) fn sent(&mut self, now: Nanos) {
+        if self.quiet_since.is_none() {
+            self.quiet_since = Some(now);
+        }
+    }
+
+    /// Replies came at `now`, and `in_flight` messages are still on their way.
+    #[inline]
+    pub(crate) fn answered(&mut self, now: Nanos, in_flight: u64) {
+        if let Some(since) = self.quiet_since {
+            let longest = self.silence.map_or(Nanos::ZERO, |(from, to)| to - from);
+            if now - since > longest {
+                self.silence = Some((since, now));
+            }
+        }
+        self.quiet_since = (in_flight > 0).then_some(now);
+    }
+
+    /// The traffic is over, at `now`, be it before the planned time was. What was counted at its end, or
+    /// is by now.
+    pub(crate) fn end(&mut self, now: Nanos, totals: &Totals) {
+        self.look(now, totals);
+        if self.quiet_since.is_some() && totals.in_flight() > 0 {
+            self.answered(now, 0);
+        }
+        let end = self.started + self.span;
+        self.silence = self.silence.filter(|(from, _)| *from < end).map(|(from, to)| {
+            (from.max(self.started) - self.started, to.max(self.started) - self.started)
+        });
+        self.quiet_since = None;
+        self.due = Nanos::MAX;
+        self.at_end.get_or_insert(*totals);
+    }
+
+    /// Replies within the planned time that brought what was asked for.
+    pub(crate) fn served(&self) -> u64 {
+        self.at_end.map_or(0, |totals| totals.received.saturating_sub(totals.unserved))
+    }
+
+    /// Messages on their way at the end of it.
+    pub(crate) fn at_end(&self) -> u64 {
+        self.at_end.map_or(0, |totals| totals.in_flight())
+    }
+}
+
+/// When the mark of this number is due, from the start of a time so long.
+fn at(span: Nanos, mark: u64) -> Nanos {
+    Nanos((u128::from(span.0) * u128::from(mark) / u128::from(MARKS)) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(sent: u64, received: u64) -> Totals {
+        Totals { sent, received, ..Totals::default() }
+    }
+
+    #[test]
+    fn a_reply_behind_the_end_is_not_within_the_time_however_late_the_reactor_wakes() {
+        let mut backlog = Backlog::default();
+        let second = Nanos::from_secs(1);
+        backlog.begin(second, Nanos::from_secs(6));
+        backlog.look(Nanos::from_millis(1_099), &totals(1, 0));
+        assert_eq!(backlog.marks, [0; 0]);
+        backlog.look(Nanos::from_millis(1_100), &totals(3, 1));
+        assert_eq!(backlog.marks, [2]);
+        // Nothing happened for five seconds: the marks between hold what was on its way all along.
+        backlog.look(Nanos::from_millis(6_100), &totals(10, 4));
+        assert_eq!(backlog.marks.len(), 51);
+        assert!(backlog.marks[1..].iter().all(|count| *count == 6));
+        // The first thing behind the end is a reply: it is looked at before it counts.
+        backlog.look(Nanos::from_secs(9), &totals(10, 5));
+        backlog.end(Nanos::from_secs(10), &totals(10, 10));
+        assert_eq!((backlog.marks.len(), backlog.served(), backlog.at_end()), (60, 5, 5));
+    }
+
+    #[test]
+    fn a_run_that_is_cut_short_is_told_as_far_as_it_went() {
+        let mut backlog = Backlog::default();
+        backlog.begin(Nanos::ZERO, Nanos::from_secs(60));
+        backlog.end(Nanos::from_millis(2_500), &totals(9, 5));
+        assert_eq!((backlog.marks.len(), backlog.served(), backlog.at_end()), (2, 5, 4));
+    }
+
+    #[test]
+    fn silence_is_only_where_an_answer_is_owed() {
+        let (mut backlog, at) = (Backlog::default(), Nanos::from_millis);
+        backlog.begin(at(1_000), Nanos::from_secs(10));
+        backlog.sent(at(1_000));
+        backlog.answered(at(1_010), 0);
+        // Nobody asks for 5 s, then an answer takes 300 ms, with more asked meanwhile.
+        backlog.sent(at(6_000));
+        backlog.sent(at(6_200));
+        backlog.answered(at(6_300), 1);
+        backlog.answered(at(6_310), 0);
+        backlog.end(at(11_000), &totals(3, 3));
+        assert_eq!(backlog.silence, Some((at(5_000), at(5_300))));
+        // One that lasts to the end counts up to there.
+        backlog.begin(at(0), Nanos::from_secs(10));
+        backlog.sent(at(8_000));
+        backlog.end(at(12_000), &totals(1, 0));
+        assert_eq!(backlog.silence, Some((at(8_000), at(12_000))));
+    }
+}

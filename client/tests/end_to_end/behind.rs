@@ -1,0 +1,66 @@
+//! Servers that are not asked in vain, or are: one that falls behind, one that stands still for a while.
+
+use crate::common::{Server, measure, peer};
+use report::schema::Outcome;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// An echo that serves one message of 32 bytes in each of these times, all connections together.
+fn slow_echo(each: Duration) -> String {
+    let free_at = Arc::new(Mutex::new(Instant::now()));
+    peer(move |mut stream| {
+        let mut message = [0; 32];
+        while stream.read_exact(&mut message).is_ok() {
+            let wait = {
+                let mut free_at = free_at.lock().expect("whole");
+                *free_at = (*free_at).max(Instant::now()) + each;
+                *free_at - Instant::now()
+            };
+            std::thread::sleep(wait);
+            if stream.write_all(&message).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_server_that_falls_behind_is_said_to_have_fallen_behind() {
+    // 100 messages a second are served, 300 are asked.
+    let url = slow_echo(Duration::from_millis(10));
+    let (ran, result) =
+        measure(&["run", &url, "-c", "5", "-r", "300", "-d", "2s", "--timeout", "30s"]);
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    let server = result.server.as_ref().expect("there was traffic");
+    assert!(server.behind, "{:?}", result.messages);
+    assert_eq!(result.run.outcome, Outcome::NotReached);
+    let served = result.messages.rate_served.expect("counted");
+    assert!(served < 110.0, "{served}");
+    assert!(result.messages.backlog_at_end.expect("counted") > 300, "{:?}", result.messages);
+    assert!(ran.stdout.contains("the server fell behind"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("(server_behind)") || ran.stdout.contains("backlog grew by"));
+}
+
+#[test]
+fn a_stall_that_is_caught_up_with_is_named_and_fails_nothing() {
+    let server = Server::start(&["--stall", "400ms/2s", "tcp://127.0.0.1:0"]);
+    let (ran, result) = measure(&[
+        "run",
+        server.url(),
+        "-c",
+        "5",
+        "-r",
+        "200",
+        "-d",
+        "4500ms",
+        "--fail-if",
+        "server.behind>0",
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let verdict = result.server.as_ref().expect("there was traffic");
+    assert!(!verdict.behind);
+    let stall = verdict.stalled.expect("it stood still");
+    assert!(stall.longest_silence_ns > 300_000_000, "{stall:?}");
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "stalled"));
+}

@@ -1,0 +1,282 @@
+//! The verdict on the server: did it keep up with what was asked of it? Pure rules over a result, beside
+//! those on the generator; `docs/METHODOLOGY.md` gives the reasons for each.
+//!
+//! | word | what has to hold |
+//! |---|---|
+//! | kept up | 99 % of the rate asked for was served within the planned time, or more |
+//! | fell behind | less was, the backlog grew over most of that time, and the generator was not at its end |
+//! | served a share | less was, for another reason: a stall near the end, a generator at its end, lost or busy connections |
+//!
+//! The backlog grew over most of the time if it never came back, from the middle of the planned time on, to
+//! less than a quarter of what it was at the end, and rose by half of that or more along its straight line
+//! (least squares). So a stall that is caught up with is not *behind*, nor is a queue that stays as long as
+//! it is. A stall is told by itself, and fails nothing.
+//!
+//! The closed model asks for no rate: it sends when replies come, so no server ever falls behind it.
+
+use crate::generator;
+use crate::schema::{Model, ResultFile, Server, Stall, Warning};
+use measure::Nanos;
+use measure::units::{format_duration, format_grouped, format_rate};
+
+/// The share of what was asked that has to be served in time.
+pub const SERVED: f64 = 0.99;
+/// The backlog's least part, from the middle of the time on, of what it is at the end.
+const NEVER_LESS: f64 = 0.25;
+/// The part of it by which it has to rise along its line.
+const ROSE: f64 = 0.5;
+/// A silence shorter than this is no stall.
+pub const SILENCE: Nanos = Nanos::from_millis(200);
+/// A stall is so many times the median of the service: a server that always takes its time does not stall.
+const MEDIANS: u64 = 5;
+
+/// How the server fared, in three words.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fared {
+    /// It served what was asked.
+    KeptUp,
+    /// It fell behind.
+    Behind,
+    /// It served this share of what was asked, and that may not be its fault.
+    Share(f64),
+}
+
+/// Judges a result whose generator has been judged: the verdict goes into its section `server`, and what
+/// it says among the warnings.
+pub fn fill(result: &mut ResultFile, silence: Option<(Nanos, Nanos)>) {
+    if result.plan.model == Model::None || result.messages.sent == 0 {
+        return;
+    }
+    let stalled = silence.and_then(|silence| stall(result, silence));
+    result.server = Some(Server { behind: is_behind(result), stalled });
+    result.run.warnings.extend(warnings(result));
+}
+
+/// Whether the server fell behind, by the rules above.
+#[must_use]
+pub fn is_behind(result: &ResultFile) -> bool {
+    let messages = &result.messages;
+    let (Some(share), Some(at_end)) = (share(result), messages.backlog_at_end) else {
+        return false;
+    };
+    let limited = !generator::reasons(result).is_empty();
+    share < SERVED && !limited && grew(&messages.backlog, at_end)
+}
+
+/// Whether a backlog grew over most of the time. Without marks, as in merged repeats, there is nothing to
+/// tell.
+fn grew(marks: &[u64], at_end: u64) -> bool {
+    let at_end = at_end as f64;
+    let later = marks.iter().skip(marks.len() / 2);
+    let Some(least) = later.min() else { return false };
+    let rose = slope(marks) * marks.len() as f64;
+    at_end > 0.0 && *least as f64 >= NEVER_LESS * at_end && rose >= ROSE * at_end
+}
+
+/// What a backlog grows by from one mark to the next, along the straight line of least squares; 0 of
+/// fewer than two marks. The first mark is one step behind the start, where nothing was on its way.
+#[must_use]
+pub fn slope(marks: &[u64]) -> f64 {
+    let count = marks.len() as f64 + 1.0;
+    let x_mean = (count - 1.0) / 2.0;
+    let y_mean = marks.iter().map(|mark| *mark as f64).sum::<f64>() / count;
+    let (mut xy, mut xx) = (x_mean * y_mean, x_mean * x_mean);
+    for (index, mark) in marks.iter().enumerate() {
+        let x = index as f64 + 1.0 - x_mean;
+        xy += x * (*mark as f64 - y_mean);
+        xx += x * x;
+    }
+    if xx > 0.0 { xy / xx } else { 0.0 }
+}
+
+/// The share of the rate asked for that was served in time; `None` without such a rate, and in files from
+/// before that was counted.
+#[must_use]
+pub fn share(result: &ResultFile) -> Option<f64> {
+    let asked = result.messages.rate_planned.filter(|asked| *asked > 0.0)?;
+    // Where messages come at random, what is asked is what the schedule gave.
+    let planned = result.messages.planned.filter(|planned| *planned > 0);
+    let served = result.messages.rate_served?;
+    let seconds = result.messages.served_seconds;
+    let asked = planned.map_or(asked, |planned| asked.min(planned as f64 / seconds.max(1e-9)));
+    Some(served / asked)
+}
+
+/// How the server fared; `None` where nothing was asked at a rate, or it is not known.
+#[must_use]
+pub fn fared(result: &ResultFile) -> Option<Fared> {
+    if result.server.as_ref().is_some_and(|server| server.behind) {
+        return Some(Fared::Behind);
+    }
+    let share = share(result)?;
+    Some(if share >= SERVED { Fared::KeptUp } else { Fared::Share(share) })
+}
+
+/// The silence, if it was a stall.
+fn stall(result: &ResultFile, (from, to): (Nanos, Nanos)) -> Option<Stall> {
+    let median = result.stages.service.as_ref().map_or(0, |service| service.p50);
+    let silence = to - from;
+    if silence < SILENCE || silence.0 < median.saturating_mul(MEDIANS) {
+        return None;
+    }
+    Some(Stall {
+        from_seconds: from.as_secs_f64(),
+        to_seconds: to.as_secs_f64(),
+        longest_silence_ns: silence.0,
+    })
+}
+
+/// The sentence that tells how far a server fell behind.
+#[must_use]
+pub fn sentence(result: &ResultFile) -> String {
+    let messages = &result.messages;
+    format!(
+        "served {} of {}; the backlog grew by {} to {} messages",
+        format_rate(messages.rate_served.unwrap_or_default()),
+        format_rate(messages.rate_planned.unwrap_or_default()),
+        format_rate(messages.backlog_growth_per_second.unwrap_or_default().max(0.0)),
+        format_grouped(messages.backlog_at_end.unwrap_or_default()),
+    )
+}
+
+fn warnings(result: &ResultFile) -> Vec<Warning> {
+    let Some(server) = &result.server else { return Vec::new() };
+    let warning = |code: &str, text, remedy: &str| Warning {
+        code: code.to_owned(),
+        text,
+        remedy: remedy.to_owned(),
+    };
+    let mut warnings = Vec::new();
+    if server.behind {
+        warnings.push(warning(
+            "server_behind",
+            format!("the server fell behind: {}", sentence(result)),
+            "response times grow as long as that goes on, so they tell how long the run was: ask for a rate \
+             below what was served",
+        ));
+    }
+    if let Some(Stall { from_seconds, to_seconds, longest_silence_ns }) = server.stalled {
+        warnings.push(warning(
+            "stalled",
+            format!(
+                "the server answered nothing for {}, from {from_seconds:.2} s to {to_seconds:.2} s of the \
+                 traffic, while messages were on their way",
+                format_duration(Nanos(longest_silence_ns)),
+            ),
+            "look at what the server, or the machine, did at that time: the response times contain it",
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::StageEntry;
+
+    /// An open-model run of 10 s at 1,000/s whose backlog was this.
+    fn run(served: u64, marks: Vec<u64>) -> ResultFile {
+        let mut result = ResultFile::default();
+        result.plan.model = Model::Open;
+        result.connections.opened = 10;
+        let messages = &mut result.messages;
+        (messages.planned, messages.rate_planned) = (Some(10_000), Some(1_000.0));
+        (messages.sent, messages.received) = (10_000, 10_000);
+        (messages.served, messages.served_seconds) = (served, 10.0);
+        messages.backlog_at_end = marks.last().copied();
+        messages.backlog = marks;
+        result.fill_derived();
+        result
+    }
+
+    fn line(from: u64, step: u64) -> Vec<u64> {
+        (1..=60).map(|mark| from + mark * step).collect()
+    }
+
+    fn codes(result: &ResultFile) -> Vec<&str> {
+        result.run.warnings.iter().map(|warning| warning.code.as_str()).collect()
+    }
+
+    #[test]
+    fn a_backlog_that_grows_all_the_time_is_behind() {
+        let mut result = run(7_000, line(0, 50));
+        fill(&mut result, None);
+        assert_eq!(fared(&result), Some(Fared::Behind));
+        assert_eq!(codes(&result), ["server_behind"]);
+        assert_eq!(
+            result.run.warnings[0].text,
+            "the server fell behind: served 700/s of 1k/s; the backlog grew by 300/s to 3,000 messages"
+        );
+    }
+
+    #[test]
+    fn what_was_served_in_time_is_not_behind() {
+        // A server that always holds 100 back, as by a delay.
+        let mut result = run(9_900, vec![100; 60]);
+        fill(&mut result, None);
+        assert_eq!(fared(&result), Some(Fared::KeptUp));
+        assert_eq!(codes(&result), [""; 0]);
+        // And one that always holds back more than 1 % of it: late, but it keeps up from then on.
+        let mut result = run(9_000, vec![1_000; 60]);
+        fill(&mut result, None);
+        assert_eq!(fared(&result), Some(Fared::Share(0.9)));
+    }
+
+    #[test]
+    fn a_stall_is_named_and_not_behind_wherever_it_was() {
+        let stalled = |from: usize, to: usize, served| {
+            let mut marks = vec![0; 60];
+            for (index, mark) in marks.iter_mut().enumerate().take(to).skip(from) {
+                *mark = (index - from + 1) as u64 * 166;
+            }
+            let mut result = run(served, marks);
+            fill(&mut result, Some((Nanos::from_secs(1), Nanos::from_millis(1_400))));
+            result
+        };
+        for (from, to, served) in [(3, 12, 10_000), (20, 55, 9_999), (50, 60, 8_400)] {
+            let result = stalled(from, to, served);
+            assert_ne!(fared(&result), Some(Fared::Behind), "{from} to {to}");
+            assert_eq!(codes(&result), ["stalled"]);
+            let stall = result.server.and_then(|server| server.stalled).expect("a stall");
+            assert_eq!((stall.from_seconds, stall.to_seconds), (1.0, 1.4));
+            assert_eq!(stall.longest_silence_ns, 400_000_000);
+        }
+        // A server that takes 100 ms for each reply does not stall when it is silent for 400 ms.
+        let mut result = run(10_000, vec![0; 60]);
+        result.stages.service =
+            Some(StageEntry { p50: 100_000_000, count: 9, ..Default::default() });
+        fill(&mut result, Some((Nanos::ZERO, Nanos::from_millis(400))));
+        assert_eq!(codes(&result), [""; 0]);
+    }
+
+    #[test]
+    fn a_generator_at_its_end_says_nothing_of_the_server() {
+        let mut result = run(7_000, line(0, 50));
+        result.generator = Some(crate::schema::Generator {
+            limited: true,
+            reasons: vec![Warning::default()],
+            ..Default::default()
+        });
+        fill(&mut result, None);
+        assert_eq!(fared(&result), Some(Fared::Share(0.7)));
+    }
+
+    #[test]
+    fn without_a_rate_or_traffic_there_is_no_verdict() {
+        let mut result = run(7_000, line(0, 50));
+        result.messages.rate_planned = None;
+        fill(&mut result, None);
+        assert_eq!(fared(&result), None);
+        assert!(!result.server.expect("traffic").behind);
+        let mut idle = ResultFile::default();
+        fill(&mut idle, Some((Nanos::ZERO, Nanos::from_secs(9))));
+        assert_eq!(idle.server, None);
+    }
+
+    #[test]
+    fn the_line_of_least_squares_is_that_of_the_marks() {
+        assert!((slope(&line(0, 7)) - 7.0).abs() < 1e-9);
+        assert_eq!(slope(&[]), 0.0);
+        assert!(slope(&[0; 60]).abs() < 1e-9);
+    }
+}
