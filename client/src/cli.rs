@@ -8,7 +8,7 @@ use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
 use report::verdict::Threshold;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use wire::http::Method;
+use wire::http::{HeadLimits, is_token_text};
 use wire::{MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN, Url};
 
 /// Opens, holds and exercises up to millions of connections, and measures them.
@@ -96,9 +96,9 @@ pub struct FrameArgs {
 /// What HTTP asks for, and how.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HttpArgs {
-    /// GET, HEAD or POST [default: GET, or POST with a body]
+    /// The method: any word, as it is to be sent (case counts) [default: GET, or POST with a body]
     #[arg(long, value_name = "METHOD", value_parser = parse_method, help_heading = "HTTP (http:// only)")]
-    pub method: Option<Method>,
+    pub method: Option<String>,
     /// The body of each request
     #[arg(
         long,
@@ -123,6 +123,23 @@ pub struct HttpArgs {
     /// be open at a time. Times of a request then begin with its connect
     #[arg(long, help_heading = "HTTP (http:// only)")]
     pub close: bool,
+    /// The largest head of a response (status line and headers); a larger one breaks the protocol
+    /// [default: 64k]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = parse_head_max,
+        help_heading = "HTTP (http:// only)"
+    )]
+    pub head_max: Option<usize>,
+    /// The most header lines in a response; more of them break the protocol [default: 256]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = parse_headers_max,
+        help_heading = "HTTP (http:// only)"
+    )]
+    pub headers_max: Option<usize>,
 }
 
 /// How replies are matched with messages.
@@ -165,7 +182,7 @@ impl FrameArgs {
 impl HttpArgs {
     /// The first option that was given, if any was.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { method, body, body_file, paths, pipeline, close } = self;
+        let Self { method, body, body_file, paths, pipeline, close, head_max, headers_max } = self;
         let given = [
             ("--method", method.is_some()),
             ("--body", body.is_some()),
@@ -173,6 +190,8 @@ impl HttpArgs {
             ("--paths", paths.is_some()),
             ("--pipeline", pipeline.is_some()),
             ("--close", *close),
+            ("--head-max", head_max.is_some()),
+            ("--headers-max", headers_max.is_some()),
         ];
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
@@ -367,11 +386,20 @@ fn parse_openers(text: &str) -> Result<Openers, String> {
     count.map(Openers::PerCore).ok_or_else(|| "give a number from 1 to 1024, or all".to_owned())
 }
 
-fn parse_method(text: &str) -> Result<Method, String> {
-    match Method::named(&text.to_ascii_uppercase()) {
-        method @ (Method::Get | Method::Head | Method::Post) => Ok(method),
-        _ => Err("requests are sent with GET, HEAD or POST".to_owned()),
+fn parse_method(text: &str) -> Result<String, String> {
+    match text {
+        "CONNECT" => Err("behind CONNECT no HTTP is spoken: give another method".to_owned()),
+        _ if is_token_text(text.as_bytes()) => Ok(text.to_owned()),
+        _ => Err("a method is one word, such as GET or PURGE".to_owned()),
     }
+}
+
+fn parse_head_max(text: &str) -> Result<usize, String> {
+    HeadLimits::checked_bytes(parse_size(text).map_err(|error| error.to_string())?)
+}
+
+fn parse_headers_max(text: &str) -> Result<usize, String> {
+    HeadLimits::checked_headers(parse_count(text).map_err(|error| error.to_string())?)
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {

@@ -15,7 +15,7 @@ use reactor::mailbox::{self, Outside};
 use reactor::sim::{Faults, Sim, World};
 use reactor::{Limits, Reactor};
 use std::net::SocketAddr;
-use wire::http::{Composer, Method, RequestSpec};
+use wire::http::{Composer, HeadLimits, Method, RequestSpec};
 
 /// How the scripted server answers.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Met
     let spec = RequestSpec {
         host: "127.0.0.1".into(),
         port: target.port(),
-        method,
+        method: method.name().to_owned(),
         targets: paths.iter().map(|path| (*path).to_owned()).collect(),
         close: load.churn,
         ..RequestSpec::default()
@@ -120,6 +120,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Met
         paths: paths.len() as u64,
         in_flight: load.in_flight_max,
         close: load.churn,
+        heads: HeadLimits::default(),
     }
 }
 

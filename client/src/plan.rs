@@ -25,9 +25,9 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use wire::http::{self, Composer, Method, RequestSpecError};
+use wire::http::{self, Composer, HeadLimits, RequestSpecError};
 use wire::ws::{DeflatePolicy, Kind, Request, RequestSpec};
-use wire::{MESSAGE_BYTES_MAX, Scheme, Url};
+use wire::{MESSAGE_BYTES_MAX, Scheme, Url, UrlError};
 
 /// Connections that one client is made for: a hundred times what any has held.
 const CONNECTIONS_MAX: u64 = 100_000_000;
@@ -464,6 +464,8 @@ fn check_http(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
 struct Asked {
     /// Everything but the host. Without `--paths` the path is that of each URL.
     spec: http::RequestSpec,
+    /// How large the heads of responses may be.
+    heads: HeadLimits,
 }
 
 impl Asked {
@@ -473,17 +475,24 @@ impl Asked {
             (Some(text), None) => text.clone().into_bytes(),
             (None, None) => Vec::new(),
         };
-        let default = if body.is_empty() { Method::Get } else { Method::Post };
-        let targets = args.http.paths.as_deref().map(read_paths).transpose()?;
+        let default = if body.is_empty() { "GET" } else { "POST" };
+        let paths = args.http.paths.as_deref();
+        let targets = paths.map(|file| read_paths(file, &args.urls)).transpose()?;
         let spec = http::RequestSpec {
-            method: args.http.method.unwrap_or(default),
+            method: args.http.method.clone().unwrap_or_else(|| default.to_owned()),
+            agent: concat!("c1000k/", env!("CARGO_PKG_VERSION")).to_owned(),
             targets: targets.unwrap_or_default(),
             headers: args.handshake.header.clone(),
             body,
             close: args.http.close,
             ..http::RequestSpec::default()
         };
-        Ok(Self { spec })
+        let usual = HeadLimits::default();
+        let heads = HeadLimits {
+            bytes: args.http.head_max.unwrap_or(usual.bytes),
+            headers: args.http.headers_max.unwrap_or(usual.headers),
+        };
+        Ok(Self { spec, heads })
     }
 
     /// How many paths are asked for in turn.
@@ -500,7 +509,8 @@ impl Asked {
         let mut requests = Vec::with_capacity(targets.len());
         for (url, target) in args.urls.iter().zip(targets) {
             let mut spec = self.spec.clone();
-            (spec.host, spec.port) = (url.host.clone(), url.port);
+            (spec.host, spec.port) = (url.host_without_zone().to_owned(), url.port);
+            spec.headers.extend(authorization(url, &args.handshake)?);
             if spec.targets.is_empty() {
                 spec.targets.push(url.target.clone());
             }
@@ -515,7 +525,13 @@ impl Asked {
             requests.push((*target, composer));
         }
         let in_flight = load.in_flight_max;
-        let setup = HttpSetup { requests, paths: self.paths(), in_flight, close: load.churn };
+        let setup = HttpSetup {
+            requests,
+            paths: self.paths(),
+            in_flight,
+            close: load.churn,
+            heads: self.heads,
+        };
         if load.size.saturating_mul(in_flight as usize) > 1 << 30 {
             return Err(usage(
                 "the body times --pipeline is more than 1 GiB for each connection: lower one"
@@ -526,22 +542,60 @@ impl Asked {
     }
 }
 
-/// The paths that a file names.
-fn read_paths(file: &Path) -> Result<Vec<String>, Error> {
+/// The paths that a file names; whole URLs of the service that is asked are paths, too.
+fn read_paths(file: &Path, urls: &[Url]) -> Result<Vec<String>, Error> {
     let bytes = read_file("--paths", file)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().map(str::trim);
-    let paths: Vec<String> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .take(PATHS_MAX + 1)
-        .collect();
-    let problem = match paths.len() {
-        0 => "it names no path: write one a line, such as /index.html".to_owned(),
-        1..=PATHS_MAX => return Ok(paths),
-        _ => format!("it names more than {} paths: give less", format_grouped(PATHS_MAX as u64)),
+    parse_paths(&bytes, urls)
+        .map_err(|problem| usage(format!("--paths {}: {problem}", file.display())))
+}
+
+fn parse_paths(bytes: &[u8], urls: &[Url]) -> Result<Vec<String>, String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it begins with a byte order mark (BOM) of UTF-16: save it as UTF-8".to_owned());
+    }
+    // Of UTF-8 it says nothing, and is no part of the first path.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let paths = lines.take(PATHS_MAX + 1).map(|(number, line)| {
+        path_of(line, urls).map_err(|problem| format!("line {number}: {problem}"))
+    });
+    let paths: Vec<String> = paths.collect::<Result<_, _>>()?;
+    match paths.len() {
+        0 => Err("it names no path: write one a line, such as /index.html".to_owned()),
+        1..=PATHS_MAX => Ok(paths),
+        _ => {
+            Err(format!("it names more than {} paths: give less", format_grouped(PATHS_MAX as u64)))
+        }
+    }
+}
+
+/// The path that a line names.
+fn path_of(line: &str, urls: &[Url]) -> Result<String, String> {
+    if line.starts_with('/') {
+        return Ok(line.to_owned());
+    }
+    if line.starts_with('\u{feff}') {
+        return Err("a byte order mark (BOM) stands before the path: take it out".to_owned());
+    }
+    let url: Url = match line.parse() {
+        Ok(url) => url,
+        Err(UrlError::NoScheme(_)) => {
+            return Err(format!(
+                "'{line}' cannot be requested: write a path, such as /index.html, or a URL of the \
+                 target"
+            ));
+        }
+        Err(error) => return Err(error.to_string()),
     };
-    Err(usage(format!("--paths {}: {problem}", file.display())))
+    // All paths are asked of all targets.
+    match urls.iter().find(|target| !target.is_same_service(&url)) {
+        None => Ok(url.target),
+        Some(target) => Err(format!(
+            "{url} is no URL of {target}, which is asked: leave it out, or give it a run of its own"
+        )),
+    }
 }
 
 /// All of a file that an option names.
@@ -576,19 +630,34 @@ fn setup(args: &RunArgs, load: &Load, targets: &[SocketAddr]) -> Result<Setup, E
     })
 }
 
+/// The header that user and password of a URL make.
+fn authorization(url: &Url, args: &HandshakeArgs) -> Result<Option<(String, String)>, Error> {
+    let name = "Authorization";
+    let Some(value) = url.authorization() else { return Ok(None) };
+    if args.header.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+        return Err(usage(format!(
+            "{url}: user and password are in the URL, and --header '{name}' says another: give one \
+             of them"
+        )));
+    }
+    Ok(Some((name.to_owned(), value)))
+}
+
 /// The request for a URL.
 ///
 /// # Errors
 /// If something in it cannot be sent.
 pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error> {
+    let mut headers = args.header.clone();
+    headers.extend(authorization(url, args)?);
     let spec = RequestSpec {
-        host: url.host.clone(),
+        host: url.host_without_zone().to_owned(),
         port: url.port,
         default_port: url.scheme.default_port().unwrap_or_default(),
         target: url.target.clone(),
         origin: args.origin.clone(),
         subprotocols: args.subprotocol.clone(),
-        headers: args.header.clone(),
+        headers,
         deflate: args.deflate.then(DeflatePolicy::default),
     };
     Request::new(&spec).map_err(|error| usage(format!("{url}: {error}")))
@@ -799,11 +868,41 @@ fn websocket_record(args: &RunArgs) -> schema::WebSocket {
 fn http_record(args: &RunArgs, load: &Load, asked: &Asked) -> schema::Http {
     let headers = args.handshake.header.iter();
     schema::Http {
-        method: asked.spec.method.name().to_owned(),
+        method: asked.spec.method.clone(),
         headers: headers.map(|(name, value)| format!("{name}: {value}")).collect(),
         paths_file: args.http.paths.as_ref().map(|file| file.display().to_string()),
         paths: asked.paths(),
         pipeline: load.in_flight_max.into(),
         close: load.churn,
+        head_max_bytes: asked.heads.bytes as u64,
+        headers_max: asked.heads.headers as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &[u8]) -> Result<Vec<String>, String> {
+        let urls = ["http://u:secret@Host/a".parse().expect("fine")];
+        parse_paths(text, &urls)
+    }
+
+    #[test]
+    fn paths_are_lines_and_urls_of_the_target() {
+        let text = b"\xef\xbb\xbf/a\r\n\n# no\nhttp://host/b?c\nHTTP://HOST:80\n";
+        assert_eq!(paths(text).expect("fine"), ["/a", "/b?c", "/"]);
+        for (text, problem) in [
+            (&b"/a\nhttp://other/b\n"[..], "line 2: http://other:80/b is no URL of"),
+            (b"http://host:81/", "line 1: http://host:81 is no URL of http://u:***@Host:80/a"),
+            (b"\n#\nb c\n", "line 3: 'b c' cannot be requested"),
+            (b"http://host/#a", "line 1: 'http://host/#a' has a fragment"),
+            (b"/a\n\xef\xbb\xbf/b", "line 2: a byte order mark (BOM)"),
+            (b"\xff\xfe/\0", "byte order mark (BOM) of UTF-16"),
+            (b"# none", "it names no path"),
+        ] {
+            let error = paths(text).expect_err("refused");
+            assert!(error.contains(problem) && !error.contains("secret"), "{error}");
+        }
     }
 }

@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
+use wire::without_password;
 
 /// Reports of one reactor that may wait for the coordinator.
 const REPORTS_PER_REACTOR: usize = 16;
@@ -304,7 +305,7 @@ fn result_of(
         label: args.label.clone(),
         started: timestamp(started),
         ended: timestamp(SystemTime::now()),
-        command: std::env::args().collect(),
+        command: std::env::args().map(|word| without_password(&word).into_owned()).collect(),
         seed,
         ..schema::Run::default()
     };

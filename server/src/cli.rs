@@ -9,6 +9,7 @@ use reactor::Stall;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use wire::Url;
+use wire::http::HeadLimits;
 
 /// The matching target for c1000k-client: sends back what it gets, or serves files, on up to millions of
 /// connections.
@@ -105,6 +106,12 @@ pub struct ServeArgs {
     /// The largest body of an HTTP request, which is read and dropped; a larger one is refused (413)
     #[arg(long, value_name = "SIZE", default_value = "1m", value_parser = parse_size)]
     pub body_max: u64,
+    /// The largest head of an HTTP request (request line and headers); a larger one is refused (431)
+    #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = parse_head_max)]
+    pub head_max: usize,
+    /// The most header lines of an HTTP request; one with more is refused (431)
+    #[arg(long, value_name = "N", default_value = "256", value_parser = parse_headers_max)]
+    pub headers_max: usize,
     /// Close connections that stay silent for so long (0: never)
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     pub idle_timeout: Nanos,
@@ -153,6 +160,14 @@ pub struct ServeArgs {
     /// Print one JSON object per bound address, or the findings of check as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn parse_head_max(text: &str) -> Result<usize, String> {
+    HeadLimits::checked_bytes(parse_size(text).map_err(|error| error.to_string())?)
+}
+
+fn parse_headers_max(text: &str) -> Result<usize, String> {
+    HeadLimits::checked_headers(parse_count(text).map_err(|error| error.to_string())?)
 }
 
 fn parse_backlog(text: &str) -> Result<u32, String> {

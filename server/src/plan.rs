@@ -20,6 +20,7 @@ use reactor::Limits;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use wire::http::HeadLimits;
 use wire::ws::{DeflatePolicy, Policy};
 use wire::{Scheme, Url};
 
@@ -231,7 +232,9 @@ fn choose_http(args: &ServeArgs, reactors: usize) -> Result<http::Config, Error>
             ))
         })?;
     }
-    Ok(http::Config::new(args.root.clone(), args.body_max, reactors))
+    let heads = HeadLimits { bytes: args.head_max, headers: args.headers_max };
+    let config = http::Config::new(args.root.clone(), args.body_max, reactors);
+    Ok(http::Config { heads, ..config })
 }
 
 /// A delay must leave time for what has limits of its own.

@@ -7,7 +7,7 @@ use measure::{Nanos, Stage};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use wire::http::{Composer, Response, ResponseEvent, ResponsePool, Responses};
+use wire::http::{Composer, HeadLimits, Response, ResponseEvent, ResponsePool, Responses};
 
 /// Statuses that mean that a request was served. Redirects and "not modified" are among them.
 const SERVED: Range<u16> = 200..400;
@@ -29,6 +29,8 @@ pub struct Setup {
     pub in_flight: u32,
     /// Whether each request has a connection of its own.
     pub close: bool,
+    /// How large the heads of responses may be.
+    pub heads: HeadLimits,
 }
 
 impl Setup {
@@ -87,8 +89,8 @@ impl Http {
     pub fn new(setup: Arc<Setup>) -> Self {
         Self {
             message_bytes: setup.message_bytes(),
+            pool: ResponsePool::new(setup.heads),
             setup,
-            pool: ResponsePool::default(),
             clocks: Clocks::default(),
             statuses: Box::new([0; STATUSES]),
             composed: Vec::new(),

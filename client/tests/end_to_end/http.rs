@@ -237,6 +237,66 @@ fn requests_say_what_was_asked_for() {
     }
 }
 
+/// What some server answers that is not ours: understood, or refused with the option that helps.
+#[test]
+fn heads_of_all_kinds_are_understood() {
+    let with = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 5\r\n\r\nhello");
+    served(&with("X: a\r\n b\r\n\tc\r\nY:\r\n d\r\n"), &[]);
+    served(&with(&"X: y\r\n".repeat(250)), &[]);
+    served(&with(&format!("X: {}\r\n", "y".repeat(60_000))), &[]);
+    served(&with(&"X: y\r\n".repeat(300)), &["--headers-max", "301"]);
+    served(&with(&format!("X: {}\r\n", "y".repeat(70_000))), &["--head-max", "128k"]);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    served(
+        &format!("{chunked}00000000000000000000000005\r\nhello\r\n000000000000000000000\r\n\r\n"),
+        &[],
+    );
+    for (lines, option) in [
+        ("X: y\r\n".repeat(300), "--headers-max"),
+        (format!("X: {}\r\n", "y".repeat(70_000)), "--head-max"),
+    ] {
+        let (code, result) = short(&server(always(&with(&lines))), &[]);
+        assert_ne!(code, Some(0));
+        assert!(
+            result.violations.keys().any(|rule| rule.contains(option)),
+            "{:?}",
+            result.violations
+        );
+    }
+}
+
+#[test]
+fn requests_carry_a_name_a_method_and_credentials() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let url = server(move |request, _| {
+        seen.lock().expect("whole").push(request.to_owned());
+        (OK.as_bytes().to_vec(), false)
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = folder.path().join("paths");
+    std::fs::write(&paths, format!("\u{feff}{url}/a?b\n")).expect("written");
+    let paths = paths.to_str().expect("a name");
+    let with = url.replace("http://", "http://user:p%40ss@");
+    let more = ["--method", "PURGE", "--header", "Connection: keep-alive", "--paths", paths];
+    let (code, result) = short(&with, &more);
+    assert_eq!(code, Some(0), "{:?}", result.run);
+    let asked = asked.lock().expect("whole");
+    for request in asked.iter() {
+        assert!(request.starts_with("PURGE /a?b HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nUser-Agent: c1000k/"), "{request}");
+        assert!(request.contains("\r\nAuthorization: Basic dXNlcjpwQHNz\r\n"), "{request}");
+        assert_eq!(request.matches("Connection: ").count(), 1, "{request}");
+    }
+    let text = serde_json::to_string(&result).expect("JSON");
+    assert!(text.contains("user:***@") && !text.contains("p%40ss"), "{text}");
+    let http = result.plan.http.expect("its options");
+    assert_eq!(
+        (http.method.as_str(), http.head_max_bytes, http.headers_max),
+        ("PURGE", 65_536, 256)
+    );
+}
+
 #[test]
 fn results_are_written_and_shown() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -267,6 +327,9 @@ fn options_that_mean_nothing_here_are_refused_in_one_sentence() {
         (&[URL, "--body-file", "/no/such/file"], "/no/such/file"),
         (&[URL, "--paths", "/dev/null"], "names no path"),
         (&[URL, "--header", "Content-Length: 1"], "Content-Length"),
+        (&[URL, "--header", "Connection: close"], "--close"),
+        (&["http://u:p@127.0.0.1:9", "--header", "authorization: x"], "u:***@127.0.0.1:9"),
+        (&["tcp://127.0.0.1:9", "--head-max", "1k"], "--head-max"),
         (&["tcp://127.0.0.1:9", "--method", "GET"], "--method"),
         (&["tcp://127.0.0.1:9", "--header", "A: b"], "--header"),
         (&["ws://127.0.0.1:9", "--close"], "--close"),
@@ -278,8 +341,13 @@ fn options_that_mean_nothing_here_are_refused_in_one_sentence() {
         assert_eq!(ran.stderr.lines().count(), 1, "{bad:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(says), "{bad:?}: {}", ran.stderr);
     }
-    let ran = run(&["run", URL, "--method", "PUT"]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
+    for bad in
+        [["--method", "CONNECT"], ["--method", "a b"], ["--head-max", "1"], ["--headers-max", "0"]]
+    {
+        let ran = run(&[&["run", URL], &bad[..]].concat());
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(bad[0]), "{ran:?}");
+    }
     let ran = run(&["run", URL, "--body", "a", "--body-file", "b"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
 }

@@ -327,6 +327,7 @@ fn compose_case(name: &'static str, count: usize) -> Case {
     let spec = http::RequestSpec {
         host: "127.0.0.1".to_owned(),
         port: 9000,
+        method: "GET".to_owned(),
         targets: vec!["/index.html".to_owned()],
         ..http::RequestSpec::default()
     };

@@ -17,12 +17,18 @@ const _: () = assert!(MESSAGE_BYTES_MIN <= MESSAGE_BYTES_MAX);
 // Offsets into a message are kept in 32 bits.
 const _: () = assert!(MESSAGE_BYTES_MAX <= u32::MAX as usize);
 
-/// The largest head of an HTTP message, request or reply, in bytes: request line or status line,
-/// headers, and the empty line.
-pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The largest head of an HTTP message, request or reply, in bytes, unless told otherwise: request
+/// line or status line, headers, and the empty line.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The most header lines that a head may have.
-pub const HTTP_HEADERS_MAX: usize = 64;
+/// The most header lines that a head may have, unless told otherwise.
+pub const HTTP_HEADERS_MAX: usize = 256;
+
+/// The largest head that can be asked to be accepted, in bytes.
+pub const HTTP_HEAD_BYTES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// The most header lines that can be asked to be accepted.
+pub const HTTP_HEADERS_LIMIT: usize = 65_536;
 
 /// The longest request target, in bytes; RFC 9112 3 recommends 8,000 at the least.
 pub const HTTP_TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -40,8 +46,10 @@ pub const HTTP_INFORMATIONAL_MAX: u8 = 32;
 /// The longest path that is looked up, in bytes, percent-decoded (`PATH_MAX` of Linux is 4096).
 pub const HTTP_PATH_BYTES_MAX: usize = 4095;
 
-// Places within a head are kept in 16 bits.
-const _: () = assert!(HTTP_HEAD_BYTES_MAX <= u16::MAX as usize);
+// Places within a head are kept in 32 bits.
+const _: () = assert!(HTTP_HEAD_BYTES_LIMIT <= u32::MAX as usize);
+const _: () = assert!(HTTP_HEAD_BYTES_MAX <= HTTP_HEAD_BYTES_LIMIT);
+const _: () = assert!(HTTP_HEADERS_MAX <= HTTP_HEADERS_LIMIT);
 const _: () = assert!(HTTP_TARGET_BYTES_MAX >= 8000 && HTTP_TARGET_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
 
 /// The largest WebSocket message that is let through unless told otherwise, in bytes, after

@@ -1,5 +1,8 @@
 //! The URL form that names a service on both sides: `tcp://HOST:PORT`, `ws://…`, `http://…`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -56,6 +59,9 @@ pub enum UrlError {
     /// The port is not a number from 0 to 65535.
     #[error("'{0}' has no port between 0 and 65535 behind its last colon")]
     BadPort(String),
+    /// A user or a password for a protocol that knows none.
+    #[error("'{0}' has a user, and tcp:// knows none: leave out what stands before the '@'")]
+    UselessUser(String),
     /// Something follows the port that this protocol has no use for.
     #[error("'{0}' has a path, and tcp:// has no paths: leave out what follows the port")]
     UselessPath(String),
@@ -76,19 +82,97 @@ pub enum UrlError {
 pub struct Url {
     /// The protocol.
     pub scheme: Scheme,
-    /// A host name, an IPv4 address or an IPv6 address (brackets taken off).
+    /// A host name, an IPv4 address or an IPv6 address (brackets taken off), with its zone, if it has
+    /// one, behind a `%`: `fe80::1%lo`.
     pub host: String,
     /// The port; 0 lets a server choose.
     pub port: u16,
     /// Path and query as they stand in a request line, `/` at the least; empty for `tcp://`.
     pub target: String,
+    /// User and password as they stand before the `@`, percent-encoded. They are never shown.
+    credentials: Option<String>,
+}
+
+impl Url {
+    /// The value of `Authorization` that user and password make (RFC 7617 2), if there are any.
+    #[must_use]
+    pub fn authorization(&self) -> Option<String> {
+        let (user, password) = split_credentials(self.credentials.as_deref()?);
+        let mut plain = percent_decoded(user);
+        plain.push(b':');
+        plain.extend(percent_decoded(password.unwrap_or_default()));
+        Some(format!("Basic {}", STANDARD.encode(plain)))
+    }
+
+    /// The host without its zone, which means nothing to the other end (RFC 6874 4).
+    #[must_use]
+    pub fn host_without_zone(&self) -> &str {
+        self.zone().map_or(&self.host, |(host, _)| host)
+    }
+
+    /// An IPv6 address and its zone, if it has one.
+    #[must_use]
+    pub fn zone(&self) -> Option<(&str, &str)> {
+        self.host.split_once('%').filter(|(host, _)| host.contains(':'))
+    }
+
+    /// Whether both name the same service, whatever is asked for there.
+    #[must_use]
+    pub fn is_same_service(&self, other: &Self) -> bool {
+        self.scheme == other.scheme
+            && self.host.eq_ignore_ascii_case(&other.host)
+            && self.port == other.port
+    }
+}
+
+/// The user, and the password, if there is one.
+fn split_credentials(credentials: &str) -> (&str, Option<&str>) {
+    match credentials.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (credentials, None),
+    }
+}
+
+/// The bytes that a percent-encoded text means; what is no code stands for itself.
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let (mut rest, mut bytes) = (text.as_bytes(), Vec::with_capacity(text.len()));
+    while let Some((first, more)) = rest.split_first() {
+        let digit = |at: usize| (*more.get(at)? as char).to_digit(16);
+        match (*first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high << 4 | low) as u8);
+                rest = &more[2..];
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                rest = more;
+            }
+        }
+    }
+    bytes
+}
+
+/// The same text with three stars for a password before the host, if it is a URL that has one.
+#[must_use]
+pub fn without_password(text: &str) -> Cow<'_, str> {
+    let Some(begin) = text.find("://").map(|at| at + 3) else { return text.into() };
+    let authority = &text[begin..];
+    let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return text.into() };
+    match split_credentials(credentials) {
+        (_, None) => text.into(),
+        (user, Some(_)) => {
+            let rest = &text[begin + credentials.len()..];
+            format!("{}{user}:***{rest}", &text[..begin]).into()
+        }
+    }
 }
 
 impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let whole = || text.to_owned();
+        let whole = || without_password(text).into_owned();
         let (scheme, rest) = text.split_once("://").ok_or_else(|| UrlError::NoScheme(whole()))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "tcp" => Scheme::Tcp,
@@ -106,11 +190,27 @@ impl FromStr for Url {
             Scheme::Tcp => return Err(UrlError::UselessPath(whole())),
             Scheme::Http | Scheme::Ws => request_target(target, text)?,
         };
+        let (credentials, authority) = match authority.rsplit_once('@') {
+            Some(_) if scheme == Scheme::Tcp => return Err(UrlError::UselessUser(whole())),
+            Some((credentials, authority)) => (Some(credentials.to_owned()), authority),
+            None => (None, authority),
+        };
         let (host, port) = match authority.strip_prefix('[') {
             Some(bracketed) => {
                 let end = bracketed.split_once(']').ok_or_else(|| UrlError::NoHost(whole()))?;
                 let (host, after) = end;
-                host.parse::<core::net::Ipv6Addr>().map_err(|_| UrlError::NoHost(whole()))?;
+                let (address, zone) =
+                    host.split_once('%').map_or((host, None), |(address, zone)| {
+                        // RFC 6874 2 has the '%' encoded; people write it as it is.
+                        (address, Some(zone.strip_prefix("25").unwrap_or(zone)))
+                    });
+                address.parse::<core::net::Ipv6Addr>().map_err(|_| UrlError::NoHost(whole()))?;
+                let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+                if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(known)) {
+                    return Err(UrlError::NoHost(whole()));
+                }
+                let host =
+                    zone.map_or_else(|| address.to_owned(), |zone| format!("{address}%{zone}"));
                 let port = after.strip_prefix(':');
                 if port.is_none() && !after.is_empty() {
                     return Err(UrlError::NoHost(whole()));
@@ -118,8 +218,8 @@ impl FromStr for Url {
                 (host, port)
             }
             None => match authority.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
+                Some((host, port)) => (host.to_owned(), Some(port)),
+                None => (authority.to_owned(), None),
             },
         };
         let odd = |c: char| c.is_whitespace() || "@[]\\".contains(c);
@@ -138,17 +238,17 @@ impl FromStr for Url {
                 port.ok_or_else(|| UrlError::BadPort(whole()))?
             }
         };
-        Ok(Self { scheme, host: host.to_owned(), port, target })
+        Ok(Self { scheme, host, port, target, credentials })
     }
 }
 
 /// What stands in the request line for what follows the port of the URL `text`.
 fn request_target(after_port: &str, text: &str) -> Result<String, UrlError> {
     if after_port.contains('#') {
-        return Err(UrlError::Fragment(text.to_owned()));
+        return Err(UrlError::Fragment(without_password(text).into_owned()));
     }
     if !after_port.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(UrlError::BadTarget(text.to_owned()));
+        return Err(UrlError::BadTarget(without_password(text).into_owned()));
     }
     let slash = if after_port.starts_with('/') { "" } else { "/" };
     Ok(format!("{slash}{after_port}"))
@@ -158,10 +258,17 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.scheme.name();
         let target = if self.target == "/" { "" } else { &self.target };
-        if self.host.contains(':') {
-            write!(f, "{name}://[{}]:{}{target}", self.host, self.port)
+        let user = match self.credentials.as_deref().map(split_credentials) {
+            Some((user, Some(_))) => format!("{user}:***@"),
+            Some((user, None)) => format!("{user}@"),
+            None => String::new(),
+        };
+        if let Some((host, zone)) = self.zone() {
+            write!(f, "{name}://{user}[{host}%25{zone}]:{}{target}", self.port)
+        } else if self.host.contains(':') {
+            write!(f, "{name}://{user}[{}]:{}{target}", self.host, self.port)
         } else {
-            write!(f, "{name}://{}:{}{target}", self.host, self.port)
+            write!(f, "{name}://{user}{}:{}{target}", self.host, self.port)
         }
     }
 }
@@ -203,6 +310,47 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_sent_and_not_shown() {
+        for (text, shown, authorization) in [
+            ("http://user:p%40ss@host/a", "http://user:***@host:80/a", "Basic dXNlcjpwQHNz"),
+            ("http://u%3a@host", "http://u%3a@host:80", "Basic dTo6"),
+            ("ws://u:p:q@[::1]:9", "ws://u:***@[::1]:9", "Basic dTpwOnE="),
+            ("http://a@b:c@host", "http://a@b:***@host:80", "Basic YUBiOmM="),
+            ("http://:%zz%@host", "http://:***@host:80", "Basic OiV6eiU="),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(url.authorization().as_deref(), Some(authorization), "{text}");
+        }
+        let url: Url = "http://host/a@b:c".parse().expect("fine");
+        assert_eq!((url.authorization(), url.target.as_str()), (None, "/a@b:c"));
+        for (text, shown) in [
+            ("http://u:secret@host/x", "http://u:***@host/x"),
+            ("--x=http://u:secret@host", "--x=http://u:***@host"),
+            ("http://u@host", "http://u@host"),
+            ("http://host/?a:b@c", "http://host/?a:b@c"),
+            ("a:b@c", "a:b@c"),
+        ] {
+            assert_eq!(without_password(text), shown);
+        }
+        let error = "http://u:secret@host:x".parse::<Url>().expect_err("no port").to_string();
+        assert!(error.contains("u:***@host") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn zones_are_part_of_the_address_and_not_of_the_host() {
+        for text in ["http://[fe80::1%25lo]:80/x", "http://[fe80::1%lo]:80/x"] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.host, "fe80::1%lo");
+            assert_eq!(url.zone(), Some(("fe80::1", "lo")));
+            assert_eq!(url.host_without_zone(), "fe80::1");
+            assert_eq!(url.to_string(), "http://[fe80::1%25lo]:80/x");
+        }
+        let url: Url = "http://[::1]/".parse().expect("fine");
+        assert_eq!((url.zone(), url.host_without_zone()), (None, "::1"));
+    }
+
+    #[test]
     fn each_mistake_has_its_sentence() {
         use UrlError as E;
         type Kind = fn(String) -> UrlError;
@@ -221,7 +369,11 @@ mod tests {
             ("tcp://[::1:80", E::NoHost),
             ("tcp://[::1]", E::NoPort),
             ("tcp://[nonsense]:80", E::NoHost),
-            ("tcp://user@host:80", E::NoHost),
+            ("tcp://user@host:80", E::UselessUser),
+            ("http://[::1%25]:80", E::NoHost),
+            ("http://[::1%]:80", E::NoHost),
+            ("http://[%25lo]:80", E::NoHost),
+            ("http://[::1%a b]:80", E::NoHost),
             ("tcp://a b:80", E::NoHost),
             ("tcp://host:80/path", E::UselessPath),
             ("tcp://host:80?query", E::UselessPath),
@@ -245,7 +397,9 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_refused(text in "((tcp|ws|http)://)?\\PC{0,30}") {
             if let Ok(url) = text.parse::<Url>() {
-                prop_assert_eq!(url.to_string().parse::<Url>(), Ok(url));
+                // What it shows of a password is not the password.
+                let shown = Url { credentials: None, ..url };
+                prop_assert_eq!(shown.to_string().parse::<Url>(), Ok(shown));
             }
         }
     }

@@ -25,8 +25,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::http::{
-    CONTINUE, DateCache, DateText, HTTP_BODY_BYTES_DEFAULT, Method, Persistence, Refusal,
-    RequestEvent, RequestPool, Requests, Status, add_date, write_status,
+    CONTINUE, DateCache, DateText, HTTP_BODY_BYTES_DEFAULT, HeadLimits, Method, Persistence,
+    Refusal, RequestEvent, RequestPool, Requests, Status, add_date, write_status,
 };
 use wire::ws::{Accepted, HandshakeError, Policy};
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub root: Option<PathBuf>,
     /// The largest request body that is read (and dropped), in bytes.
     pub body_bytes_max: u64,
+    /// How large the head of a request may be.
+    pub heads: HeadLimits,
     /// Requests that may be only partly here, per reactor.
     pub partial_requests_max: usize,
     /// Bytes of requests that may wait for the answers before them, per reactor.
@@ -55,6 +57,7 @@ impl Config {
         Self {
             root,
             body_bytes_max,
+            heads: HeadLimits::default(),
             partial_requests_max: share(PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN),
             held_bytes_max: share(HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN),
         }
@@ -165,9 +168,9 @@ impl Http {
     pub(crate) fn new(config: Config, site: Site) -> Self {
         Self {
             held: Held::new(config.held_bytes_max),
+            pool: RequestPool::new(config.heads),
             config,
             site,
-            pool: RequestPool::default(),
             out: Vec::new(),
             clock: WallClock::default(),
             date: DateCache::default(),

@@ -86,8 +86,8 @@ fn each_status_where_it_belongs() {
     let folder = site();
     let server = serve(&folder, &["--body-max", "10"]);
     let long = "a".repeat(9_000);
-    let many = "X: y\r\n".repeat(65);
-    let huge = format!("X: {}\r\n", "y".repeat(20_000));
+    let many = "X: y\r\n".repeat(256);
+    let huge = format!("X: {}\r\n", "y".repeat(70_000));
     let with = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nHost: h\r\n{more}\r\n");
     let stays = [
         (with("GET /hello.txt", ""), 200),
@@ -105,6 +105,15 @@ fn each_status_where_it_belongs() {
         (with("OPTIONS *", ""), 405),
         (with("GET /hello.txt", "Range: bytes=99-\r\n"), 416),
         (with("BREW /coffee", ""), 501),
+        (with("get /hello.txt", ""), 501),
+        (with("GET /hello.txt", "X: a\r\n b\r\nRange:\r\n bytes=0-0\r\n"), 206),
+        (with("GET /hello.txt", &"X: y\r\n".repeat(255)), 200),
+        (with("GET /hello.txt", &format!("X: {}\r\n", "y".repeat(60_000))), 200),
+        (
+            with("GET /hello.txt", "Transfer-Encoding: chunked\r\n")
+                + "00000000000000000000003\r\nabc\r\n0\r\n\r\n",
+            200,
+        ),
         (with("GET /hello.txt", "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n", 200),
     ];
     let mut stream = server.connect();
@@ -121,6 +130,7 @@ fn each_status_where_it_belongs() {
         (with("POST /", "Transfer-Encoding: chunked\r\n") + "b\r\n", 413),
         (with(&format!("GET /{long}"), ""), 414),
         (with("POST /", "Content-Length: 1\r\nExpect: miracles\r\n"), 417),
+        (with("POST /", "Content-Length: 1\r\nExpect: 100-continue, miracles\r\n"), 417),
         (with("GET /", &many), 431),
         (with("GET /", &huge), 431),
         (with("POST /", "Transfer-Encoding: gzip, chunked\r\n"), 501),
@@ -134,8 +144,8 @@ fn each_status_where_it_belongs() {
         assert!(is_closed(&mut stream), "{request}");
     }
     let http = server.snapshot().http;
-    assert_eq!((http.requests, http.responses[&200]), (stays.len() as u64, 6));
-    assert_eq!((http.responses[&413], http.responses[&431], http.responses[&501]), (2, 2, 2));
+    assert_eq!((http.requests, http.responses[&200]), (stays.len() as u64, 9));
+    assert_eq!((http.responses[&413], http.responses[&431], http.responses[&501]), (2, 2, 3));
 }
 
 #[test]
@@ -501,6 +511,32 @@ fn counters_are_told_in_every_form() {
     let (code, _, said) = server.finish();
     assert_eq!(code, Some(0));
     assert!(said.contains("HTTP: answered 2 (200: 1, 404: 1)"), "{said}");
+}
+
+#[test]
+fn limits_of_heads_are_options() {
+    let folder = site();
+    let server = serve(&folder, &["--head-max", "1k", "--headers-max", "3"]);
+    for (more, status, says) in [
+        ("X: y\r\nX: y\r\n".to_owned(), 200, ""),
+        ("X: y\r\n".repeat(3), 431, "more than the 3 header lines accepted here (--headers-max)"),
+        (
+            format!("X: {}\r\n", "y".repeat(1000)),
+            431,
+            "larger than the 1024 bytes accepted here (--head-max)",
+        ),
+    ] {
+        let answer = get(&mut server.connect(), "/link", &more);
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+    for bad in [["--head-max", "10"], ["--head-max", "1g"], ["--headers-max", "0"]] {
+        let output = command(&[URL, &bad[..]].concat()).output().expect("it runs");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(bad[0]) && said.contains("give a "), "{said}");
+    }
 }
 
 #[test]

@@ -189,6 +189,10 @@ pub struct Http {
     pub pipeline: u64,
     /// Whether each request had a connection of its own.
     pub close: bool,
+    /// The largest head that a response could have; 0 in files of versions that did not say.
+    pub head_max_bytes: u64,
+    /// The most header lines that it could have; 0 likewise.
+    pub headers_max: u64,
 }
 
 /// The options that only `ws://` has.

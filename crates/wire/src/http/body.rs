@@ -16,7 +16,9 @@ pub enum BodyError {
     )]
     ChunkExtra,
     /// A chunk's size line that does not follow the grammar.
-    #[error("a chunk's size is not 1 to 16 hexadecimal digits and a line end (RFC 9112 7.1)")]
+    #[error(
+        "a chunk's size is not a number of up to 16 hexadecimal digits and a line end (RFC 9112 7.1)"
+    )]
     ChunkSize,
     /// It is longer than is accepted.
     #[error("the body is larger than is accepted here")]
@@ -55,8 +57,10 @@ enum Step {
     Done,
     Sized,
     ToClose,
-    /// A digit of a chunk's size, so many having been seen.
+    /// A digit of a chunk's size, so many having been seen since the first that is not 0.
     Size(u8),
+    /// The same, so many zeros having been seen and nothing else.
+    Zeros(u8),
     /// Blanks behind the size; only an extension may follow (RFC 9112 7.1.1).
     Blank,
     Extension,
@@ -159,22 +163,35 @@ impl Body {
         use BodyError as E;
         let text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
         self.step = match (self.step, byte) {
+            (Step::Size(0), b'0') => Step::Zeros(1),
+            // Any number may lead, but the more they are, the less they are a number.
+            (Step::Zeros(zeros @ 0..16), b'0') => Step::Zeros(zeros + 1),
+            (Step::Zeros(zeros), b'0') => self.extra(Step::Zeros(zeros))?,
+            (Step::Zeros(_), _) if byte.is_ascii_hexdigit() => {
+                self.left = (byte as char).to_digit(16).map_or(0, u64::from);
+                Step::Size(1)
+            }
             (Step::Size(digits @ 0..16), _) if byte.is_ascii_hexdigit() => {
                 let digit = (byte as char).to_digit(16).map_or(0, u64::from);
                 self.left = self.left << 4 | digit;
                 Step::Size(digits + 1)
             }
-            (Step::Size(1..) | Step::Extension, b'\r') => Step::SizeFeed,
-            (Step::Size(1..) | Step::Blank, b';') => self.extra(Step::Extension)?,
-            (Step::Size(1..) | Step::Blank, b' ' | b'\t') => self.extra(Step::Blank)?,
+            (Step::Size(1..) | Step::Zeros(_) | Step::Extension, b'\r') => Step::SizeFeed,
+            (Step::Size(1..) | Step::Zeros(_) | Step::Blank, b';') => {
+                self.extra(Step::Extension)?
+            }
+            (Step::Size(1..) | Step::Zeros(_) | Step::Blank, b' ' | b'\t') => {
+                self.extra(Step::Blank)?
+            }
             (Step::Extension, _) if text => self.extra(Step::Extension)?,
             (Step::SizeFeed, b'\n') => {
                 self.announce(max)?;
                 if self.left == 0 { Step::Trailer } else { Step::Data }
             }
-            (Step::Size(_) | Step::Blank | Step::Extension | Step::SizeFeed, _) => {
-                return Err(E::ChunkSize);
-            }
+            (
+                Step::Size(_) | Step::Zeros(_) | Step::Blank | Step::Extension | Step::SizeFeed,
+                _,
+            ) => return Err(E::ChunkSize),
             (Step::DataReturn, b'\r') => Step::DataFeed,
             (Step::DataFeed, b'\n') => Step::Size(0),
             (Step::DataReturn | Step::DataFeed, _) => return Err(E::ChunkEnd),
@@ -232,6 +249,7 @@ mod tests {
             b"2;name=value;x=\"y;z\"\r\nab\r\n0;last\r\n\r\n",
             b"2 \t;x\r\nab\r\n0\r\n\r\n",
             b"0000000000000002\r\nab\r\n00\r\n\r\n",
+            b"00000000000000000000000000000000000000000002;x\r\nab\r\n0000000000000000000000\r\n\r\n",
             b"1\r\na\r\n1\r\nb\r\n0\r\nExpires: never\r\nx:\r\n\r\n",
         ] {
             assert_eq!(read(2, stream, &[]), Ok((b"ab".to_vec(), Some(stream.len()))));
@@ -256,8 +274,10 @@ mod tests {
             (b"1\r\r\n", E::ChunkSize),
             (b"1;x\n", E::ChunkSize),
             (b"1;\0\r\n", E::ChunkSize),
-            (b"00000000000000001\r\n", E::ChunkSize),
+            (b"00000000000000000000000x\r\n", E::ChunkSize),
             (b"fffffffffffffffff\r\n", E::ChunkSize),
+            (b"0fffffffffffffffff\r\n", E::ChunkSize),
+            (b"000000000000000000000000b\r\n", E::TooLarge),
             (b"ffffffffffffffff\r\n", E::TooLarge),
             (b"b\r\n", E::TooLarge),
             (b"6\r\nabcdef\r\n5\r\n", E::TooLarge),
@@ -291,6 +311,11 @@ mod tests {
         assert_eq!(read(9, &b"1;x\r\na\r\n".repeat(most), &[3; 50]), Err(BodyError::TooLarge));
         let drizzle = b"1;xxxx\r\na\r\n".repeat(most);
         assert_eq!(read(u64::MAX, &drizzle, &[]), Err(BodyError::ChunkExtra));
+        assert_eq!(read(9, &b"0".repeat(most + 16), &[]), Ok((Vec::new(), None)));
+        assert_eq!(read(9, &b"0".repeat(most + 17), &[]), Err(BodyError::ChunkExtra));
+        // Sizes of a fixed width, as some servers write them, cost nothing.
+        let padded = b"00000001\r\na\r\n".repeat(most);
+        assert_eq!(read(u64::MAX, &padded, &[]).map(|read| read.0.len()), Ok(most));
     }
 
     proptest! {

@@ -11,13 +11,15 @@ pub struct RequestSpec {
     pub host: String,
     /// The port; left out where it is 80, which goes without saying.
     pub port: u16,
-    /// GET, HEAD or POST.
-    pub method: Method,
+    /// The method: any token but CONNECT. Names have a case.
+    pub method: String,
     /// Paths and queries, asked for in turn: `/search?q=x`. At least one.
     pub targets: Vec<String>,
-    /// Further headers. A `Host` here takes the place of ours.
+    /// What `User-Agent` says; empty: nothing.
+    pub agent: String,
+    /// Further headers. A `Host` or `User-Agent` here takes the place of ours.
     pub headers: Vec<(String, String)>,
-    /// The body; none is sent with GET and HEAD unless there is one.
+    /// The body; none is sent unless there is one, but for methods that go with one.
     pub body: Vec<u8>,
     /// Whether the connection is to end after each response.
     pub close: bool,
@@ -26,15 +28,24 @@ pub struct RequestSpec {
 /// Why requests cannot be sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestSpecError {
+    /// A `Connection` other than `keep-alive`, or one that contradicts what is planned.
+    #[error(
+        "the header 'Connection: {0}' cannot be set: connections are kept, which keep-alive may say \
+         once more, unless the plan is to close them behind each response (--close)"
+    )]
+    Connection(String),
     /// A header's name or value that cannot be in a header.
     #[error("'{0}' cannot be sent as a header: write it like 'Name: value', in visible ASCII")]
     Header(String),
     /// A host that cannot be in a header.
     #[error("'{0}' cannot be sent as a Host: write a name or an address")]
     Host(String),
-    /// Another method.
-    #[error("requests can be sent with GET, HEAD and POST")]
-    Method,
+    /// What is no method, or CONNECT, behind which no HTTP is spoken.
+    #[error(
+        "requests cannot be sent with the method '{0}': give a word of letters, digits and \
+         !#$%&'*+-.^_`|~ other than CONNECT, such as GET or PURGE"
+    )]
+    Method(String),
     /// Nothing to ask for.
     #[error("there is no path to ask for: give at least one")]
     NoTarget,
@@ -80,14 +91,14 @@ impl Composer {
             if !target.starts_with('/') || !visible || target.len() > HTTP_TARGET_BYTES_MAX {
                 return Err(RequestSpecError::Target(target.clone()));
             }
-            let head = format!("{} {target} HTTP/1.1\r\n{fields}\r\n", spec.method.name());
+            let head = format!("{} {target} HTTP/1.1\r\n{fields}\r\n", spec.method);
             if head.len() > HTTP_HEAD_BYTES_MAX || fields.matches('\n').count() > HTTP_HEADERS_MAX {
                 return Err(RequestSpecError::TooLarge);
             }
             heads.extend_from_slice(head.as_bytes());
             ends.push(heads.len());
         }
-        Ok(Self { method: spec.method, heads, ends, body: spec.body.clone() })
+        Ok(Self { method: Method::named(&spec.method), heads, ends, body: spec.body.clone() })
     }
 
     /// The method of all requests: what [`Responses::read`](super::Responses::read) asks for.
@@ -128,8 +139,9 @@ impl Composer {
 /// The header lines that all requests have.
 fn lay_out_fields(spec: &RequestSpec) -> Result<String, RequestSpecError> {
     use RequestSpecError as E;
-    if !matches!(spec.method, Method::Get | Method::Head | Method::Post) {
-        return Err(E::Method);
+    let method = Method::named(&spec.method);
+    if !is_token_text(spec.method.as_bytes()) || method == Method::Connect {
+        return Err(E::Method(spec.method.clone()));
     }
     let mut text = String::new();
     let mut add = |name: &str, value: &str| {
@@ -143,18 +155,28 @@ fn lay_out_fields(spec: &RequestSpec) -> Result<String, RequestSpecError> {
         1 => {}
         _ => return Err(E::Reserved("Host".to_owned())),
     }
+    let named = spec.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("User-Agent"));
+    if !named && !spec.agent.is_empty() {
+        add("User-Agent", &spec.agent);
+    }
     for (name, value) in &spec.headers {
         if !is_token_text(name.as_bytes()) || !is_value_text(value) {
             return Err(E::Header(format!("{name}: {value}")));
         }
         let lower = name.to_ascii_lowercase();
-        let reserved = ["connection", "content-length", "expect", "te", "transfer-encoding"];
+        let reserved = ["content-length", "expect", "te", "transfer-encoding"];
         if reserved.contains(&lower.as_str()) || lower == "upgrade" {
             return Err(E::Reserved(name.clone()));
         }
+        let keep = |option: &str| option.trim().eq_ignore_ascii_case("keep-alive");
+        if lower == "connection" && (spec.close || !value.split(',').all(keep)) {
+            return Err(E::Connection(value.clone()));
+        }
         add(name, value);
     }
-    if spec.method == Method::Post || !spec.body.is_empty() {
+    // The methods that say what a body means say so if there is none, too (RFC 9110 8.6).
+    let goes_with_body = matches!(method, Method::Post | Method::Put | Method::Patch);
+    if goes_with_body || !spec.body.is_empty() {
         add("Content-Length", &spec.body.len().to_string());
     }
     if spec.close {

@@ -1,5 +1,8 @@
 //! The grammar of header fields: lines, lists, tokens; what every reader and writer of heads shares.
 
+use crate::limits::HTTP_HEADERS_MAX;
+use std::mem::MaybeUninit;
+
 /// The header lines of one name, in any case.
 pub(crate) fn lines<'a>(
     headers: &'a [httparse::Header<'a>],
@@ -43,12 +46,68 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Every line ends with CR LF, and no line feed stands elsewhere. (The parser would let bare line
-/// feeds pass; who lets them pass disagrees with others about where a message ends. Bare carriage
-/// returns it refuses.)
+/// How the lines of a head end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lines {
+    /// With CR LF, and no line feed stands elsewhere.
+    Strict,
+    /// The same, and some header goes on over the next line (RFC 9112 5.2).
+    Folded,
+    /// With a bare line feed. (The parser would let those pass; who lets them pass disagrees with
+    /// others about where a message ends. Bare carriage returns it refuses.)
+    Bare,
+}
+
+impl Lines {
+    #[inline]
+    pub(crate) fn of(head: &[u8]) -> Self {
+        let (mut lines, mut first) = (Self::Strict, true);
+        for feed in memchr::memchr_iter(b'\n', head) {
+            if feed == 0 || head[feed - 1] != b'\r' {
+                return Self::Bare;
+            }
+            // Behind the first line there is no header yet that could go on (RFC 9112 2.2).
+            if !first && matches!(head.get(feed + 1), Some(b' ' | b'\t')) {
+                lines = Self::Folded;
+            }
+            first = false;
+        }
+        lines
+    }
+}
+
+/// Whether every line ends with CR LF, and no header goes on over the next one.
 #[inline]
 pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).all(|feed| feed > 0 && head[feed - 1] == b'\r')
+    Lines::of(head) == Lines::Strict
+}
+
+/// The same head with each fold taken as blanks (RFC 9112 5.2). It is as long as before, so that
+/// places in it are the same.
+#[cold]
+pub(crate) fn unfold(head: &[u8]) -> Vec<u8> {
+    let mut plain = head.to_vec();
+    for feed in memchr::memchr_iter(b'\n', head).skip(1) {
+        if feed > 0 && matches!(head.get(feed + 1), Some(b' ' | b'\t')) {
+            plain[feed - 1..=feed].fill(b' ');
+        }
+    }
+    plain
+}
+
+/// Gives `then` room for so many headers: on the stack for as many as there mostly are.
+#[inline]
+pub(crate) fn with_room<'a, R>(
+    headers: usize,
+    then: impl FnOnce(&mut [MaybeUninit<httparse::Header<'a>>]) -> R,
+) -> R {
+    if headers <= HTTP_HEADERS_MAX {
+        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
+        then(&mut room[..headers])
+    } else {
+        let mut room: Vec<_> = (0..headers).map(|_| MaybeUninit::uninit()).collect();
+        then(&mut room)
+    }
 }
 
 /// Whether this can be the value of `Host` (RFC 9112 3.2): a host that is not empty, in brackets if it
@@ -103,9 +162,23 @@ mod tests {
 
     #[test]
     fn a_bare_line_feed_is_seen() {
-        assert!(has_strict_lines(b"a\r\nb\r\n\r\n"));
-        for bare in [&b"\n"[..], b"a\nb\r\n\r\n", b"a\r\nb\r\n\n"] {
-            assert!(!has_strict_lines(bare), "{}", bare.escape_ascii());
+        assert_eq!(Lines::of(b"a\r\nb\r\n\r\n"), Lines::Strict);
+        for bare in [&b"\n"[..], b"a\nb\r\n\r\n", b"a\r\nb\r\n\n", b"a\r\nb\r\n c\n\r\n"] {
+            assert_eq!(Lines::of(bare), Lines::Bare, "{}", bare.escape_ascii());
         }
+    }
+
+    #[test]
+    fn folds_are_blanks_but_for_one_behind_the_first_line() {
+        for (folded, plain) in [
+            (&b"a\r\nb: c\r\n d\r\n\r\n"[..], &b"a\r\nb: c   d\r\n\r\n"[..]),
+            (b"a\r\nb:\r\n\tc\r\n \r\n d\r\n\r\n", b"a\r\nb:  \tc      d\r\n\r\n"),
+        ] {
+            assert_eq!(Lines::of(folded), Lines::Folded);
+            assert_eq!(unfold(folded), plain);
+            assert_eq!(Lines::of(plain), Lines::Strict);
+        }
+        assert_eq!(Lines::of(b"a\r\n b: c\r\n\r\n"), Lines::Strict);
+        assert_eq!(unfold(b"a\r\n b: c\r\n\r\n"), b"a\r\n b: c\r\n\r\n");
     }
 }

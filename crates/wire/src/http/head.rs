@@ -1,8 +1,52 @@
 //! The head of an HTTP message as it arrives: everything up to the empty line, bounded.
 
-use crate::limits::HTTP_HEAD_BYTES_MAX;
+use super::fields::is_token;
+use crate::limits::{
+    HTTP_HEAD_BYTES_LIMIT, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_LIMIT, HTTP_HEADERS_MAX,
+};
 use crate::pool::Pool;
 use std::borrow::Cow;
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeadLimits {
+    /// Its bytes, with the empty line that ends it.
+    pub bytes: usize,
+    /// Its header lines.
+    pub headers: usize,
+}
+
+impl HeadLimits {
+    /// The fewest bytes that can be asked for: less has no room for a head.
+    pub const BYTES_LEAST: usize = 256;
+
+    /// So many bytes, if heads can be held to that.
+    ///
+    /// # Errors
+    /// What can be asked for.
+    pub fn checked_bytes(bytes: u64) -> Result<usize, String> {
+        let most = HTTP_HEAD_BYTES_LIMIT;
+        let bytes = usize::try_from(bytes).ok();
+        let bytes = bytes.filter(|bytes| (Self::BYTES_LEAST..=most).contains(bytes));
+        bytes.ok_or_else(|| format!("give a size from {} to {}m", Self::BYTES_LEAST, most >> 20))
+    }
+
+    /// So many header lines, if heads can be held to that.
+    ///
+    /// # Errors
+    /// What can be asked for.
+    pub fn checked_headers(headers: u64) -> Result<usize, String> {
+        let headers = usize::try_from(headers).ok();
+        let headers = headers.filter(|headers| (1..=HTTP_HEADERS_LIMIT).contains(headers));
+        headers.ok_or_else(|| format!("give a number from 1 to {HTTP_HEADERS_LIMIT}"))
+    }
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: HTTP_HEAD_BYTES_MAX, headers: HTTP_HEADERS_MAX }
+    }
+}
 
 /// Why a head will never be complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -10,12 +54,12 @@ pub enum HeadError {
     /// It does not begin as HTTP does: another protocol speaks here.
     #[error("what came is not HTTP")]
     NotHttp,
-    /// Its first line alone is larger than [`HTTP_HEAD_BYTES_MAX`].
-    #[error("the first line is larger than {HTTP_HEAD_BYTES_MAX} bytes")]
-    LineTooLarge,
-    /// It is larger than [`HTTP_HEAD_BYTES_MAX`].
-    #[error("the head is larger than {HTTP_HEAD_BYTES_MAX} bytes")]
-    TooLarge,
+    /// Its first line alone is larger than so many bytes, which a head may have.
+    #[error("the first line is larger than {0} bytes")]
+    LineTooLarge(usize),
+    /// It is larger than so many bytes.
+    #[error("the head is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 /// One connection's head: four bytes, until it is complete.
@@ -64,17 +108,20 @@ impl Head {
         if self.partial != NONE {
             return self.go_on(pool, bytes);
         }
-        if bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+        let may_begin =
+            |byte: u8| byte.is_ascii_uppercase() || (pool.begin == Begin::Token && is_token(byte));
+        if bytes.first().is_some_and(|byte| !may_begin(*byte)) {
             return Err(HeadError::NotHttp);
         }
-        if let Some(end) = end_of_head(bytes, 0) {
+        let max = pool.limits.bytes;
+        if let Some(end) = end_of_head(bytes, 0, max) {
             return Ok(Some((Cow::Borrowed(&bytes[..end]), end)));
         }
-        if bytes.len() >= HTTP_HEAD_BYTES_MAX {
-            return Err(too_large(bytes));
+        if bytes.len() >= max {
+            return Err(too_large(bytes, max));
         }
         if !bytes.is_empty() {
-            self.partial = pool.0.put(bytes.to_vec());
+            self.partial = pool.heads.put(bytes.to_vec());
         }
         Ok(None)
     }
@@ -84,31 +131,32 @@ impl Head {
         pool: &mut HeadPool,
         bytes: &'a [u8],
     ) -> Result<Option<Complete<'a>>, HeadError> {
-        let head = pool.0.get_mut(self.partial);
+        let max = pool.limits.bytes;
+        let head = pool.heads.get_mut(self.partial);
         let seen = head.len();
-        let fits = bytes.len().min(HTTP_HEAD_BYTES_MAX - seen);
+        let fits = bytes.len().min(max - seen);
         head.extend_from_slice(&bytes[..fits]);
-        if let Some(end) = end_of_head(head, seen) {
-            let mut head = pool.0.take(self.partial);
+        if let Some(end) = end_of_head(head, seen, max) {
+            let mut head = pool.heads.take(self.partial);
             self.partial = NONE;
             head.truncate(end);
             return Ok(Some((Cow::Owned(head), end - seen)));
         }
-        if head.len() >= HTTP_HEAD_BYTES_MAX {
-            return Err(too_large(head));
+        if head.len() >= max {
+            return Err(too_large(head, max));
         }
         Ok(None)
     }
 
     /// What is kept of a head that is only partly here.
     pub(crate) fn partial<'a>(&self, pool: &'a mut HeadPool) -> &'a [u8] {
-        if self.partial == NONE { &[] } else { pool.0.get_mut(self.partial) }
+        if self.partial == NONE { &[] } else { pool.heads.get_mut(self.partial) }
     }
 
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut HeadPool) {
         if self.partial != NONE {
-            pool.0.take(self.partial);
+            pool.heads.take(self.partial);
             self.partial = NONE;
         }
     }
@@ -117,8 +165,8 @@ impl Head {
 /// Where the head ends, if that is not before the last few bytes that were seen already. A line may
 /// end with a bare line feed here, so that nobody waits for more; the parser refuses it.
 #[inline]
-fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
-    let bytes = &bytes[..bytes.len().min(HTTP_HEAD_BYTES_MAX)];
+fn end_of_head(bytes: &[u8], seen: usize, max: usize) -> Option<usize> {
+    let bytes = &bytes[..bytes.len().min(max)];
     // A head ends with "\n\r\n" or "\n\n": its first byte may have been among the last two.
     let from = seen.saturating_sub(2);
     memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|feed| {
@@ -132,22 +180,41 @@ fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
 }
 
 /// What to say of a head that has no end where it should have one by now.
-fn too_large(bytes: &[u8]) -> HeadError {
-    match memchr::memchr(b'\n', &bytes[..HTTP_HEAD_BYTES_MAX]) {
-        Some(_) => HeadError::TooLarge,
-        None => HeadError::LineTooLarge,
+fn too_large(bytes: &[u8], max: usize) -> HeadError {
+    match memchr::memchr(b'\n', &bytes[..max]) {
+        Some(_) => HeadError::TooLarge(max),
+        None => HeadError::LineTooLarge(max),
     }
+}
+
+/// What a head can begin with.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Begin {
+    /// An upper-case letter: `HTTP/…`, and the methods that there are.
+    #[default]
+    Capital,
+    /// Any byte of a token, which any method is (RFC 9110 9.1).
+    Token,
 }
 
 /// Where heads wait that were cut by a read: shared by all connections of a reactor.
 #[derive(Debug, Default)]
-pub struct HeadPool(Pool<Vec<u8>>);
+pub struct HeadPool {
+    heads: Pool<Vec<u8>>,
+    pub(crate) limits: HeadLimits,
+    begin: Begin,
+}
 
 impl HeadPool {
+    /// For heads of this size.
+    pub(crate) fn new(limits: HeadLimits, begin: Begin) -> Self {
+        Self { heads: Pool::default(), limits, begin }
+    }
+
     /// Heads that are only partly here.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.0.in_use()
+        self.heads.in_use()
     }
 }
 
@@ -192,17 +259,17 @@ mod tests {
     #[test]
     fn a_head_is_bounded() {
         let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'a'; HTTP_HEAD_BYTES_MAX]].concat();
-        assert_eq!(feed(&endless, &[]), Err(HeadError::TooLarge));
-        assert_eq!(feed(&endless, &[1; 17_000]), Err(HeadError::TooLarge));
+        assert_eq!(feed(&endless, &[]), Err(HeadError::TooLarge(HTTP_HEAD_BYTES_MAX)));
+        assert_eq!(feed(&endless, &[1; 66_000]), Err(HeadError::TooLarge(HTTP_HEAD_BYTES_MAX)));
         assert_eq!(feed(&endless[..HTTP_HEAD_BYTES_MAX - 1], &[9]), Ok(None));
         let mut largest = endless[..HTTP_HEAD_BYTES_MAX - 4].to_vec();
         largest.extend_from_slice(b"\r\n\r\n");
         assert_eq!(feed(&largest, &[7]).map(|h| h.map(|h| h.1)), Ok(Some(HTTP_HEAD_BYTES_MAX)));
         largest.insert(20, b'a');
-        assert_eq!(feed(&largest, &[7]), Err(HeadError::TooLarge));
+        assert_eq!(feed(&largest, &[7]), Err(HeadError::TooLarge(HTTP_HEAD_BYTES_MAX)));
         let line = [b'A'; HTTP_HEAD_BYTES_MAX];
-        assert_eq!(feed(&line, &[]), Err(HeadError::LineTooLarge));
-        assert_eq!(feed(&line, &[1; 17_000]), Err(HeadError::LineTooLarge));
+        assert_eq!(feed(&line, &[]), Err(HeadError::LineTooLarge(HTTP_HEAD_BYTES_MAX)));
+        assert_eq!(feed(&line, &[1; 66_000]), Err(HeadError::LineTooLarge(HTTP_HEAD_BYTES_MAX)));
         assert_eq!(feed(b"\x16\x03\x01", &[]), Err(HeadError::NotHttp));
         assert_eq!(feed(b"", &[]), Ok(None));
     }

@@ -33,15 +33,16 @@ mod status;
 mod writer;
 
 pub use crate::limits::{
-    HTTP_BODY_BYTES_DEFAULT, HTTP_CHUNK_EXTRA_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX,
-    HTTP_INFORMATIONAL_MAX, HTTP_PATH_BYTES_MAX, HTTP_TARGET_BYTES_MAX,
+    HTTP_BODY_BYTES_DEFAULT, HTTP_CHUNK_EXTRA_BYTES_MAX, HTTP_HEAD_BYTES_LIMIT,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_LIMIT, HTTP_HEADERS_MAX, HTTP_INFORMATIONAL_MAX,
+    HTTP_PATH_BYTES_MAX, HTTP_TARGET_BYTES_MAX,
 };
 pub use body::BodyError;
 pub use compose::{Composer, RequestSpec, RequestSpecError};
 pub use date::{DateCache, DateText, add_date, date_text};
 pub use fields::is_token_text;
 pub use file::{Answer, File, choose};
-pub use head::{Head, HeadError, HeadPool};
+pub use head::{Head, HeadError, HeadLimits, HeadPool};
 pub use path::{PathError, SafePath};
 pub use request::{Refusal, Request};
 pub use requests::{RequestEvent, RequestPool, Requests};

@@ -2,11 +2,11 @@
 
 use super::body::{BodyError, Framing};
 use super::date::DateText;
-use super::fields::{elements, has_strict_lines, is_authority};
+use super::fields::{Lines, elements, is_authority, with_room};
 use super::head::HeadError;
 use super::status::{Method, Status};
 use super::writer::{Persistence, write_text};
-use crate::limits::{HTTP_HEADERS_MAX, HTTP_TARGET_BYTES_MAX};
+use crate::limits::HTTP_TARGET_BYTES_MAX;
 use std::mem::MaybeUninit;
 
 /// Why a request was not accepted. The connection cannot go on after any of these: where the request
@@ -19,9 +19,12 @@ pub enum Refusal {
     /// An expectation other than `100-continue`.
     #[error("only '100-continue' can be expected (RFC 9110 10.1.1)")]
     Expectation,
-    /// The head is too large, or has too many headers.
-    #[error("the request's head is too large")]
-    HeadTooLarge,
+    /// The head is larger than so many bytes.
+    #[error("the request's head is larger than the {0} bytes accepted here (--head-max)")]
+    HeadTooLarge(usize),
+    /// The head has more header lines than so many.
+    #[error("the request has more than the {0} header lines accepted here (--headers-max)")]
+    HeadersTooMany(usize),
     /// Not exactly one `Host`, or one that is none.
     #[error("the request needs exactly one valid Host header (RFC 9112 3.2)")]
     Host,
@@ -60,9 +63,9 @@ pub enum Refusal {
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
         match error {
-            HeadError::LineTooLarge => Self::TargetTooLong,
+            HeadError::LineTooLarge(_) => Self::TargetTooLong,
             HeadError::NotHttp => Self::Syntax,
-            HeadError::TooLarge => Self::HeadTooLarge,
+            HeadError::TooLarge(max) => Self::HeadTooLarge(max),
         }
     }
 }
@@ -74,7 +77,7 @@ impl Refusal {
         match self {
             Self::Body(BodyError::TooLarge) => Status::CONTENT_TOO_LARGE,
             Self::Expectation => Status::EXPECTATION_FAILED,
-            Self::HeadTooLarge => Status::HEADER_FIELDS_TOO_LARGE,
+            Self::HeadTooLarge(_) | Self::HeadersTooMany(_) => Status::HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => Status::URI_TOO_LONG,
             Self::TimedOut => Status::REQUEST_TIMEOUT,
             Self::TransferUnknown => Status::NOT_IMPLEMENTED,
@@ -101,20 +104,20 @@ impl Refusal {
 /// A piece of the head.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
-    start: u16,
-    end: u16,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
-    /// Where `piece`, which is a part of `head`, lies in it. Heads are shorter than 64 KiB.
+    /// Where `piece`, which is a part of `head`, lies in it. Heads are shorter than 4 GiB.
     fn of(piece: &[u8], head: &[u8]) -> Self {
         let start = piece.as_ptr().addr() - head.as_ptr().addr();
-        Self { start: start as u16, end: (start + piece.len()) as u16 }
+        Self { start: start as u32, end: (start + piece.len()) as u32 }
     }
 
     #[inline]
     fn within(self, head: &[u8]) -> &[u8] {
-        &head[usize::from(self.start)..usize::from(self.end)]
+        &head[self.start as usize..self.end as usize]
     }
 }
 
@@ -154,21 +157,30 @@ impl Facts {
         self.persistence
     }
 
-    /// Reads a whole head.
-    pub(crate) fn parse(head: &[u8]) -> Result<Self, Refusal> {
-        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
+    /// Reads a whole head, whose headers lie in one line each, with so many of them at the most.
+    pub(crate) fn parse(head: &[u8], headers_max: usize) -> Result<Self, Refusal> {
+        with_room(headers_max, |room| Self::parse_in(head, headers_max, room))
+    }
+
+    fn parse_in<'a>(
+        head: &'a [u8],
+        headers_max: usize,
+        room: &mut [MaybeUninit<httparse::Header<'a>>],
+    ) -> Result<Self, Refusal> {
         let mut request = httparse::Request::new(&mut []);
-        if !has_strict_lines(head) {
+        if Lines::of(head) != Lines::Strict {
             return Err(Refusal::Syntax);
         }
-        match request.parse_with_uninit_headers(head, &mut room) {
+        match request.parse_with_uninit_headers(head, room) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return Err(Refusal::Syntax),
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(Refusal::HeadersTooMany(headers_max));
+            }
             Err(httparse::Error::Version) => {
                 // What it says lies at the same places in the copy.
                 return match as_known_version(head) {
-                    Some(known) => Self::parse(&known),
+                    Some(known) => Self::parse(&known, headers_max),
                     None if has_other_version(head) => Err(Refusal::Version),
                     None => Err(Refusal::Syntax),
                 };
@@ -236,10 +248,13 @@ impl Facts {
                 }
                 5 if is("Range") => self.flags |= CONDITIONAL,
                 6 if is("Expect") && !old => {
-                    if !value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(R::Expectation);
+                    // A list; each has to be met (RFC 9110 10.1.1).
+                    for expectation in elements([value].into_iter()) {
+                        if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                            return Err(R::Expectation);
+                        }
+                        self.flags |= EXPECTS;
                     }
-                    self.flags |= EXPECTS;
                 }
                 7 if is("Upgrade") => {
                     websocket |= elements([value].into_iter())

@@ -1,11 +1,13 @@
 //! The server's side of a connection: requests out of a stream of bytes, in order, bodies dropped.
 
 use super::body::Body;
-use super::head::{Head, HeadPool};
+use super::fields::{Lines, unfold};
+use super::head::{Begin, Head, HeadLimits, HeadPool};
 use super::memo::Memo;
 use super::request::{Facts, Refusal, Request};
 use super::status::Method;
 use crate::pool::Pool;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// What comes out of a stream of requests.
@@ -19,7 +21,7 @@ pub enum RequestEvent<'a> {
 }
 
 /// What the requests of a reactor's connections share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestPool {
     heads: HeadPool,
     bodies: Pool<Pending>,
@@ -28,7 +30,24 @@ pub struct RequestPool {
     refused: Method,
 }
 
+impl Default for RequestPool {
+    fn default() -> Self {
+        Self::new(HeadLimits::default())
+    }
+}
+
 impl RequestPool {
+    /// For requests whose heads are no larger than this.
+    #[must_use]
+    pub fn new(limits: HeadLimits) -> Self {
+        Self {
+            heads: HeadPool::new(limits, Begin::Token),
+            bodies: Pool::default(),
+            memo: Memo::default(),
+            refused: Method::default(),
+        }
+    }
+
     /// The method of the request that was refused last, as far as the answer depends on it: a refusal of
     /// HEAD has no body, either (RFC 9110 9.3.2).
     #[must_use]
@@ -202,8 +221,14 @@ impl Requests {
         let Some((head, length)) = complete? else {
             return Ok((bytes.len(), ControlFlow::Continue(())));
         };
-        let facts = Facts::parse(&head).inspect_err(|_| pool.refused = method_of(&head))?;
-        pool.memo.keep(&head, facts);
+        // A folded head does not look as it is read, so it is not worth remembering.
+        let folded = Lines::of(&head) == Lines::Folded;
+        let head = if folded { Cow::Owned(unfold(&head)) } else { head };
+        let facts = Facts::parse(&head, pool.heads.limits.headers)
+            .inspect_err(|_| pool.refused = method_of(&head))?;
+        if !folded {
+            pool.memo.keep(&head, facts);
+        }
         let (used, flow) = self.begin(max, pool, &head, facts, &bytes[length..], sink)?;
         Ok((length + used, flow))
     }

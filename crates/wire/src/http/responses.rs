@@ -1,12 +1,12 @@
 //! The client's side of a connection: responses out of a stream of bytes, in order.
 
 use super::body::{Body, BodyError, Framing};
-use super::fields::{elements, has_strict_lines};
-use super::head::{Head, HeadError, HeadPool};
+use super::fields::{Lines, elements, unfold, with_room};
+use super::head::{Begin, Head, HeadError, HeadLimits, HeadPool};
 use super::memo::Memo;
 use super::request::read_length;
 use super::status::Method;
-use crate::limits::{HTTP_HEADERS_MAX, HTTP_INFORMATIONAL_MAX};
+use crate::limits::HTTP_INFORMATIONAL_MAX;
 use crate::pool::Pool;
 use std::mem::MaybeUninit;
 
@@ -25,9 +25,12 @@ pub enum ResponseError {
     /// The connection ended within a head.
     #[error("the connection ended within the head of a response (RFC 9112 8)")]
     CutHead,
-    /// The head is too large, or has too many headers.
-    #[error("the response's head is too large")]
-    HeadTooLarge,
+    /// The head is larger than so many bytes.
+    #[error("a response's head is larger than {0} bytes: --head-max takes more")]
+    HeadTooLarge(usize),
+    /// The head has more header lines than so many.
+    #[error("a response has more than {0} header lines: --headers-max takes more")]
+    HeadersTooMany(usize),
     /// Interim replies without an end.
     #[error("more than {HTTP_INFORMATIONAL_MAX} informational replies came before a final one")]
     Informational,
@@ -57,7 +60,7 @@ pub enum ResponseError {
 impl From<HeadError> for ResponseError {
     fn from(error: HeadError) -> Self {
         match error {
-            HeadError::LineTooLarge | HeadError::TooLarge => Self::HeadTooLarge,
+            HeadError::LineTooLarge(max) | HeadError::TooLarge(max) => Self::HeadTooLarge(max),
             HeadError::NotHttp => Self::Syntax,
         }
     }
@@ -101,22 +104,31 @@ struct Facts {
 }
 
 impl Facts {
-    fn parse(head: &[u8]) -> Result<Self, ResponseError> {
-        use ResponseError as E;
-        let mut room = [const { MaybeUninit::uninit() }; HTTP_HEADERS_MAX];
-        let mut response = httparse::Response::new(&mut []);
-        if !has_strict_lines(head) {
-            return Err(E::Syntax);
+    /// Reads a whole head, with so many headers at the most. Folds are blanks (RFC 9112 5.2).
+    fn parse(head: &[u8], headers_max: usize) -> Result<Self, ResponseError> {
+        match Lines::of(head) {
+            Lines::Strict => with_room(headers_max, |room| Self::parse_in(head, headers_max, room)),
+            Lines::Folded => Self::parse(&unfold(head), headers_max),
+            Lines::Bare => Err(ResponseError::Syntax),
         }
+    }
+
+    fn parse_in<'a>(
+        head: &'a [u8],
+        headers_max: usize,
+        room: &mut [MaybeUninit<httparse::Header<'a>>],
+    ) -> Result<Self, ResponseError> {
+        use ResponseError as E;
+        let mut response = httparse::Response::new(&mut []);
         let config = httparse::ParserConfig::default();
-        match config.parse_response_with_uninit_headers(&mut response, head, &mut room) {
+        match config.parse_response_with_uninit_headers(&mut response, head, room) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return Err(E::Syntax),
-            Err(httparse::Error::TooManyHeaders) => return Err(E::HeadTooLarge),
+            Err(httparse::Error::TooManyHeaders) => return Err(E::HeadersTooMany(headers_max)),
             // A later HTTP/1 is read as the one that is known (RFC 9110 2.5).
             Err(httparse::Error::Version) if matches!(head.get(7), Some(b'2'..=b'9')) => {
                 let Some(rest) = head.strip_prefix(b"HTTP/1.") else { return Err(E::Version) };
-                return Self::parse(&[b"HTTP/1.1", &rest[1..]].concat());
+                return Self::parse(&[b"HTTP/1.1", &rest[1..]].concat(), headers_max);
             }
             Err(httparse::Error::Version) if head.starts_with(b"HTTP/") => return Err(E::Version),
             Err(_) => return Err(E::Syntax),
@@ -193,6 +205,12 @@ pub struct ResponsePool {
 }
 
 impl ResponsePool {
+    /// For responses whose heads are no larger than this.
+    #[must_use]
+    pub fn new(limits: HeadLimits) -> Self {
+        Self { heads: HeadPool::new(limits, Begin::Capital), ..Self::default() }
+    }
+
     /// Responses that are only partly here.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -361,7 +379,7 @@ impl Responses {
         let complete = state.complete(&mut pool.heads, bytes);
         self.phase = Phase::Head(state);
         let Some((head, length)) = complete? else { return Ok(bytes.len()) };
-        let facts = Facts::parse(&head)?;
+        let facts = Facts::parse(&head, pool.heads.limits.headers)?;
         if facts.status < 200 {
             self.phase = Phase::Idle;
             self.informational += 1;

@@ -265,7 +265,7 @@ impl From<HeadError> for HandshakeFailure {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::NotHttp => Self::Syntax,
-            HeadError::LineTooLarge | HeadError::TooLarge => Self::TooLarge,
+            HeadError::LineTooLarge(_) | HeadError::TooLarge(_) => Self::TooLarge,
         }
     }
 }

@@ -96,7 +96,7 @@ impl From<HeadError> for HandshakeError {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::NotHttp => Self::Syntax,
-            HeadError::LineTooLarge | HeadError::TooLarge => Self::TooLarge,
+            HeadError::LineTooLarge(_) | HeadError::TooLarge(_) => Self::TooLarge,
         }
     }
 }

@@ -116,6 +116,8 @@ proptest! {
 
     #[test]
     fn whatever_is_accepted_is_understood_alike(stream in streams()) {
+        // It refuses folds, which we take for blanks.
+        prop_assume!(!stream.contains("\r\n ") && !stream.contains("\r\n\t"));
         let (ours, theirs) = (ours(stream.as_bytes()), theirs(stream.as_bytes()));
         // It accepts more than we do, and then goes on where we stop.
         prop_assert!(theirs.starts_with(&ours), "ours {:?}, theirs {:?}", ours, theirs);

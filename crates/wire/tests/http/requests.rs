@@ -109,6 +109,16 @@ fn what_a_request_can_say() {
             change(|a| a.websocket = true),
         ),
         ("GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n", get("/")),
+        ("get / HTTP/1.1\r\nHost: h\r\n\r\n", change(|a| a.method = Method::Other)),
+        ("*! / HTTP/1.1\r\nHost: h\r\n\r\n", change(|a| a.method = Method::Other)),
+        // Folds are blanks (RFC 9112 5.2).
+        ("GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n \r\n\r\n", get("/")),
+        ("GET / HTTP/1.1\r\nHost:\r\n h\r\n\r\n", get("/")),
+        (
+            "POST /?q HTTP/1.1\r\nX: a\r\n b\r\nTransfer-Encoding:\r\n chunked\r\nHost: h\r\n\r\n\
+             0000000000000000000000003\r\nabc\r\n00000000000000000000\r\n\r\n",
+            change(|a| (a.method, a.query, a.body_bytes) = (Method::Post, "q".into(), 3)),
+        ),
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", get("/")),
         (
             "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 003\r\n\r\nabc",
@@ -137,6 +147,7 @@ fn methods_have_their_refusals() {
         ("TRACE", Some(405)),
         ("CONNECT", Some(405)),
         ("BREW", Some(501)),
+        ("get", Some(501)),
         ("", Some(501)),
     ] {
         assert_eq!(Method::named(name).refusal().map(|status| status.0), status, "{name}");
@@ -194,10 +205,11 @@ fn nothing_is_smuggled() {
             R::TransferOld,
         ),
         // Lines.
-        (host("Content-Length: 1\r\n  2\r\n"), R::Syntax),
-        (host("X: a\r\n\tb\r\n"), R::Syntax),
+        (host("Content-Length: 1\r\n  2\r\n"), R::Length),
+        (host("Transfer-Encoding: chunked,\r\n identity\r\n"), R::Transfer),
+        (host("X: a\r\n\tb\n"), R::Syntax),
         (host("Content-Length : 5\r\n"), R::Syntax),
-        (host(" Content-Length: 5\r\n"), R::Syntax),
+        (host(" Content-Length: 5\r\n"), R::Host),
         (host("Content-Length\t: 5\r\n"), R::Syntax),
         (host("Content Length: 5\r\n"), R::Syntax),
         (host(": 5\r\n"), R::Syntax),
@@ -216,7 +228,8 @@ fn nothing_is_smuggled() {
         ("\rGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("\nGET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         (" GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
-        ("get / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
+        ("get/ / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
+        ("{} / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("GET  / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("GET / HTTP/1.1 \r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
         ("GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), R::Syntax),
@@ -266,6 +279,7 @@ fn nothing_is_smuggled() {
         // Expectations.
         (host("Expect: 200-ok\r\n"), R::Expectation),
         (host("Expect: 100-continue, 200-ok\r\n"), R::Expectation),
+        (host("Expect: 100-continue\r\nExpect: x\r\n"), R::Expectation),
     ];
     let good = "GET /good HTTP/1.1\r\nHost: h\r\n\r\n";
     for (bad, refusal) in &table {
@@ -374,6 +388,13 @@ fn a_body_is_invited_before_the_answer() {
         format!("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\n{lines}\r\n{body}")
     };
     let stream = ask("Content-Length: 3\r\n", "abc");
+    let lists =
+        ["Expect: , 100-continue ,100-CONTINUE\r\n", "Expect:\r\n", "Expect: 100-continue\r\n"];
+    for list in lists {
+        let stream = ask(&format!("{list}Content-Length: 3\r\n"), "abc");
+        let seen = requests(stream.as_bytes(), &[]);
+        assert!(matches!(seen.as_slice(), [Seen::Continue, Seen::Request(_)]), "{list}: {seen:?}");
+    }
     for size in [1, 9, 500] {
         let seen = requests(stream.as_bytes(), &vec![size; stream.len()]);
         let posted = Asked { method: Method::Post, body_bytes: 3, ..get("/") };

@@ -2,7 +2,7 @@
 
 use crate::support::{Reply, Seen, replies, replies_with, requests};
 use c1000k_wire::http::{
-    BodyError, Composer, HTTP_INFORMATIONAL_MAX, Method, Persistence, RequestSpec,
+    BodyError, Composer, HTTP_INFORMATIONAL_MAX, HeadLimits, Method, Persistence, RequestSpec,
     RequestSpecError, ResponseError, ResponsePool,
 };
 use proptest::prelude::*;
@@ -92,9 +92,11 @@ fn each_fault_has_its_rule() {
         ("HTTP/1.1 20 x\r\n\r\n".to_owned(), E::Syntax),
         ("HTTP/1.1 200 OK\nA: b\n\n".to_owned(), E::Syntax),
         (ok("A : b\r\n"), E::Syntax),
-        (ok("A: b\r\n c\r\n"), E::Syntax),
-        (ok(&"A: b\r\n".repeat(65)), E::HeadTooLarge),
-        (ok(&"A".repeat(20_000)), E::HeadTooLarge),
+        ("HTTP/1.1 200 OK\r\n A: b\r\n\r\n".to_owned(), E::Syntax),
+        (ok("Content-Length: 1\r\n 2\r\n"), E::Length),
+        (ok("A: b\r\n c\n"), E::Syntax),
+        (ok(&"A: b\r\n".repeat(257)), E::HeadersTooMany(256)),
+        (ok(&"A".repeat(70_000)), E::HeadTooLarge(65_536)),
         ("SSH-2.0-OpenSSH_9\r\n\r\n".to_owned(), E::Syntax),
         ("\x15\x03\x01".to_owned(), E::Syntax),
     ];
@@ -127,10 +129,14 @@ fn each_fault_has_its_rule() {
 }
 
 fn spec(method: Method) -> RequestSpec {
+    named(method.name())
+}
+
+fn named(method: &str) -> RequestSpec {
     RequestSpec {
         host: "127.0.0.1".to_owned(),
         port: 8080,
-        method,
+        method: method.to_owned(),
         targets: vec!["/a?b".to_owned()],
         ..RequestSpec::default()
     }
@@ -192,12 +198,14 @@ fn what_cannot_be_sent_is_said() {
         ..spec(Method::Get)
     };
     let long = format!("/{}", "a".repeat(9000));
-    let big = header("X", &"a".repeat(17_000));
+    let big = header("X", &"a".repeat(66_000));
     let mut twice = header("Host", "a");
     twice.headers.push(("HOST".to_owned(), "b".to_owned()));
     let host = |host: &str| RequestSpec { host: host.to_owned(), ..spec(Method::Get) };
     for (spec, error) in [
-        (spec(Method::Delete), E::Method),
+        (named("CONNECT"), E::Method("CONNECT".to_owned())),
+        (named(""), E::Method(String::new())),
+        (named("a b"), E::Method("a b".to_owned())),
         (RequestSpec { targets: vec![], ..spec(Method::Get) }, E::NoTarget),
         (target("a"), E::Target("a".to_owned())),
         (target("/a b"), E::Target("/a b".to_owned())),
@@ -207,7 +215,12 @@ fn what_cannot_be_sent_is_said() {
         (header("a", "b\r\nc: d"), E::Header("a: b\r\nc: d".to_owned())),
         (header("Content-length", "5"), E::Reserved("Content-length".to_owned())),
         (header("Transfer-Encoding", "x"), E::Reserved("Transfer-Encoding".to_owned())),
-        (header("Connection", "close"), E::Reserved("Connection".to_owned())),
+        (header("Connection", "close"), E::Connection("close".to_owned())),
+        (header("connection", "keep-alive, x"), E::Connection("keep-alive, x".to_owned())),
+        (
+            RequestSpec { close: true, ..header("Connection", "keep-alive") },
+            E::Connection("keep-alive".to_owned()),
+        ),
         (header("Expect", "100-continue"), E::Reserved("Expect".to_owned())),
         (header("Upgrade", "websocket"), E::Reserved("Upgrade".to_owned())),
         (twice, E::Reserved("Host".to_owned())),
@@ -217,6 +230,72 @@ fn what_cannot_be_sent_is_said() {
     ] {
         assert_eq!(Composer::new(&spec).map(|_| ()), Err(error));
     }
+}
+
+#[test]
+fn any_method_and_a_name_of_our_own_can_be_sent() {
+    let written = |spec: &RequestSpec, count| {
+        let mut out = Vec::new();
+        Composer::new(spec).expect("a good spec").write_many(0, count, &mut out);
+        out
+    };
+    for method in ["DELETE", "PURGE", "get", "M-SEARCH", "!#$%&'*+-.^_`|~"] {
+        let agent = RequestSpec { agent: "us/1".to_owned(), ..named(method) };
+        let text = String::from_utf8(written(&agent, 1)).expect("ASCII");
+        assert!(text.starts_with(&format!("{method} /")), "{text}");
+        assert!(text.contains("\r\nUser-Agent: us/1\r\n"), "{text}");
+        assert!(!text.contains("Content-Length"), "{text}");
+        let headers = [("user-agent", "me"), ("Connection", "Keep-Alive")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let own = RequestSpec { headers, body: b"ab".to_vec(), ..agent };
+        let text = String::from_utf8(written(&own, 1)).expect("ASCII");
+        assert!(text.contains("\r\nuser-agent: me\r\nConnection: Keep-Alive\r\n"), "{text}");
+        assert!(!text.contains("us/1") && text.ends_with("Content-Length: 2\r\n\r\nab"), "{text}");
+    }
+    for method in ["PUT", "PATCH"] {
+        assert!(written(&named(method), 1).ends_with(b"Content-Length: 0\r\n\r\n"), "{method}");
+    }
+}
+
+#[test]
+fn folds_are_blanks() {
+    let folded = "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\tc\r\nContent-Length:\r\n  2\r\nConnection: x,\r\n close\r\n \r\n\r\nok";
+    for size in [1, 3, 1000] {
+        let seen = replies(Method::Get, folded.as_bytes(), &vec![size; folded.len()]);
+        assert_eq!(seen, [whole(200, Some(2), false, "ok")]);
+    }
+    let kept = "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok";
+    assert_eq!(read(Method::Get, &kept.repeat(3)), vec![whole(200, Some(2), true, "ok"); 3]);
+}
+
+#[test]
+fn limits_of_heads_can_be_moved() {
+    let head = |lines: usize, bytes: usize| {
+        let lines = "X: y\r\n".repeat(lines);
+        let rest = "HTTP/1.1 204 No\r\n\r\n".len() + lines.len() + "Y: \r\n".len();
+        format!("HTTP/1.1 204 No\r\n{lines}Y: {}\r\n\r\n", "z".repeat(bytes - rest))
+    };
+    use ResponseError as E;
+    for (limits, lines, bytes, error) in [
+        (HeadLimits::default(), 255, 65_536, None),
+        (HeadLimits::default(), 256, 60_000, Some(E::HeadersTooMany(256))),
+        (HeadLimits::default(), 2, 65_537, Some(E::HeadTooLarge(65_536))),
+        (HeadLimits { bytes: 200_000, headers: 1000 }, 999, 200_000, None),
+        (HeadLimits { bytes: 200_000, headers: 1000 }, 1000, 9000, Some(E::HeadersTooMany(1000))),
+        (HeadLimits { bytes: 300, headers: 3 }, 2, 300, None),
+        (HeadLimits { bytes: 300, headers: 3 }, 3, 200, Some(E::HeadersTooMany(3))),
+        (HeadLimits { bytes: 300, headers: 3 }, 1, 301, Some(E::HeadTooLarge(300))),
+    ] {
+        let mut pool = ResponsePool::new(limits);
+        let expected = error.map_or_else(|| whole(204, None, true, ""), Reply::Error);
+        let stream = head(lines, bytes);
+        for sizes in [&[][..], &[1000; 300]] {
+            let seen = replies_with(&mut pool, Method::Get, stream.as_bytes(), sizes);
+            assert_eq!(seen, std::slice::from_ref(&expected), "{limits:?}");
+        }
+    }
+    let said = [E::HeadTooLarge(1), E::HeadersTooMany(1)].map(|error| error.to_string());
+    assert!(said[0].contains("--head-max") && said[1].contains("--headers-max"), "{said:?}");
 }
 
 /// Streams of responses, good ones and others.
