@@ -663,6 +663,23 @@ pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error>
     Request::new(&spec).map_err(|error| usage(format!("{url}: {error}")))
 }
 
+/// The address of a URL whose host is an IPv6 address with a zone: the name or the number of an
+/// interface. It matters for link-local addresses alone (RFC 4007 11).
+fn with_zone(url: &Url) -> Result<Option<SocketAddr>, Error> {
+    let Some((address, zone)) = url.zone() else { return Ok(None) };
+    let file = Path::new("/sys/class/net").join(zone).join("ifindex");
+    let index = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+    let (Ok(address), Some(index)) =
+        (address.parse::<std::net::Ipv6Addr>(), index.or_else(|| zone.parse::<u32>().ok()))
+    else {
+        return Err(usage(format!(
+            "{url}: there is no interface '{zone}' on this machine: check the zone (ip address)"
+        )));
+    };
+    let scope = if address.is_unicast_link_local() { index } else { 0 };
+    Ok(Some(SocketAddr::V6(std::net::SocketAddrV6::new(address, url.port, 0, scope))))
+}
+
 /// The addresses of URLs, in their order.
 ///
 /// # Errors
@@ -673,9 +690,15 @@ pub(crate) fn resolve(urls: &[Url]) -> Result<Vec<SocketAddr>, Error> {
         if url.port == 0 {
             return Err(usage(format!("{url}: port 0 is for servers: name the server's port")));
         }
-        let found = (url.host.as_str(), url.port).to_socket_addrs().map_err(|_| {
-            usage(format!("{url}: the host '{}' is not known: check its name", url.host))
-        })?;
+        let found: Vec<SocketAddr> = match with_zone(url)? {
+            Some(address) => vec![address],
+            None => (url.host.as_str(), url.port)
+                .to_socket_addrs()
+                .map_err(|_| {
+                    usage(format!("{url}: the host '{}' is not known: check its name", url.host))
+                })?
+                .collect(),
+        };
         // A name may have addresses of both families: the first is the one that is preferred.
         let target = found.into_iter().next().ok_or_else(|| {
             usage(format!("{url}: the host '{}' has no address: check its name", url.host))
@@ -733,7 +756,9 @@ fn choose_sources(
             )));
         }
     }
-    for source in &sources {
+    // A link-local source is one only together with its target's zone; the kernel has named it.
+    let alone = |source: &&IpAddr| !matches!(source, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    for source in sources.iter().filter(alone) {
         address::is_local(*source).map_err(|error| {
             usage(format!(
                 "--source-ip: {source} cannot be used on this machine ({error}): add it to an \
@@ -886,6 +911,20 @@ mod tests {
     fn paths(text: &[u8]) -> Result<Vec<String>, String> {
         let urls = ["http://u:secret@Host/a".parse().expect("fine")];
         parse_paths(text, &urls)
+    }
+
+    #[test]
+    fn zones_name_interfaces() {
+        let resolve = |text: &str| super::resolve(&[text.parse().expect("a URL")]);
+        for text in ["http://[::1%25lo]:9/", "tcp://[::1%lo]:9"] {
+            assert_eq!(resolve(text).expect("fine"), ["[::1]:9".parse().expect("fine")]);
+        }
+        match resolve("http://[fe80::1%257]:9/").expect("fine")[..] {
+            [SocketAddr::V6(address)] => assert_eq!(address.scope_id(), 7),
+            ref other => panic!("{other:?}"),
+        }
+        let error = resolve("http://[::1%25nowhere]/").expect_err("refused").to_string();
+        assert!(error.contains("no interface 'nowhere'"), "{error}");
     }
 
     #[test]

@@ -85,7 +85,13 @@ impl Tuples {
             return None;
         }
         let source = sources[(round % count) as usize];
-        let source = SocketAddr::new(source, self.first_port + (round / count) as u16);
+        let mut source = SocketAddr::new(source, self.first_port + (round / count) as u16);
+        if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (&mut source, &target)
+            && from.ip().is_unicast_link_local()
+        {
+            // It lies in its target's zone.
+            from.set_scope_id(to.scope_id());
+        }
         // A port serves one target alone, unless several targets have to share the ports.
         let share_port = targets > 1;
         // A socket can connect to itself (RFC 9293 3.5, simultaneous open), which proves nothing.
