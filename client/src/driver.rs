@@ -19,7 +19,7 @@ use crate::load::lanes::Places;
 use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
 use crate::pacing::SendWindows;
-use crate::protocol::{Content, Heard, Protocol, Times};
+use crate::protocol::{Content, Heard, Owed, Protocol, Times};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
@@ -116,9 +116,9 @@ pub struct LoadDriver<P: Protocol> {
     /// The closed model: connections that were answered, and how often. Each answer lets one message
     /// leave; see [`drive::NEXT_ROUND`].
     next_round: Vec<(Key, u32)>,
-    /// When messages were meant to leave that are to be sent once more: their connection came to an
-    /// agreed end before them. Never more than connections may have on their way.
-    again: VecDeque<Nanos>,
+    /// Messages that are to be sent once more: their connection came to its end before they were
+    /// answered. Never more than connections may have on their way.
+    again: VecDeque<Owed>,
     /// With a connection for each message: how many were begun, and until when that rests.
     begun: u64,
     rest_until: Nanos,
@@ -219,7 +219,7 @@ impl<P: Protocol> LoadDriver<P> {
         }
         if step >= Step::Drain {
             self.abandon_opening(core);
-            self.totals.unanswered += std::mem::take(&mut self.again).len() as u64;
+            self.drop_owed();
         }
         self.step = step;
         self.cursor = 0;
@@ -273,6 +273,7 @@ impl<P: Protocol> LoadDriver<P> {
         for (status, count) in self.protocol.statuses() {
             self.causes.answered_with(status, count);
         }
+        self.totals.bytes_surplus = self.protocol.surplus();
         // What is still on its way will not be waited for.
         self.totals.unanswered += self.totals.in_flight();
         let mut audit = self.audited.take();

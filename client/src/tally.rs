@@ -20,6 +20,8 @@ pub(crate) struct Totals {
     pub(crate) lost: u64,
     /// Connections that came to an agreed end.
     pub(crate) ended: u64,
+    /// Of those, the ones that the peer ended between two replies, without having said so.
+    pub(crate) ended_idle: u64,
     /// Connections that took the place of those.
     pub(crate) replaced: u64,
     /// Failed and lost ones by kind, in the order of `Failure::ALL`.
@@ -39,6 +41,8 @@ pub(crate) struct Totals {
     /// Of those, the ones that did not bring what was asked for; and of the first ones.
     pub(crate) unserved: u64,
     pub(crate) first_unserved: u64,
+    /// Bytes behind the last reply of a connection, which belong to nothing.
+    pub(crate) bytes_surplus: u64,
     /// Messages that were sent once more, on another connection.
     pub(crate) resent: u64,
     /// Messages of either kind that will not be answered any more.
@@ -74,6 +78,7 @@ impl Totals {
         self.failed += other.failed;
         self.lost += other.lost;
         self.ended += other.ended;
+        self.ended_idle += other.ended_idle;
         self.replaced += other.replaced;
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;
@@ -84,6 +89,7 @@ impl Totals {
         self.sent += other.sent;
         self.received += other.received;
         self.bytes_received += other.bytes_received;
+        self.bytes_surplus += other.bytes_surplus;
         self.unserved += other.unserved;
         self.first_unserved += other.first_unserved;
         self.resent += other.resent;

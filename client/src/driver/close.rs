@@ -2,7 +2,7 @@
 
 use super::drive::is_open;
 use super::{LoadDriver, Session, Table};
-use crate::protocol::{End, Phase, Protocol};
+use crate::protocol::{Before, End, Owed, Phase, Protocol};
 use crate::tally::Step;
 use measure::{Failure, Nanos};
 use reactor::{Ending, Key, Network, Receipt};
@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 
 /// Connections closed before other work gets its turn.
 const CLOSE_BATCH: usize = 1024;
+/// A connection that served nothing and was ended sooner was never kept: opening another one in its place
+/// at once would only be a loop around a server that closes whatever comes.
+const KEPT: Nanos = Nanos::from_secs(1);
 /// How long opening rests behind a failure where each message has a connection of its own, in the closed
 /// model: trying at once would only be a loop around a refusal.
 pub(super) const REST: Nanos = Nanos::from_millis(10);
@@ -62,7 +65,14 @@ impl<P: Protocol> LoadDriver<P> {
         let kind = match end {
             End::Agreed => {
                 if let Some(session) = core.reset(key) {
+                    self.totals.ended += 1;
                     self.renew(core, session);
+                }
+                return;
+            }
+            End::Idle => {
+                if let Some(session) = core.reset(key) {
+                    self.ended_between(core, session, Failure::Closed);
                 }
                 return;
             }
@@ -132,13 +142,25 @@ impl<P: Protocol> LoadDriver<P> {
                 self.rest_until = core.turn_started() + REST;
                 return self.failed(kind);
             }
-            Ending::Closed if P::RENEWS => match self.peer_closed(core, &mut session) {
-                Some(kind) => kind,
-                None => return self.renew(core, session),
-            },
+            Ending::Closed if P::RENEWS => {
+                if self.protocol.is_between(&session.spoken) {
+                    return self.ended_between(core, session, Failure::Closed);
+                }
+                match self.peer_closed(core, &mut session) {
+                    Some(kind) => kind,
+                    None => {
+                        self.totals.ended += 1;
+                        return self.renew(core, session);
+                    }
+                }
+            }
             Ending::Closed => Failure::Closed,
+            Ending::Broken(kind) if P::RENEWS => return self.broken(core, session, kind),
             Ending::Broken(kind) => kind,
         };
+        if P::RENEWS {
+            return self.count_lost(&mut session, kind);
+        }
         self.protocol.forget(&mut session.spoken);
         match P::phase(&session.spoken) {
             Phase::Opening => {
@@ -185,28 +207,113 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
+    /// The kernel has ended a connection, over a protocol whose connections may end between two replies.
+    pub(super) fn broken<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut session: Session<P>,
+        kind: Failure,
+    ) {
+        // Only a reset is the peer's leave, spoken in another way.
+        if kind == Failure::Reset && self.protocol.is_between(&session.spoken) {
+            self.ended_between(core, session, kind);
+        } else {
+            self.count_lost(&mut session, kind);
+        }
+    }
+
+    /// The peer ended a connection between two replies, without having said so (RFC 9112 9.5): it may, of
+    /// one that is kept. What was on its way there, and of whose answer not one byte came, is sent once
+    /// more if that does no harm (RFC 9110 9.2.2).
+    fn ended_between<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut session: Session<P>,
+        kind: Failure,
+    ) {
+        let waits = P::in_flight(&session.spoken) > 0;
+        let kept = P::has_served(&session.spoken) || core.now() - session.since >= KEPT;
+        let may_repeat = self.protocol.may_repeat(&session.spoken);
+        let goes_on = if waits { may_repeat && self.step < Step::Drain } else { kept };
+        if !goes_on {
+            return self.count_lost(&mut session, kind);
+        }
+        let (before, number) = place_of::<P>(&session.spoken);
+        let mut lost = false;
+        while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
+            if owed.repeated {
+                lost = true;
+                self.unanswered(owed);
+            } else {
+                self.again.push_back(Owed { repeated: true, ..owed });
+            }
+        }
+        if lost {
+            return self.count_lost(&mut session, kind);
+        }
+        self.totals.ended += 1;
+        self.totals.ended_idle += 1;
+        self.take_place(core, session, before, number);
+    }
+
     /// A connection has come to its agreed end: another one takes its place, and what it can answer no
     /// more is sent there, or on any other.
     fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>) {
-        self.totals.ended += 1;
-        let audited = core.closed_audited();
-        while let Some(intended) = self.protocol.take_back(&mut session.spoken) {
-            self.again.push_back(intended);
+        let (before, number) = place_of::<P>(&session.spoken);
+        while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
+            self.again.push_back(owed);
         }
+        self.take_place(core, session, before, number);
+    }
+
+    /// Opens a connection in the place of one that has ended, as long as there is use for it.
+    fn take_place<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut session: Session<P>,
+        before: Before,
+        number: u32,
+    ) {
+        let audited = core.closed_audited();
         self.protocol.forget(&mut session.spoken);
         if self.step >= Step::Drain {
-            self.totals.unanswered += std::mem::take(&mut self.again).len() as u64;
-            return;
+            self.drop_owed();
+        } else if !self.load.churn {
+            self.replace(core, number, audited, before);
         }
-        if !self.load.churn {
-            self.replace(core, &session.spoken, audited);
+    }
+
+    /// What was to be sent once more is not any more.
+    pub(super) fn drop_owed(&mut self) {
+        while let Some(owed) = self.again.pop_front() {
+            self.unanswered(owed);
         }
+    }
+
+    fn unanswered(&mut self, owed: Owed) {
+        self.totals.unanswered += 1;
+        self.totals.first_unanswered += u64::from(self.load.first_echo && owed.first);
     }
 
     /// Gives up a connection that was open.
     pub(super) fn lose<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, kind: Failure) {
-        if let Some(mut session) = self.reset(core, key) {
+        if let Some(mut session) = core.reset(key) {
             self.count_lost(&mut session, kind);
+        }
+    }
+
+    /// The kernel refused to take bytes for an open connection.
+    pub(super) fn unsendable<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        key: Key,
+        kind: Failure,
+    ) {
+        if !P::RENEWS {
+            return self.lose(core, key, kind);
+        }
+        if let Some(session) = core.reset(key) {
+            self.broken(core, session, kind);
         }
     }
 
@@ -222,6 +329,9 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     fn count_lost(&mut self, session: &mut Session<P>, kind: Failure) {
+        while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
+            self.unanswered(owed);
+        }
         self.protocol.forget(&mut session.spoken);
         let unanswered = u64::from(P::in_flight(&session.spoken));
         self.totals.unanswered += unanswered;
@@ -354,4 +464,10 @@ impl<P: Protocol> LoadDriver<P> {
         self.finished = to == core.high_water();
         Nanos::ZERO
     }
+}
+
+/// What a connection leaves to the one that takes its place: what was said on it, and its number.
+fn place_of<P: Protocol>(spoken: &P::Session) -> (Before, u32) {
+    let said = P::received(spoken) > 0 || P::in_flight(spoken) > 0;
+    (if said { Before::Spoken } else { Before::Silent }, P::number(spoken))
 }

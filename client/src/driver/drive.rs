@@ -61,8 +61,19 @@ impl<P: Protocol> LoadDriver<P> {
                 self.send(core, key, 1, None);
             }
         }
-        if self.cursor >= core.high_water() && self.totals.in_flight() == 0 {
+        let opening = P::RENEWS && self.opening.count > 0;
+        if self.cursor >= core.high_water() && self.totals.in_flight() == 0 && !opening {
             self.finish_step(core);
+        }
+    }
+
+    /// A connection stands that has taken another one's place in the round of first echoes: what that
+    /// one owes is sent here, and so is its own first message, if the round has passed.
+    pub(super) fn join_first_echo<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        if !self.again.is_empty() {
+            self.send_again(core, key);
+        } else if key.index() < self.cursor && Self::is_fresh(core, key) {
+            self.send(core, key, 1, None);
         }
     }
 
@@ -74,19 +85,19 @@ impl<P: Protocol> LoadDriver<P> {
         !P::RENEWS || !core.is_connecting(key) && core.session(key).is_some_and(silent)
     }
 
-    /// Sends a message once more whose connection came to an agreed end before it was answered.
+    /// Sends a message once more whose connection came to its end before it was answered.
     pub(super) fn send_again<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let now = core.now();
         let Some(session) = core.session(key) else { return };
-        let Some(intended) = self.again.pop_front() else { return };
+        let Some(owed) = self.again.pop_front() else { return };
         if P::in_flight(&session.spoken) == 0 {
             session.since = now;
         }
         self.totals.resent += 1;
         self.last_sent_at = now;
-        let bytes = self.protocol.compose(&mut session.spoken, 1, intended, now);
+        let bytes = self.protocol.compose_owed(&mut session.spoken, owed, now);
         if let Err(failure) = core.send(key, bytes) {
-            self.lose(core, key, failure);
+            self.unsendable(core, key, failure);
         }
     }
 
@@ -127,7 +138,7 @@ impl<P: Protocol> LoadDriver<P> {
             }
             let bytes = self.protocol.compose(&mut session.spoken, part as usize, intended, now);
             if let Err(failure) = core.send(key, bytes) {
-                return self.lose(core, key, failure);
+                return self.unsendable(core, key, failure);
             }
         }
     }
@@ -158,7 +169,11 @@ impl<P: Protocol> LoadDriver<P> {
     /// The closed model: the next messages of all that were answered.
     pub(super) fn send_next_round<N: Network>(&mut self, core: &mut Table<N, P>) {
         let mut round = std::mem::take(&mut self.next_round);
-        for (key, count) in round.drain(..) {
+        for (key, mut count) in round.drain(..) {
+            while P::RENEWS && count > 0 && !self.again.is_empty() {
+                self.send_again(core, key);
+                count -= 1;
+            }
             self.send(core, key, count, None);
         }
         // None is added by sending.
@@ -231,7 +246,12 @@ impl<P: Protocol> LoadDriver<P> {
     /// Sends once more what was taken back. Returns when to go on; `None`: nothing is left of it.
     fn send_owed<N: Network>(&mut self, core: &mut Table<N, P>) -> Option<Nanos> {
         for _ in 0..SEND_BATCH {
-            if self.again.is_empty() {
+            // Connections in the making take it as soon as they stand.
+            if self.again.is_empty() || self.opening.count > 0 {
+                return None;
+            }
+            if self.totals.open() == 0 {
+                self.drop_owed();
                 return None;
             }
             match self.next_sendable(core) {
@@ -257,6 +277,12 @@ impl<P: Protocol> LoadDriver<P> {
     fn churn<N: Network>(&mut self, core: &mut Table<N, P>, over: bool) -> Nanos {
         for _ in 0..SEND_BATCH {
             let now = core.now();
+            let room =
+                (core.connections() as u64) < self.share && self.opening.count < CONNECTING_MAX;
+            if room && let Some(owed) = self.again.pop_front() {
+                self.open_for_one(core, None, Some(owed));
+                continue;
+            }
             let due = match self.load.model {
                 Model::Open(_) => match self.schedule.due() {
                     Some(due) => Some(self.drive_started + due),
@@ -270,7 +296,7 @@ impl<P: Protocol> LoadDriver<P> {
                 self.held_up = false;
                 return from.max(now + PACE_REST);
             }
-            if core.connections() as u64 >= self.share || self.opening.count >= CONNECTING_MAX {
+            if !room {
                 // The end of one brings this back.
                 self.totals.pace_blocked += u64::from(due.is_some());
                 self.held_up = true;
@@ -279,7 +305,7 @@ impl<P: Protocol> LoadDriver<P> {
             if due.is_some() {
                 self.schedule.advance();
             }
-            if !self.open_for_one(core, due) {
+            if !self.open_for_one(core, due, None) {
                 self.rest_until = now + REST;
             }
         }

@@ -4,7 +4,7 @@
 use super::{LoadDriver, Session, Table};
 use crate::load::Model;
 use crate::load::pace::Pace;
-use crate::protocol::{Phase, Protocol};
+use crate::protocol::{Before, Owed, Phase, Protocol};
 use crate::tally::Step;
 use host::socket::ConnectStep;
 use measure::{Failure, Nanos, Stage};
@@ -86,27 +86,29 @@ impl<P: Protocol> LoadDriver<P> {
         let number = self.index as u64 + self.tried * self.load.reactors;
         self.tried += 1;
         let audited = self.load.audit.has(number as u32, self.load.reactors);
-        let opened = self.open(core, number as u32, audited, false);
+        let opened = self.open(core, number as u32, audited, Before::Nothing);
         self.go_on_opening(core, opened);
     }
 
-    /// Opens a connection in the place of one that came to its agreed end, and is audited if that was.
+    /// Opens a connection in the place of one that came to its end, and is audited if that was.
     pub(super) fn replace<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
-        before: &P::Session,
+        number: u32,
         audited: bool,
+        before: Before,
     ) {
-        let opened = self.open(core, P::number(before), audited, true);
+        let opened = self.open(core, number, audited, before);
         self.go_on_opening(core, opened);
     }
 
-    /// Opens a connection for one message, which was meant to leave at `due`, or is when this begins.
-    /// False if that failed at once.
+    /// Opens a connection for one message, which was meant to leave at `due`, or is when this begins, or
+    /// is `owed` since the connection that was opened for it ended. False if that failed at once.
     pub(super) fn open_for_one<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
         due: Option<Nanos>,
+        owed: Option<Owed>,
     ) -> bool {
         let number = self.index as u64 + self.begun * self.load.reactors;
         self.begun += 1;
@@ -114,22 +116,28 @@ impl<P: Protocol> LoadDriver<P> {
         let now = core.now();
         self.backlog.look(now, &self.totals);
         self.backlog.sent(now);
-        self.totals.sent += 1;
+        match owed {
+            Some(_) => self.totals.resent += 1,
+            None => self.totals.sent += 1,
+        }
         let audited = self.load.audit.has(number as u32, self.load.reactors);
-        let opened = self.open(core, number as u32, audited, false);
+        let opened = self.open(core, number as u32, audited, Before::Nothing);
         let key = opened.map(|(Opened::AtOnce(key) | Opened::Waiting(key))| key);
         let Some((key, session)) = key.and_then(|key| Some((key, core.session(key)?))) else {
             self.totals.unanswered += 1;
             return false;
         };
         let sent = session.since;
-        let intended = due.unwrap_or(sent);
+        let intended = owed.map_or(due.unwrap_or(sent), |owed| owed.intended);
         self.last_sent_at = sent;
         if due.is_some() {
             self.note_lag(sent - intended);
             self.sends.count(sent - self.drive_started, 1);
         }
-        self.protocol.compose(&mut session.spoken, 1, intended, sent);
+        match owed {
+            Some(owed) => self.protocol.compose_owed(&mut session.spoken, owed, sent),
+            None => self.protocol.compose(&mut session.spoken, 1, intended, sent),
+        };
         self.go_on_opening(core, opened);
         core.session(key).is_some()
     }
@@ -141,7 +149,7 @@ impl<P: Protocol> LoadDriver<P> {
         core: &mut Table<N, P>,
         number: u32,
         audited: bool,
-        renewed: bool,
+        before: Before,
     ) -> Option<Opened> {
         let mut rewound = !P::RENEWS;
         loop {
@@ -154,7 +162,7 @@ impl<P: Protocol> LoadDriver<P> {
                 return None;
             };
             let since = core.now();
-            let spoken = self.protocol.session(number, route.target, renewed);
+            let spoken = self.protocol.session(number, route.target, before);
             match core.open(&route, Session { spoken, since }) {
                 Ok(opened) => {
                     if audited {
@@ -191,7 +199,7 @@ impl<P: Protocol> LoadDriver<P> {
 
     fn note_opening<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, since: Nanos) {
         self.opening.count += 1;
-        if self.opening.queue.len() >= 4 * CONNECTING_MAX {
+        if self.opening.queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
             // One that is slow must not keep those behind it that have ended.
             self.opening.queue.retain(|(key, _)| is_opening(core, *key));
         }
@@ -207,7 +215,8 @@ impl<P: Protocol> LoadDriver<P> {
             self.audit_late(core, key);
         }
         if !P::HANDSHAKES {
-            self.usable(core);
+            let before = core.session(key).map_or(Before::Nothing, |s| P::before(&s.spoken));
+            self.usable(core, before != Before::Nothing);
             if P::RENEWS {
                 self.join_in(core, key, now);
             }
@@ -237,7 +246,7 @@ impl<P: Protocol> LoadDriver<P> {
         let since = session.since;
         self.recorder.record(Stage::Upgrade, now - asked);
         self.recorder.record(Stage::Handshake, now - since);
-        self.usable(core);
+        self.usable(core, false);
     }
 
     /// A connection stands that was opened in the middle of the traffic, perhaps: it takes its part.
@@ -246,24 +255,32 @@ impl<P: Protocol> LoadDriver<P> {
             let Some(session) = core.session(key) else { return };
             let request = self.protocol.oldest(&session.spoken);
             if let Err(failure) = core.send(key, request) {
-                self.lose(core, key, failure);
+                self.unsendable(core, key, failure);
             }
             return;
         }
-        let Model::Closed(in_flight) = self.load.model else { return };
-        let end = self.drive_started + self.load.duration;
-        if self.step == Step::Drive && (self.drive_started..end).contains(&now) {
-            let again = in_flight.min(self.again.len() as u32);
-            for _ in 0..again {
-                self.send_again(core, key);
-            }
-            self.send(core, key, in_flight - again, None);
+        if self.step == Step::FirstEcho {
+            self.join_first_echo(core, key);
+            return;
+        }
+        if self.step != Step::Drive || now < self.drive_started {
+            return;
+        }
+        // What is owed is sent here first: of this connection it is known that it is not about to end.
+        let again = self.load.in_flight_max.min(self.again.len() as u32);
+        for _ in 0..again {
+            self.send_again(core, key);
+        }
+        if let Model::Closed(in_flight) = self.load.model
+            && now < self.drive_started + self.load.duration
+        {
+            self.send(core, key, in_flight.saturating_sub(again), None);
         }
     }
 
-    fn usable<N: Network>(&mut self, core: &Table<N, P>) {
+    fn usable<N: Network>(&mut self, core: &Table<N, P>, replaces: bool) {
         self.totals.opened += 1;
-        self.totals.replaced += u64::from(self.step > Step::Ramp && !self.load.churn);
+        self.totals.replaced += u64::from(replaces);
         let open = core.connections() - self.opening.count - self.leaving.here();
         self.open_peak = self.open_peak.max(open as u64);
     }

@@ -2,12 +2,12 @@
 //! requests by their order, and their lengths are checked; bodies are counted, not kept.
 
 use super::order::{Chain, Clocks};
-use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Before, Content, End, Heard, Owed, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use wire::http::{Composer, HeadLimits, Response, ResponseEvent, ResponsePool, Responses};
+use wire::http::{Composer, HeadLimits, Method, Response, ResponseEvent, ResponsePool, Responses};
 
 /// Statuses that mean that a request was served. Redirects and "not modified" are among them.
 const SERVED: Range<u16> = 200..400;
@@ -57,6 +57,7 @@ pub struct Session {
     target: u16,
     /// A response has begun that no request had asked for.
     unasked: bool,
+    before: Before,
 }
 
 const _: () = assert!(size_of::<Session>() == 36);
@@ -67,6 +68,11 @@ impl Session {
     #[inline]
     fn next(&self) -> u64 {
         u64::from(self.number) + u64::from(self.received) + u64::from(self.in_flight)
+    }
+
+    /// Whether a response was complete on this very connection.
+    fn served(&self) -> bool {
+        self.received > u32::from(self.before == Before::Spoken)
     }
 }
 
@@ -96,6 +102,33 @@ impl Http {
             composed: Vec::new(),
         }
     }
+
+    /// What reads the responses of a connection: their method, and who takes them.
+    #[inline]
+    fn replies<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        now: Nanos,
+    ) -> (Method, (&'a mut Responses, &'a mut ResponsePool, Replies<'a>)) {
+        let served = session.served();
+        let Self { setup, pool, clocks, statuses, .. } = self;
+        let Session { responses, sent, in_flight, received, target, unasked, .. } = session;
+        let method = setup.requests[usize::from(*target)].1.method();
+        let replies = Replies {
+            clocks,
+            statuses,
+            sent,
+            in_flight,
+            received,
+            unasked,
+            now,
+            close: setup.close,
+            repeats: method.is_idempotent(),
+            served,
+            heard: Heard::default(),
+        };
+        (method, (responses, pool, replies))
+    }
 }
 
 /// Matches responses with requests.
@@ -109,6 +142,10 @@ struct Replies<'a> {
     now: Nanos,
     /// Each connection carries one response.
     close: bool,
+    /// Requests may be sent twice.
+    repeats: bool,
+    /// A response has come on this connection.
+    served: bool,
     heard: Heard,
 }
 
@@ -132,7 +169,7 @@ impl Replies<'_> {
             self.clocks.begin(self.sent, self.now);
         } else {
             self.heard.end.get_or_insert_with(|| match status {
-                REQUEST_TIMEOUT => End::Closed,
+                REQUEST_TIMEOUT => End::Idle,
                 _ => End::Violation(UNASKED.to_owned()),
             });
         }
@@ -145,8 +182,15 @@ impl Replies<'_> {
         if self.heard.end.is_some() {
             return;
         }
+        let late = status == REQUEST_TIMEOUT && !keeps && self.served && self.repeats;
+        if late && !self.clocks.is_repeated(self.sent) {
+            // The server took its leave of an idle connection while the request was on its way.
+            self.heard.end = Some(End::Idle);
+            return;
+        }
         let Some((times, begun)) = self.clocks.pop(self.sent) else { return };
         *self.in_flight -= 1;
+        self.served = true;
         *self.received = self.received.saturating_add(1);
         self.heard.replies += 1;
         self.statuses[usize::from(status) % STATUSES] += 1;
@@ -165,23 +209,29 @@ impl Protocol for Http {
     const RENEWS: bool = true;
     const STAGES: &'static [Stage] = &[Stage::FirstByte];
 
-    fn session(&self, number: u32, target: SocketAddr, renewed: bool) -> Session {
+    fn session(&self, number: u32, target: SocketAddr, before: Before) -> Session {
         let of = self.setup.requests.iter().position(|(address, _)| *address == target);
         Session {
             responses: Responses::default(),
             sent: Chain::default(),
             number,
             in_flight: 0,
-            received: u32::from(renewed),
+            received: u32::from(before == Before::Spoken),
             // The plan has requests for each target.
             target: of.unwrap_or_default() as u16,
             unasked: false,
+            before,
         }
     }
 
     fn number(session: &Session) -> u32 {
         // The next one goes on behind the paths that were asked for here, and counts one response.
-        session.number.wrapping_add(session.received).wrapping_sub(1)
+        let spoken = session.received > 0 || session.in_flight > 0;
+        session.number.wrapping_add(session.received).wrapping_sub(u32::from(spoken))
+    }
+
+    fn before(session: &Session) -> Before {
+        session.before
     }
 
     #[inline]
@@ -219,7 +269,7 @@ impl Protocol for Http {
         composer.write_many(session.next(), count, &mut self.composed);
         for _ in 0..count {
             let first = session.received == 0 && session.in_flight == 0;
-            self.clocks.push(&mut session.sent, Times { first, intended, sent });
+            self.clocks.push(&mut session.sent, Times { first, intended, sent }, false);
             session.in_flight += 1;
         }
         &self.composed
@@ -241,14 +291,10 @@ impl Protocol for Http {
         now: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard {
-        let Self { setup, pool, clocks, statuses, .. } = self;
-        let Session { responses, sent, in_flight, received, target, unasked, .. } = session;
-        let method = setup.requests[usize::from(*target)].1.method();
-        let (close, heard) = (setup.close, Heard::default());
-        let mut replies =
-            Replies { clocks, statuses, sent, in_flight, received, unasked, now, close, heard };
+        let (method, (responses, pool, mut replies)) = self.replies(session, now);
         let read = responses.read(method, pool, bytes, |event| replies.take(event, &mut on_reply));
         let Replies { mut heard, .. } = replies;
+        let responses = &session.responses;
         if let Err(error) = read {
             heard.end = Some(End::Violation(error.to_string()));
         } else if !responses.is_idle() && !responses.is_over() {
@@ -265,11 +311,7 @@ impl Protocol for Http {
         now: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard {
-        let Self { setup, pool, clocks, statuses, .. } = self;
-        let Session { responses, sent, in_flight, received, unasked, .. } = session;
-        let (close, heard) = (setup.close, Heard::default());
-        let mut replies =
-            Replies { clocks, statuses, sent, in_flight, received, unasked, now, close, heard };
+        let (_, (responses, pool, mut replies)) = self.replies(session, now);
         let ended = responses.end(pool, |event| replies.take(event, &mut on_reply));
         let mut heard = replies.heard;
         match ended {
@@ -280,10 +322,37 @@ impl Protocol for Http {
         heard
     }
 
-    fn take_back(&mut self, session: &mut Session) -> Option<Nanos> {
-        let (times, _) = self.clocks.pop(&mut session.sent)?;
+    fn take_back(&mut self, session: &mut Session) -> Option<Owed> {
+        let repeated = self.clocks.is_repeated(&session.sent);
+        let (Times { first, intended, .. }, _) = self.clocks.pop(&mut session.sent)?;
         session.in_flight -= 1;
-        Some(times.intended)
+        Some(Owed { intended, first, repeated })
+    }
+
+    fn compose_owed(&mut self, session: &mut Session, owed: Owed, sent: Nanos) -> &[u8] {
+        self.composed.clear();
+        let composer = &self.setup.requests[usize::from(session.target)].1;
+        composer.write(session.next(), &mut self.composed);
+        let Owed { intended, first, repeated } = owed;
+        self.clocks.push(&mut session.sent, Times { first, intended, sent }, repeated);
+        session.in_flight += 1;
+        &self.composed
+    }
+
+    fn is_between(&self, session: &Session) -> bool {
+        session.responses.is_idle() && !session.unasked
+    }
+
+    fn has_served(session: &Session) -> bool {
+        session.served()
+    }
+
+    fn may_repeat(&self, session: &Session) -> bool {
+        self.setup.requests[usize::from(session.target)].1.method().is_idempotent()
+    }
+
+    fn surplus(&self) -> u64 {
+        self.pool.surplus()
     }
 
     fn forget(&mut self, session: &mut Session) {

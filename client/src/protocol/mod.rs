@@ -40,9 +40,13 @@ pub trait Protocol: fmt::Debug + Send + 'static {
     /// The stages that only this protocol has.
     const STAGES: &'static [Stage];
 
-    /// A connection that is about to be opened. Its number within the run is that of the one before
-    /// where it takes the place of one that came to its agreed end (`renewed`).
-    fn session(&self, number: u32, target: SocketAddr, renewed: bool) -> Self::Session;
+    /// A connection that is about to be opened, and what was in its place before.
+    fn session(&self, number: u32, target: SocketAddr, before: Before) -> Self::Session;
+
+    /// What was in a connection's place before it.
+    fn before(_: &Self::Session) -> Before {
+        Before::Nothing
+    }
 
     /// The number of a connection within the run.
     fn number(session: &Self::Session) -> u32;
@@ -90,10 +94,35 @@ pub trait Protocol: fmt::Debug + Send + 'static {
         Heard { end: Some(End::Closed), ..Heard::default() }
     }
 
-    /// Takes back the oldest message that will not be answered on this connection, and is to be sent
-    /// on another one: when it was meant to leave.
-    fn take_back(&mut self, _: &mut Self::Session) -> Option<Nanos> {
+    /// Takes back the oldest message that will not be answered on this connection.
+    fn take_back(&mut self, _: &mut Self::Session) -> Option<Owed> {
         None
+    }
+
+    /// Lays out a message that was taken back on another connection, which left there at `sent`.
+    fn compose_owed(&mut self, session: &mut Self::Session, owed: Owed, sent: Nanos) -> &[u8] {
+        self.compose(session, 1, owed.intended, sent)
+    }
+
+    /// Whether a connection is between two replies: not one byte is here of an answer to what is on
+    /// its way. To be asked before it is told that the peer closed.
+    fn is_between(&self, _: &Self::Session) -> bool {
+        false
+    }
+
+    /// Whether a reply was completed on this very connection.
+    fn has_served(_: &Self::Session) -> bool {
+        false
+    }
+
+    /// Whether what is sent on it does no harm when it is sent twice.
+    fn may_repeat(&self, _: &Self::Session) -> bool {
+        false
+    }
+
+    /// Bytes that came behind the last reply of a connection and belong to nothing.
+    fn surplus(&self) -> u64 {
+        0
     }
 
     /// The bytes of the oldest message on its way, which was laid out before the connection stood.
@@ -151,6 +180,29 @@ pub enum Phase {
     Leaving,
     /// Both have, or it is broken: nothing more is said.
     Left,
+}
+
+/// What was in the place of a connection before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Before {
+    /// It is the first one there.
+    Nothing,
+    /// One on which nothing was said.
+    Silent,
+    /// One on which something was.
+    Spoken,
+}
+
+/// A message that its connection will not answer any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owed {
+    /// When it was meant to leave.
+    pub intended: Nanos,
+    /// It was the first of its connection.
+    pub first: bool,
+    /// A connection has already ended under it without a word. That happens to a message once; the
+    /// second time it is lost.
+    pub repeated: bool,
 }
 
 /// When the message of a reply was meant to leave, and did.
@@ -212,6 +264,8 @@ pub enum End {
     Status(u16, String),
     /// The peer took leave in the middle of the run.
     Closed,
+    /// The peer took leave between two replies.
+    Idle,
     /// As agreed: the last reply that this connection was to carry is here.
     Agreed,
     /// It had been taken leave of, and will not hear the peer's; the rule that the peer broke instead, if

@@ -25,6 +25,8 @@ struct Link {
     /// When the first byte of its reply came; zero before.
     begun: Nanos,
     next: u32,
+    /// See [`super::Owed`].
+    repeated: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -43,8 +45,8 @@ impl Default for Clocks {
 
 impl Clocks {
     /// A message has left.
-    pub(crate) fn push(&mut self, chain: &mut Chain, times: Times) {
-        let link = Link { times, begun: Nanos::ZERO, next: NONE };
+    pub(crate) fn push(&mut self, chain: &mut Chain, times: Times, repeated: bool) {
+        let link = Link { times, begun: Nanos::ZERO, next: NONE, repeated };
         let at = match self.free {
             NONE => {
                 self.links.push(link);
@@ -71,11 +73,16 @@ impl Clocks {
         }
     }
 
+    /// Whether the oldest message was sent before, on a connection that ended without a word.
+    pub(crate) fn is_repeated(&self, chain: &Chain) -> bool {
+        self.links.get(chain.first as usize).is_some_and(|link| link.repeated)
+    }
+
     /// The times of the oldest message, whose reply has come, and when that began.
     pub(crate) fn pop(&mut self, chain: &mut Chain) -> Option<(Times, Nanos)> {
         let at = chain.first;
         let link = self.links.get_mut(at as usize)?;
-        let Link { times, begun, next } = *link;
+        let Link { times, begun, next, .. } = *link;
         link.next = std::mem::replace(&mut self.free, at);
         chain.first = next;
         if next == NONE {
@@ -106,7 +113,7 @@ impl Order {
         if at >= self.chains.len() {
             self.chains.resize(at + 1, Chain::default());
         }
-        self.clocks.push(&mut self.chains[at], Times { first, intended, sent });
+        self.clocks.push(&mut self.chains[at], Times { first, intended, sent }, false);
     }
 
     /// The times of the oldest message of a connection, whose reply has come.

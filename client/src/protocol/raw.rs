@@ -1,6 +1,6 @@
 //! `Raw`: the echo load over plain TCP, messages end to end without a frame around them.
 
-use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use crate::load::Load;
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ impl Protocol for Raw {
     const HANDSHAKES: bool = false;
     const STAGES: &'static [Stage] = &[];
 
-    fn session(&self, number: u32, _: SocketAddr, _: bool) -> Echo {
+    fn session(&self, number: u32, _: SocketAddr, _: Before) -> Echo {
         Echo::new(number)
     }
 

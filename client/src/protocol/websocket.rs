@@ -1,7 +1,7 @@
 //! `WebSocket`: the echo load in frames of RFC 6455, masked, perhaps compressed (RFC 7692).
 
 use super::order::Order;
-use super::{Content, End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
 use wire::ws::{
@@ -388,7 +388,7 @@ impl Protocol for WebSocket {
     const HANDSHAKES: bool = true;
     const STAGES: &'static [Stage] = &[Stage::Upgrade, Stage::Handshake, Stage::Ping, Stage::Close];
 
-    fn session(&self, number: u32, target: SocketAddr, _: bool) -> Session {
+    fn session(&self, number: u32, target: SocketAddr, _: Before) -> Session {
         let of = self.setup.requests.iter().position(|(address, _)| *address == target);
         // The plan has a request for each target.
         let target = of.unwrap_or_default() as u16;

@@ -111,6 +111,57 @@ fn connections_that_a_server_closes_behind_a_response_are_replaced() {
 }
 
 #[test]
+fn connections_that_a_server_closes_or_resets_between_two_responses_are_replaced() {
+    for reset in [false, true] {
+        let answer = move |mut stream: TcpStream| {
+            let mut kept = Vec::new();
+            for _ in 0..3 {
+                if next_request(&mut stream, &mut kept).is_none() {
+                    return;
+                }
+                stream.write_all(OK.as_bytes()).expect("sent");
+            }
+            // What is unread when a socket is closed makes a reset of its end.
+            if reset {
+                let _ = stream.read(&mut [0; 1]);
+            }
+        };
+        let url = peer(answer).replace("tcp://", "http://");
+        for args in [&["-r", "200"][..], &["--closed"]] {
+            let args = [&[url.as_str(), "-c", "4", "-d", "500ms", "--seed", "1"], args].concat();
+            let (ran, result) = measure(&args);
+            let (connections, messages) = (&result.connections, &result.messages);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            assert_eq!((messages.lost, connections.lost, connections.failed), (0, 0, 0));
+            assert!(connections.ended_idle >= 30, "{connections:?}");
+            assert_eq!(connections.open_at_end, 4);
+            assert!(!reset || messages.resent > 0, "{messages:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_whatever_comes_is_told_and_not_asked_without_end() {
+    let url = peer(drop).replace("tcp://", "http://");
+    for args in [&["-r", "200"][..], &["--closed"], &["-r", "200", "--method", "POST"]] {
+        let args = [&[url.as_str(), "-c", "4", "-d", "500ms"], args].concat();
+        let (ran, result) = measure(&args);
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        let connections = &result.connections;
+        assert_eq!((connections.lost + connections.failed, connections.open_at_end), (4, 0));
+        assert!(connections.opened <= 16, "{connections:?}");
+    }
+}
+
+#[test]
+fn bytes_behind_a_last_response_are_counted_and_dropped() {
+    let closing = OK.replace("Content-Length", "Connection: close\r\nContent-Length");
+    let (code, result) = short(&server(always(&format!("{closing}more"))), &[]);
+    assert_eq!((code, result.messages.received), (Some(0), 100), "{:?}", result.run);
+    assert_eq!((result.connections.lost, result.messages.bytes_surplus), (0, 4 * 104));
+}
+
+#[test]
 fn pipelined_requests_behind_the_last_response_are_sent_again() {
     let closing = OK.replace("Content-Length", "Connection: close\r\nContent-Length");
     let url = server(move |_, number| match number {

@@ -72,6 +72,7 @@ const NUMBERS: &[Number] = &[
     ("connections.failed", Unit::Count, |r| Some(r.connections.failed as f64)),
     ("connections.lost", Unit::Count, |r| Some(r.connections.lost as f64)),
     ("connections.ended", Unit::Count, |r| Some(r.connections.ended as f64)),
+    ("connections.ended_idle", Unit::Count, |r| Some(r.connections.ended_idle as f64)),
     ("connections.replaced", Unit::Count, |r| Some(r.connections.replaced as f64)),
     ("connections.not_tried", Unit::Count, |r| Some(r.connections.not_tried as f64)),
     ("connections.open_at_end", Unit::Count, |r| Some(r.connections.open_at_end as f64)),
@@ -87,6 +88,7 @@ const NUMBERS: &[Number] = &[
     ("messages.mismatched", Unit::Count, |r| Some(r.messages.mismatched as f64)),
     ("messages.bytes_sent", Unit::Bytes, |r| Some(r.messages.bytes_sent as f64)),
     ("messages.bytes_received", Unit::Bytes, |r| Some(r.messages.bytes_received as f64)),
+    ("messages.bytes_surplus", Unit::Bytes, |r| Some(r.messages.bytes_surplus as f64)),
     ("messages.rate_planned", Unit::PerSecond, |r| r.messages.rate_planned),
     ("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
     ("messages.rate_served", Unit::PerSecond, |r| r.messages.rate_served),
@@ -255,6 +257,7 @@ impl Metric {
             "unserved",
             "resent",
             "ended",
+            "ended_idle",
             "replaced",
             "window_max",
             "unstamped",
@@ -269,7 +272,9 @@ impl Metric {
         match (self, self.unit()) {
             (Self::Statuses(which), _) => which.has(200),
             (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds | Unit::Ratio) => false,
-            (Self::Number((path, ..)), Unit::Bytes) => path.starts_with("messages."),
+            (Self::Number((path, ..)), Unit::Bytes) => {
+                path.starts_with("messages.") && !path.ends_with("surplus")
+            }
             (Self::Number((path, ..)), Unit::Count) => !bad.iter().any(|end| path.ends_with(end)),
             (Self::Number((path, ..)), Unit::PerSecond) => !path.ends_with("growth_per_second"),
             (Self::Stage(..), _) => true,

@@ -262,9 +262,13 @@ pub(crate) fn connections(result: &ResultFile) -> String {
         true => String::new(),
         false => format!(" of {}", format_grouped(it.planned)),
     };
+    let idle = match it.ended_idle {
+        0 => String::new(),
+        count => format!(" ({} ended by the server between two responses)", format_grouped(count)),
+    };
     let replaced = match it.replaced {
         0 => String::new(),
-        count => format!(", {} replaced", format_grouped(count)),
+        count => format!(", {} replaced{idle}", format_grouped(count)),
     };
     format!(
         "{}{planned} opened in {} ({})\n{} failed, {} lost{replaced}{not_tried}; \

@@ -23,9 +23,12 @@ pub struct Connections {
     pub not_tried: u64,
     /// How many were usable and then lost before the run let them go.
     pub lost: u64,
-    /// How many came to an agreed end in the middle of the run, behind a response that was to be their
-    /// last (HTTP): opened = lost + ended + open at the end.
+    /// How many came to their end in the middle of the run as HTTP foresees it, behind a response that was
+    /// to be their last, or between two responses: opened = lost + ended + open at the end.
     pub ended: u64,
+    /// How many of those the server ended between two responses, without having said that it would
+    /// (HTTP): it may, of a connection that is kept.
+    pub ended_idle: u64,
     /// How many of those opened took the place of one that had ended so.
     pub replaced: u64,
     /// How many were open when the run began to close them.
@@ -221,8 +224,8 @@ pub struct Messages {
     pub received: u64,
     /// How many of those did not bring what was asked for: their status is neither 2xx nor 3xx (HTTP).
     pub unserved: u64,
-    /// How many were sent once more, since the server ended their connection behind an earlier response
-    /// (HTTP). Each counts once in what was sent.
+    /// How many were sent once more, since the server ended their connection before a byte of their
+    /// response came (HTTP). Each counts once in what was sent.
     pub resent: u64,
     /// How many were sent and never answered in time.
     pub lost: u64,
@@ -232,6 +235,9 @@ pub struct Messages {
     pub bytes_sent: u64,
     /// Payload bytes received; over HTTP those of the responses' bodies, without what frames them.
     pub bytes_received: u64,
+    /// Bytes that came behind the last response of a connection; they mean nothing and were dropped
+    /// (HTTP).
+    pub bytes_surplus: u64,
     /// How long messages were sent.
     pub seconds: f64,
     /// Messages per second that were asked for; null in the closed model.

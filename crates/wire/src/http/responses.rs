@@ -13,9 +13,6 @@ use std::mem::MaybeUninit;
 /// What is wrong with what a server sent. The connection cannot go on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ResponseError {
-    /// Bytes behind the response that was the last one.
-    #[error("bytes came behind the response that was to be the last")]
-    AfterLast,
     /// Its body: see [`BodyError`].
     #[error("{0}")]
     Body(#[from] BodyError),
@@ -202,6 +199,7 @@ pub struct ResponsePool {
     heads: HeadPool,
     bodies: Pool<Pending>,
     memo: Memo<Facts>,
+    surplus: u64,
 }
 
 impl ResponsePool {
@@ -209,6 +207,13 @@ impl ResponsePool {
     #[must_use]
     pub fn new(limits: HeadLimits) -> Self {
         Self { heads: HeadPool::new(limits, Begin::Capital), ..Self::default() }
+    }
+
+    /// Bytes that came behind a response which was to be the last of its connection. They mean nothing
+    /// (RFC 9112 9.6), so they are counted and dropped.
+    #[must_use]
+    pub fn surplus(&self) -> u64 {
+        self.surplus
     }
 
     /// Responses that are only partly here.
@@ -363,7 +368,10 @@ impl Responses {
                 }
                 Ok(used)
             }
-            Phase::Over => Err(ResponseError::AfterLast),
+            Phase::Over => {
+                pool.surplus += bytes.len() as u64;
+                Ok(bytes.len())
+            }
         }
     }
 

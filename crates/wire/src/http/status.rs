@@ -56,6 +56,16 @@ impl Method {
         }
     }
 
+    /// Whether asking twice does no more than asking once (RFC 9110 9.2.2): such a request may be sent
+    /// again without anybody saying so.
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace
+        )
+    }
+
     /// The method of this name. Names have a case (RFC 9110 9.1).
     #[must_use]
     pub fn named(name: &str) -> Self {
