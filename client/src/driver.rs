@@ -274,6 +274,8 @@ impl<P: Protocol> LoadDriver<P> {
             self.causes.answered_with(status, count);
         }
         self.totals.bytes_surplus = self.protocol.surplus();
+        self.causes.unasked = self.protocol.unasked();
+        self.causes.closes = self.protocol.closes();
         // What is still on its way will not be waited for.
         self.totals.unanswered += self.totals.in_flight();
         let mut audit = self.audited.take();

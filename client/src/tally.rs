@@ -7,6 +7,7 @@ use crate::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
 use std::collections::BTreeMap;
+use wire::Unasked;
 
 /// Counts of one reactor since the start of the run. They only grow, so a report that comes late or
 /// is merged with the next loses nothing.
@@ -114,6 +115,10 @@ pub(crate) struct Causes {
     pub(crate) statuses: BTreeMap<u16, u64>,
     /// Connections by the sentence that says what was wrong.
     pub(crate) rules: BTreeMap<String, u64>,
+    /// What came and was passed over, as it was not the reply to anything.
+    pub(crate) unasked: Unasked,
+    /// How peers took leave that did so first.
+    pub(crate) closes: Closes,
 }
 
 impl Causes {
@@ -141,6 +146,48 @@ impl Causes {
         for (rule, count) in &other.rules {
             self.count(rule.clone(), *count);
         }
+        self.unasked.merge(&other.unasked);
+        self.closes.merge(&other.closes);
+    }
+}
+
+/// Close codes that one reactor tells apart in [`Closes`].
+const CLOSE_CODES_MAX: usize = 64;
+/// What stands for a close frame without a code (RFC 6455 7.1.5).
+const NO_CLOSE_CODE: u16 = 1005;
+
+/// How peers took leave that did so first: by close code how often, and the first reason that was given.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Closes {
+    pub(crate) by_code: BTreeMap<u16, (u64, String)>,
+    /// Those with codes beyond the ones that are told apart.
+    pub(crate) others: u64,
+}
+
+impl Closes {
+    /// A peer took leave with this.
+    #[cold]
+    pub(crate) fn count(&mut self, code: Option<u16>, reason: &str) {
+        self.add(code.unwrap_or(NO_CLOSE_CODE), 1, reason);
+    }
+
+    fn add(&mut self, code: u16, count: u64, reason: &str) {
+        if self.by_code.len() >= CLOSE_CODES_MAX && !self.by_code.contains_key(&code) {
+            self.others += count;
+            return;
+        }
+        let (sum, first) = self.by_code.entry(code).or_default();
+        *sum += count;
+        if first.is_empty() {
+            reason.clone_into(first);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (code, (count, reason)) in &other.by_code {
+            self.add(*code, *count, reason);
+        }
+        self.others += other.others;
     }
 }
 
@@ -278,6 +325,24 @@ pub(crate) struct Final {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn close_codes_are_counted_with_their_first_reasons_and_bounded() {
+        let (mut one, mut other) = (Causes::default(), Causes::default());
+        one.closes.count(None, "");
+        one.closes.count(Some(4401), "");
+        other.closes.count(Some(4401), "login timeout");
+        other.closes.count(Some(4401), "later");
+        for code in 3000..3100 {
+            other.closes.count(Some(code), "");
+        }
+        one.merge(&other);
+        assert_eq!(one.closes.by_code[&1005], (1, String::new()));
+        assert_eq!(one.closes.by_code[&4401], (3, "login timeout".to_owned()));
+        assert_eq!(one.closes.by_code.len(), CLOSE_CODES_MAX);
+        let told_apart: u64 = one.closes.by_code.values().map(|(count, _)| count).sum();
+        assert_eq!(told_apart + one.closes.others, 104);
+    }
 
     #[test]
     fn rules_are_counted_and_bounded_and_none_is_lost() {

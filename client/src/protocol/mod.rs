@@ -13,9 +13,11 @@ pub use raw::Raw;
 pub(crate) use websocket::{Reply, Shaking, nonce};
 pub use websocket::{Setup, WebSocket};
 
+use crate::tally::Closes;
 use measure::{Nanos, Stage};
 use std::fmt;
 use std::net::SocketAddr;
+use wire::Unasked;
 
 /// Bytes of messages laid out at once.
 pub(crate) const COMPOSE_BYTES: usize = 64 * 1024;
@@ -166,6 +168,16 @@ pub trait Protocol: fmt::Debug + Send + 'static {
     /// How many replies had which status.
     fn statuses(&self) -> Vec<(u16, u64)> {
         Vec::new()
+    }
+
+    /// What came and was passed over, as it was not the reply to anything.
+    fn unasked(&self) -> Unasked {
+        Unasked::default()
+    }
+
+    /// How peers took leave that did so first.
+    fn closes(&self) -> Closes {
+        Closes::default()
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use crate::load::Load;
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
-use wire::{Echo, Mismatch, PartialPool, Template};
+use wire::{Echo, Mismatch, PartialPool, Template, Unasked};
 
 /// Plain TCP.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ impl Raw {
     pub fn new(load: &Load) -> Self {
         let batch = batch_max(load.size, load.in_flight());
         let template = Template::new(load.size, batch, load.seed);
+        let template = if load.strict { template } else { template.passing_over() };
         Self { template, pool: PartialPool::new() }
     }
 }
@@ -83,11 +84,20 @@ impl Protocol for Raw {
     }
 
     fn forget(&mut self, echo: &mut Echo) {
-        echo.forget(&mut self.pool);
+        echo.give_up(&self.template, &mut self.pool);
+    }
+
+    fn unasked(&self) -> Unasked {
+        self.pool.unasked().clone()
     }
 }
 
 #[cold]
 fn mismatched(mismatch: Mismatch) -> Heard {
-    Heard { end: Some(End::Mismatch(mismatch)), ..Heard::default() }
+    let end = match mismatch {
+        // That is no wrong reply but no echo server at all.
+        Mismatch::OtherProtocol(other) => End::Violation(other.to_string()),
+        mismatch => End::Mismatch(mismatch),
+    };
+    Heard { end: Some(end), ..Heard::default() }
 }

@@ -2,13 +2,16 @@
 
 use super::order::Order;
 use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
+use crate::tally::Closes;
 use measure::{Nanos, Stage};
 use std::net::SocketAddr;
 use wire::ws::{
     self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,
     Limits, Pools, Request, Role, Writer, Ws, WsError,
 };
-use wire::{Echo, Mismatch, PartialPool, STAMP_BYTES, SplitMix64, Stamp, Template};
+use wire::{
+    Echo, Mismatch, OtherProtocol, PartialPool, STAMP_BYTES, SplitMix64, Stamp, Template, Unasked,
+};
 
 /// What all connections of a run have in common.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub struct Setup {
     pub deflate: bool,
     /// Whether replies belong to messages by their order alone.
     pub in_order: bool,
+    /// Whether every message that is not the reply to one breaks a rule.
+    pub strict: bool,
     /// Size of a message, in bytes.
     pub size: usize,
     /// Messages that a connection may have on their way.
@@ -69,6 +74,8 @@ pub(crate) enum Reply {
     Accepted(Accepted, usize),
     /// It is not what was asked for.
     Failed(HandshakeFailure),
+    /// It is no reply but the first words of another protocol.
+    Other(OtherProtocol),
 }
 
 impl Shaking {
@@ -86,6 +93,9 @@ impl Shaking {
         bytes: &[u8],
     ) -> Reply {
         let mut used = 0;
+        if let Some(other) = self.head.other_protocol(pool, bytes) {
+            return Reply::Other(other);
+        }
         loop {
             let read = self.head.read(pool, &bytes[used..], |head| {
                 (!ws::is_interim(head)).then(|| request.check(nonce, head))
@@ -139,6 +149,8 @@ pub struct WebSocket {
     limits: Limits,
     masks: SplitMix64,
     order: Option<Order>,
+    /// How peers took leave in the middle of the run.
+    closes: Closes,
     /// Messages on their way out.
     composed: Vec<u8>,
     /// Control frames on their way out.
@@ -149,12 +161,13 @@ impl WebSocket {
     /// For reactor `index`.
     #[must_use]
     pub fn new(setup: std::sync::Arc<Setup>, index: usize) -> Self {
-        let Setup { kind, size, seed, in_flight, in_order, reactors, .. } = *setup;
+        let Setup { kind, size, seed, in_flight, in_order, strict, reactors, .. } = *setup;
         let batch_max = batch_max(setup.message_bytes(), in_flight);
         let template = match kind {
             Kind::Binary => Template::new(size, batch_max, seed),
             Kind::Text => Template::text(size, batch_max, seed),
         };
+        let template = if strict { template } else { template.passing_over() };
         // Not the stream that the nonces and the filler come from.
         let mut spread = SplitMix64::new(!seed ^ (index as u64) << 48);
         Self {
@@ -166,6 +179,7 @@ impl WebSocket {
             limits: Limits::default(),
             masks: SplitMix64::new(spread.next()),
             order: in_order.then(|| Order::new(reactors)),
+            closes: Closes::default(),
             composed: Vec::new(),
             answers: Vec::new(),
         }
@@ -193,6 +207,10 @@ impl WebSocket {
                 heard.opened = Some(std::mem::take(&mut session.asked));
                 &mut bytes[used..]
             }
+            Reply::Other(other) => {
+                heard.end = Some(End::Violation(other.to_string()));
+                &mut []
+            }
             Reply::Failed(failure) => {
                 let text = failure.to_string();
                 heard.end = Some(match failure {
@@ -218,7 +236,9 @@ impl WebSocket {
         let Session { state, echo, asked } = session;
         let closing = matches!(state, State::Closing(_));
         let (State::Open(ws) | State::Closing(ws)) = state else { return };
-        let Self { template, partials, pools, limits, masks, order, answers, setup, .. } = self;
+        let Self {
+            template, partials, pools, limits, masks, order, answers, setup, closes, ..
+        } = self;
         let tag = template.tag();
         let mut replies = Replies { setup, template, partials, order, echo, count: 0, wrong: None };
         let mut closed = false;
@@ -248,6 +268,7 @@ impl WebSocket {
             Event::Close(close) => {
                 closed = true;
                 if !closing {
+                    closes.count(close.code.map(|code| code.0), close.reason);
                     Writer::close(close.code, "", Some(fresh_key(masks)), answers);
                 }
             }
@@ -324,6 +345,9 @@ impl Replies<'_> {
             return;
         }
         if self.order.is_some() {
+            if self.greets() {
+                return self.partials.pass_over(payload);
+            }
             return self.end(on_reply);
         }
         let read = if kind == self.setup.kind {
@@ -331,20 +355,35 @@ impl Replies<'_> {
         } else {
             Err(Mismatch::WrongKind)
         };
-        self.take(read, on_reply);
+        match read {
+            Ok(stamp) => self.take(stamp, on_reply),
+            Err(wrong) => {
+                self.wrong = Echo::pass_over(self.template, self.partials, payload, wrong).err();
+            }
+        }
+    }
+
+    /// Whether what comes now comes before anything was sent, so that it is no reply in any order.
+    fn greets(&self) -> bool {
+        self.echo.is_unused() && !self.setup.strict
     }
 
     fn start(&mut self, kind: Kind) {
-        if self.wrong.is_some() || self.order.is_some() {
+        if self.wrong.is_some() {
             return;
         }
-        let begun = self.echo.begin(self.partials);
-        let right = if kind == self.setup.kind { begun } else { Err(Mismatch::WrongKind) };
-        self.wrong = right.err();
+        if self.order.is_some() {
+            if self.greets() {
+                self.echo.begin_unasked(self.partials);
+            }
+            return;
+        }
+        let same_kind = kind == self.setup.kind;
+        self.wrong = self.echo.begin(self.template, self.partials, same_kind).err();
     }
 
     fn chunk(&mut self, bytes: &[u8]) {
-        if self.wrong.is_none() && self.order.is_none() {
+        if self.wrong.is_none() && (self.order.is_none() || self.echo.has_begun()) {
             self.wrong = self.echo.piece(self.template, self.partials, bytes).err();
         }
     }
@@ -353,10 +392,15 @@ impl Replies<'_> {
         if self.wrong.is_some() {
             return;
         }
-        let Some(order) = self.order else {
-            let read = self.echo.end(self.template, self.partials);
-            return self.take(read, on_reply);
-        };
+        if self.order.is_none() || self.echo.has_begun() {
+            match self.echo.end(self.template, self.partials) {
+                Ok(Some(stamp)) => self.take(stamp, on_reply),
+                Ok(None) => {}
+                Err(mismatch) => self.wrong = Some(mismatch),
+            }
+            return;
+        }
+        let Some(order) = self.order else { return };
         if let Err(mismatch) = self.echo.count_reply() {
             self.wrong = Some(mismatch);
         } else if let Some(times) = order.pop(self.echo.connection()) {
@@ -366,19 +410,10 @@ impl Replies<'_> {
     }
 
     #[inline]
-    fn take(
-        &mut self,
-        read: Result<Stamp, Mismatch>,
-        on_reply: &mut impl FnMut(&Times, Option<Content>),
-    ) {
-        match read {
-            Ok(stamp) => {
-                self.count += 1;
-                let (intended, sent) = (Nanos(stamp.intended), Nanos(stamp.sent));
-                on_reply(&Times { first: stamp.sequence == 0, intended, sent }, None);
-            }
-            Err(mismatch) => self.wrong = Some(mismatch),
-        }
+    fn take(&mut self, stamp: Stamp, on_reply: &mut impl FnMut(&Times, Option<Content>)) {
+        self.count += 1;
+        let (intended, sent) = (Nanos(stamp.intended), Nanos(stamp.sent));
+        on_reply(&Times { first: stamp.sequence == 0, intended, sent }, None);
     }
 }
 
@@ -544,6 +579,14 @@ impl Protocol for WebSocket {
             State::Shaking(shaking) => shaking.forget(&mut self.heads),
             State::Open(ws) | State::Closing(ws) => ws.forget(&mut self.pools),
         }
+    }
+
+    fn unasked(&self) -> Unasked {
+        self.partials.unasked().clone()
+    }
+
+    fn closes(&self) -> Closes {
+        self.closes.clone()
     }
 
     fn limits_reached(&self) -> Vec<(&'static str, u64)> {

@@ -2,10 +2,15 @@
 //!
 //! Every message has the same size: a [`Stamp`], then filler that is the same in all messages of a
 //! run. A reply must be the message, byte for byte and in order; anything else is a [`Mismatch`].
+//!
+//! Where the run takes servers that speak of themselves ([`Template::passing_over`]), a message without
+//! a stamp of this run is not a reply and is passed over; in a stream, which has no borders, so is what
+//! comes before the first reply.
 
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
 use crate::random::SplitMix64;
 use crate::stamp::{STAMP_BYTES, Stamp};
+use crate::unasked::{OtherProtocol, Unasked};
 
 /// What was wrong with a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,10 +38,22 @@ pub enum Mismatch {
     /// A text where binary data was sent, or the other way round.
     #[error("the reply is text where binary data was sent, or binary data where text was")]
     WrongKind,
+    /// The first bytes are those of another protocol.
+    #[error("{0}")]
+    OtherProtocol(OtherProtocol),
 }
 
 /// The stamp as text: two hexadecimal digits for each byte.
 const TEXT_STAMP_BYTES: usize = 2 * STAMP_BYTES;
+
+/// The first bytes by which a message of this run is looked for in a stream.
+const MARK_BYTES: usize = 4;
+
+/// Bytes of a stream's start in which another protocol is looked for.
+const NAMED_BYTES: usize = 16;
+
+/// The longest greeting that may come when the first message has left already.
+const GREETING_BYTES_MAX: usize = 1024;
 
 /// What all messages of a run have in common, with room to lay out a batch of them.
 #[derive(Debug)]
@@ -45,6 +62,10 @@ pub struct Template {
     tag: u32,
     /// Bytes that the stamp takes: more in a text than in binary data.
     stamp_bytes: usize,
+    /// The first bytes of each message on the wire: those of the tag.
+    mark: [u8; MARK_BYTES],
+    /// Whether whatever is no reply is a mismatch.
+    strict: bool,
     /// `batch` messages end to end; their filler is written once and stays.
     batch: Vec<u8>,
 }
@@ -65,7 +86,9 @@ impl Template {
         for chunk in message[STAMP_BYTES..].chunks_mut(8) {
             chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
         }
-        Self { size, tag, stamp_bytes: STAMP_BYTES, batch: message.repeat(batch) }
+        let mark = tag.to_le_bytes();
+        let batch = message.repeat(batch);
+        Self { size, tag, stamp_bytes: STAMP_BYTES, mark, strict: true, batch }
     }
 
     /// The same for messages that are text: the stamp is written in hexadecimal digits, the filler is
@@ -83,7 +106,19 @@ impl Template {
         for byte in &mut message[TEXT_STAMP_BYTES..] {
             *byte = b'a' + (random.next() % 26) as u8;
         }
-        Self { size, tag, stamp_bytes: TEXT_STAMP_BYTES, batch: message.repeat(batch) }
+        let mut digits = [0; TEXT_STAMP_BYTES];
+        let stamp = Stamp { tag, connection: 0, sequence: 0, intended: 0, sent: 0 };
+        write_digits(&stamp.to_bytes(), &mut digits);
+        let mark = [digits[0], digits[1], digits[2], digits[3]];
+        let batch = message.repeat(batch);
+        Self { size, tag, stamp_bytes: TEXT_STAMP_BYTES, mark, strict: true, batch }
+    }
+
+    /// The same for servers that speak of themselves: what is not the reply to anything is passed over,
+    /// and counted in the [`PartialPool`].
+    #[must_use]
+    pub fn passing_over(self) -> Self {
+        Self { strict: false, ..self }
     }
 
     /// What tells this run's stamps from those of others.
@@ -144,6 +179,15 @@ impl Template {
             Stamp::from_bytes(&read_digits(head.first_chunk()?)?)
         };
         stamp.filter(|stamp| stamp.tag == self.tag)
+    }
+
+    /// Where in these bytes a message of this run begins, or may begin: at their end if nowhere.
+    fn mark_at(&self, bytes: &[u8]) -> usize {
+        let begins = |at: &usize| {
+            let here = &bytes[*at..];
+            here.starts_with(&self.mark) || self.mark.starts_with(here)
+        };
+        (0..bytes.len()).find(begins).unwrap_or(bytes.len())
     }
 }
 
@@ -226,24 +270,114 @@ impl Echo {
         mut on_reply: impl FnMut(&Stamp),
     ) -> Result<u32, Mismatch> {
         let before = self.received;
-        if self.partial != NO_PARTIAL {
-            let Some(rest) = self.resume(template, pool, bytes, &mut on_reply)? else {
-                return Ok(0);
+        loop {
+            if self.partial != NO_PARTIAL {
+                match self.resume(template, pool, bytes, &mut on_reply) {
+                    Ok(Some(rest)) => bytes = rest,
+                    Ok(None) => break,
+                    Err(mismatch) => {
+                        // It is known what it was: nothing more is to be made of it.
+                        self.forget(pool);
+                        return Err(mismatch);
+                    }
+                }
+            }
+            let wrong = loop {
+                let Some((message, rest)) = bytes.split_at_checked(template.size) else {
+                    break None;
+                };
+                match self.read_message(template, message) {
+                    Ok(stamp) => on_reply(&stamp),
+                    Err(mismatch) => break Some(mismatch),
+                }
+                bytes = rest;
             };
-            bytes = rest;
-        }
-        while let Some((message, rest)) = bytes.split_at_checked(template.size) {
-            on_reply(&self.read_message(template, message)?);
-            bytes = rest;
-        }
-        if !bytes.is_empty() {
-            if self.in_flight() == 0 {
-                return Err(Mismatch::Unasked);
+            match wrong {
+                None if bytes.is_empty() => break,
+                None if self.in_flight() == 0 => self.astray(template, bytes, Mismatch::Unasked)?,
+                None => {}
+                Some(mismatch) => self.astray(template, bytes, mismatch)?,
             }
             self.partial = pool.take();
-            self.resume(template, pool, bytes, &mut on_reply)?;
         }
         Ok(self.received.wrapping_sub(before))
+    }
+
+    /// These bytes of a stream do not begin with the reply that is due. Unless that is the last word,
+    /// they are to be gone through one after the other.
+    #[cold]
+    fn astray(&self, template: &Template, bytes: &[u8], wrong: Mismatch) -> Result<(), Mismatch> {
+        let first = self.received == 0;
+        match (wrong, OtherProtocol::of(bytes)) {
+            (Mismatch::Foreign | Mismatch::Unasked, _) if first && !template.strict => Ok(()),
+            (Mismatch::Foreign, Some(other)) if first => Err(Mismatch::OtherProtocol(other)),
+            _ => Err(wrong),
+        }
+    }
+
+    /// Goes through the start of a stream up to the first stamp: a greeting, which is passed over,
+    /// another protocol, which is named, or a reply that was cut. Returns what follows the stamp, or
+    /// `None` if it is still not complete.
+    ///
+    /// What comes before anything was sent is a greeting whatever it is. One may also be on its way
+    /// while the first message leaves: then it has to be text, and not long, so that a reply that was
+    /// spoilt is not taken for one.
+    fn first_bytes<'a>(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+        mut bytes: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, Mismatch> {
+        let PartialPool { entries, unasked, .. } = pool;
+        let partial = &mut entries[self.partial as usize];
+        let ours = |head: &[u8]| head.starts_with(&template.mark);
+        if self.in_flight() == 0 {
+            let seen = partial.seen;
+            let now = &bytes[..bytes.len().min(NAMED_BYTES - seen)];
+            partial.head[seen..seen + now.len()].copy_from_slice(now);
+            partial.seen += now.len();
+            if let Some(other) = OtherProtocol::of(&partial.head[..partial.seen]) {
+                return Err(Mismatch::OtherProtocol(other));
+            }
+            partial.pass(unasked, bytes);
+            partial.greets = true;
+            return Ok(None);
+        }
+        if std::mem::take(&mut partial.greets) {
+            // That was before the message left, so no reply begins in it.
+            partial.seen = 0;
+        }
+        loop {
+            let (now, rest) = bytes.split_at(bytes.len().min(template.stamp_bytes - partial.seen));
+            partial.head[partial.seen..partial.seen + now.len()].copy_from_slice(now);
+            partial.seen += now.len();
+            bytes = rest;
+            let head = &partial.head[..partial.seen];
+            if !partial.passed
+                && !ours(head)
+                && let Some(other) = OtherProtocol::of(head)
+            {
+                return Err(Mismatch::OtherProtocol(other));
+            }
+            if partial.seen < template.stamp_bytes {
+                return Ok(None);
+            }
+            let at = if template.strict { 0 } else { template.mark_at(head) };
+            if at == 0 {
+                self.accept(template, &partial.head)?;
+                return Ok(Some(bytes));
+            }
+            let text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n' | 0x80..);
+            let greeting = head[..at].iter().all(text);
+            if !greeting || usize::from(partial.late) + at > GREETING_BYTES_MAX {
+                return Err(Mismatch::Foreign);
+            }
+            let gone = partial.head;
+            partial.pass(unasked, &gone[..at]);
+            partial.late += at as u16;
+            partial.head.copy_within(at..partial.seen, 0);
+            partial.seen -= at;
+        }
     }
 
     /// Takes a reply that is whole, where the protocol says where messages begin and end.
@@ -263,17 +397,98 @@ impl Echo {
         Ok(stamp)
     }
 
-    /// Begins a reply that comes in pieces, to be followed by [`Echo::piece`] and [`Echo::end`].
+    /// Passes a message over that [`Echo::read_message`] found `wrong`, if it is not the reply to
+    /// anything.
     ///
     /// # Errors
-    /// If no reply is due.
-    pub fn begin(&mut self, pool: &mut PartialPool) -> Result<(), Mismatch> {
-        if self.in_flight() == 0 {
+    /// What is wrong with it, if it is a reply of this run, or everything has to be one.
+    #[cold]
+    pub fn pass_over(
+        template: &Template,
+        pool: &mut PartialPool,
+        message: &[u8],
+        wrong: Mismatch,
+    ) -> Result<(), Mismatch> {
+        if template.strict || template.stamp(message).is_some() {
+            return Err(wrong);
+        }
+        pool.unasked.whole(message);
+        Ok(())
+    }
+
+    /// Begins a message that comes in pieces, to be followed by [`Echo::piece`] and [`Echo::end`].
+    /// `same_kind`: it is text where text was sent, or binary data where that was.
+    ///
+    /// # Errors
+    /// If everything has to be a reply, and no such one is due.
+    pub fn begin(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+        same_kind: bool,
+    ) -> Result<(), Mismatch> {
+        if template.strict && self.in_flight() == 0 {
             return Err(Mismatch::Unasked);
+        }
+        if template.strict && !same_kind {
+            return Err(Mismatch::WrongKind);
         }
         self.forget(pool);
         self.partial = pool.take();
+        pool.entries[self.partial as usize].other_kind = !same_kind;
         Ok(())
+    }
+
+    /// Begins a message that is passed over whatever is in it.
+    pub fn begin_unasked(&mut self, pool: &mut PartialPool) {
+        self.forget(pool);
+        self.partial = pool.take();
+        let PartialPool { entries, unasked, .. } = pool;
+        entries[self.partial as usize].pass(unasked, b"");
+    }
+
+    /// Whether a message has begun that is not complete.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.partial != NO_PARTIAL
+    }
+
+    /// Whether no message was sent yet.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.sent == 0 && self.received == 0
+    }
+
+    /// Whether the message that was begun is not the reply to anything, and these bytes of it are
+    /// therefore passed over.
+    fn passes(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+        bytes: &[u8],
+    ) -> Result<bool, Mismatch> {
+        let PartialPool { entries, unasked, .. } = pool;
+        let partial = &mut entries[self.partial as usize];
+        if partial.passed {
+            partial.pass(unasked, bytes);
+            return Ok(true);
+        }
+        let (seen, whole) = (partial.seen, template.stamp_bytes);
+        if seen >= whole || seen + bytes.len() < whole {
+            // Known already, or not yet.
+            return Ok(false);
+        }
+        let mut head = partial.head;
+        head[seen..whole].copy_from_slice(&bytes[..whole - seen]);
+        match template.stamp(&head) {
+            Some(_) if partial.other_kind => Err(Mismatch::WrongKind),
+            Some(_) => Ok(false),
+            None => {
+                partial.pass(unasked, &head[..seen]);
+                partial.pass(unasked, bytes);
+                Ok(true)
+            }
+        }
     }
 
     /// Takes the next piece of the reply that was begun.
@@ -286,15 +501,37 @@ impl Echo {
         pool: &mut PartialPool,
         bytes: &[u8],
     ) -> Result<(), Mismatch> {
+        if !template.strict && self.passes(template, pool, bytes)? {
+            return Ok(());
+        }
         let rest = self.take_part(template, pool, bytes)?;
         if rest.is_empty() { Ok(()) } else { Err(Mismatch::WrongBody) }
     }
 
-    /// The reply that was begun is complete.
+    /// The message that was begun is complete. `None`: it was passed over.
     ///
     /// # Errors
     /// What is wrong with it, as for [`Echo::read`].
-    pub fn end(&mut self, template: &Template, pool: &mut PartialPool) -> Result<Stamp, Mismatch> {
+    pub fn end(
+        &mut self,
+        template: &Template,
+        pool: &mut PartialPool,
+    ) -> Result<Option<Stamp>, Mismatch> {
+        let PartialPool { entries, unasked, .. } = &mut *pool;
+        let partial = &mut entries[self.partial as usize];
+        if !partial.passed && !template.strict && partial.seen < template.stamp_bytes {
+            let head = partial.head;
+            partial.pass(unasked, &head[..partial.seen]);
+        }
+        if partial.passed {
+            self.forget(pool);
+            return Ok(None);
+        }
+        self.finish(template, pool).map(Some)
+    }
+
+    /// The reply of which all bytes are here is complete.
+    fn finish(&mut self, template: &Template, pool: &mut PartialPool) -> Result<Stamp, Mismatch> {
         let partial = &pool.entries[self.partial as usize];
         if partial.seen < template.stamp_bytes {
             return Err(Mismatch::Foreign);
@@ -328,6 +565,21 @@ impl Echo {
         }
     }
 
+    /// The same for a stream that comes to its end, or is given up: what has come and cannot be the
+    /// start of a reply was an answer that nobody asked for, and is counted as such.
+    pub fn give_up(&mut self, template: &Template, pool: &mut PartialPool) {
+        if self.partial != NO_PARTIAL && self.received == 0 && !template.strict {
+            let PartialPool { entries, unasked, .. } = &mut *pool;
+            let partial = &mut entries[self.partial as usize];
+            let head = partial.head;
+            let head = &head[..partial.seen.min(template.stamp_bytes)];
+            if !partial.greets && !head.is_empty() && template.mark_at(head) > 0 {
+                partial.pass(unasked, head);
+            }
+        }
+        self.forget(pool);
+    }
+
     /// Goes on with a reply of which only a part has been seen. Returns what follows it, or `None`
     /// if it is still not complete.
     #[cold]
@@ -335,14 +587,19 @@ impl Echo {
         &mut self,
         template: &Template,
         pool: &mut PartialPool,
-        bytes: &'a [u8],
+        mut bytes: &'a [u8],
         on_reply: &mut impl FnMut(&Stamp),
     ) -> Result<Option<&'a [u8]>, Mismatch> {
+        let seen = pool.entries[self.partial as usize].seen;
+        if self.received == 0 && seen < template.stamp_bytes {
+            let Some(rest) = self.first_bytes(template, pool, bytes)? else { return Ok(None) };
+            bytes = rest;
+        }
         let rest = self.take_part(template, pool, bytes)?;
         if pool.entries[self.partial as usize].seen < template.size {
             return Ok(None);
         }
-        on_reply(&self.end(template, pool)?);
+        on_reply(&self.finish(template, pool)?);
         Ok(Some(rest))
     }
 
@@ -396,6 +653,7 @@ impl Echo {
 pub struct PartialPool {
     entries: Vec<Partial>,
     free: Vec<u32>,
+    unasked: Unasked,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -403,6 +661,36 @@ struct Partial {
     head: [u8; TEXT_STAMP_BYTES],
     /// Bytes of the message seen so far; those behind the head are compared and not kept.
     seen: usize,
+    /// Bytes of a greeting that came when a message had been sent already.
+    late: u16,
+    /// It is not a reply, or was not so far: bytes of it have been passed over.
+    passed: bool,
+    /// It is the one that is shown.
+    shown: bool,
+    /// It is a text where binary data was sent, or the other way round.
+    other_kind: bool,
+    /// It came before anything was sent.
+    greets: bool,
+}
+
+impl Partial {
+    const NEW: Self = Self {
+        head: [0; TEXT_STAMP_BYTES],
+        seen: 0,
+        late: 0,
+        passed: false,
+        shown: false,
+        other_kind: false,
+        greets: false,
+    };
+
+    /// These bytes of it are not the reply to anything.
+    fn pass(&mut self, unasked: &mut Unasked, bytes: &[u8]) {
+        if !std::mem::replace(&mut self.passed, true) {
+            self.shown = unasked.begin();
+        }
+        unasked.more(bytes, self.shown);
+    }
 }
 
 impl PartialPool {
@@ -418,8 +706,20 @@ impl PartialPool {
         self.entries.len() - self.free.len()
     }
 
+    /// What came and was passed over, as it was not the reply to anything.
+    #[must_use]
+    pub fn unasked(&self) -> &Unasked {
+        &self.unasked
+    }
+
+    /// Passes over a message that is whole, whatever is in it.
+    #[cold]
+    pub fn pass_over(&mut self, message: &[u8]) {
+        self.unasked.whole(message);
+    }
+
     fn take(&mut self) -> u32 {
-        let fresh = Partial { head: [0; TEXT_STAMP_BYTES], seen: 0 };
+        let fresh = Partial::NEW;
         if let Some(index) = self.free.pop() {
             self.entries[index as usize] = fresh;
             return index;
@@ -500,7 +800,7 @@ mod tests {
         };
         assert_eq!(
             wrong(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n----------------------------"),
-            Mismatch::Foreign
+            Mismatch::OtherProtocol(OtherProtocol::Http1)
         );
         assert_eq!(wrong(&stream[64..]), Mismatch::WrongSequence { expected: 0, got: 1 });
         assert_eq!(wrong(&[&stream[..], b"?"].concat()), Mismatch::Unasked);
@@ -524,11 +824,11 @@ mod tests {
         }
         let mut pool = PartialPool::new();
         let mut pieces = || {
-            echo.begin(&mut pool)?;
+            echo.begin(template, &mut pool, true)?;
             for piece in reply.chunks(piece) {
                 echo.piece(template, &mut pool, piece)?;
             }
-            echo.end(template, &mut pool)
+            Ok(echo.end(template, &mut pool)?.expect("nothing is passed over"))
         };
         let verdict = pieces();
         echo.forget(&mut pool);
@@ -592,6 +892,168 @@ mod tests {
         assert_eq!((echo.in_flight(), echo.received()), (0, 1));
     }
 
+    /// What became of a stream whose first `early` bytes came before anything was sent.
+    fn greeted(
+        template: &mut Template,
+        stream: &dyn Fn(&[u8]) -> Vec<u8>,
+        early: usize,
+        chunks: &[usize],
+    ) -> (Result<usize, Mismatch>, Unasked) {
+        let (mut echo, mut pool) = (Echo::new(CONNECTION), PartialPool::new());
+        let (_, replies) = sent(template, 3);
+        let stream = stream(&replies);
+        let (mut at, mut replies) = (0, 0);
+        let mut chunks = chunks.iter().copied();
+        let verdict = loop {
+            if at >= early.min(stream.len()) && echo.is_unused() {
+                for n in 0..3 {
+                    template.compose(&mut echo, 1, n * 10, n * 10 + 3);
+                }
+            }
+            if at == stream.len() {
+                break Ok(replies);
+            }
+            let until = if at < early { early.min(stream.len()) } else { stream.len() };
+            let end = chunks.next().map_or(until, |size| until.min(at + size));
+            match echo.read(template, &mut pool, &stream[at..end], |_| replies += 1) {
+                Ok(_) => at = end,
+                Err(mismatch) => break Err(mismatch),
+            }
+        };
+        echo.give_up(template, &mut pool);
+        assert_eq!(pool.in_use(), 0);
+        (verdict, pool.unasked().clone())
+    }
+
+    #[test]
+    fn a_greeting_is_passed_over_before_the_first_message_and_while_it_leaves() {
+        let mut template = Template::new(40, 1, 9).passing_over();
+        let banner = |replies: &[u8]| [b"220 hello\r\n", replies].concat();
+        for early in [11, 5, 0] {
+            let (verdict, unasked) = greeted(&mut template, &banner, early, &[]);
+            assert_eq!(verdict, Ok(3), "{early} bytes before");
+            assert_eq!((unasked.messages, unasked.bytes), (1, 11));
+            assert_eq!(unasked.first, b"220 hello\r\n");
+        }
+        let binary = |replies: &[u8]| [&[0; 300], replies].concat();
+        let (verdict, unasked) = greeted(&mut template, &binary, 300, &[7; 99]);
+        assert_eq!((verdict, unasked.bytes, unasked.first.len()), (Ok(3), 300, 64));
+        // While a message is on its way, bytes that are no text are a reply that was spoilt.
+        let (verdict, unasked) = greeted(&mut template, &binary, 0, &[]);
+        assert_eq!((verdict, unasked.messages), (Err(Mismatch::Foreign), 0));
+        let endless = |_: &[u8]| vec![b'x'; 5000];
+        assert_eq!(greeted(&mut template, &endless, 0, &[]).0, Err(Mismatch::Foreign));
+        // A short answer that is none is not lost in silence.
+        let (verdict, unasked) = greeted(&mut template, &|_| b"-ERR what?\r\n".to_vec(), 0, &[]);
+        assert_eq!((verdict, unasked.messages, unasked.bytes), (Ok(0), 1, 12));
+        let mut strict = Template::new(40, 1, 9);
+        assert_eq!(greeted(&mut strict, &banner, 11, &[]).0, Err(Mismatch::Unasked));
+        assert_eq!(greeted(&mut strict, &banner, 0, &[]).0, Err(Mismatch::Foreign));
+    }
+
+    #[test]
+    fn behind_the_first_reply_a_stream_has_to_be_replies() {
+        let mut template = Template::new(40, 1, 9).passing_over();
+        let between = |replies: &[u8]| [&replies[..40], b"push", &replies[40..]].concat();
+        assert_eq!(greeted(&mut template, &between, 0, &[]).0, Err(Mismatch::Foreign));
+        let damaged = |replies: &[u8]| [&replies[..8], b"?", &replies[9..]].concat();
+        let (verdict, unasked) = greeted(&mut template, &damaged, 0, &[]);
+        assert_eq!((verdict, unasked.messages), (Err(Mismatch::Foreign), 0));
+        let more = |replies: &[u8]| [replies, &replies[80..]].concat();
+        assert_eq!(greeted(&mut template, &more, 0, &[]).0, Err(Mismatch::Unasked));
+    }
+
+    #[test]
+    fn another_protocol_is_named_however_little_of_it_comes() {
+        for (bytes, other) in [
+            (&b"SSH-2.0-x\r\n"[..], OtherProtocol::Ssh),
+            (&[0x15, 3, 3, 0, 2, 2, 10], OtherProtocol::Tls),
+            (b"HTTP/1.1 400 Bad Request\r\n", OtherProtocol::Http1),
+            (&[0, 0, 0, 4, 0, 0, 0, 0, 0], OtherProtocol::Http2),
+        ] {
+            for early in [0, 100] {
+                for chunks in [&[][..], &[1; 99]] {
+                    let mut template = Template::new(40, 1, 9).passing_over();
+                    let (verdict, _) = greeted(&mut template, &|_| bytes.to_vec(), early, chunks);
+                    assert_eq!(verdict, Err(Mismatch::OtherProtocol(other)), "{early}");
+                }
+            }
+        }
+    }
+
+    /// Takes one message, whole or in pieces of this size: whether it was a reply.
+    fn judged(
+        template: &Template,
+        echo: &mut Echo,
+        (message, same_kind): (&[u8], bool),
+        piece: usize,
+    ) -> (Result<bool, Mismatch>, Unasked) {
+        let mut pool = PartialPool::new();
+        let verdict = if piece == 0 {
+            let read = match same_kind {
+                true => echo.read_message(template, message),
+                false => Err(Mismatch::WrongKind),
+            };
+            match read {
+                Ok(_) => Ok(true),
+                Err(wrong) => Echo::pass_over(template, &mut pool, message, wrong).map(|()| false),
+            }
+        } else {
+            let mut pieces = || {
+                echo.begin(template, &mut pool, same_kind)?;
+                for piece in message.chunks(piece) {
+                    echo.piece(template, &mut pool, piece)?;
+                }
+                Ok(echo.end(template, &mut pool)?.is_some())
+            };
+            pieces()
+        };
+        echo.forget(&mut pool);
+        assert_eq!(pool.in_use(), 0);
+        (verdict, pool.unasked().clone())
+    }
+
+    #[test]
+    fn messages_without_a_stamp_are_passed_over_whole_or_in_pieces() {
+        for template in [Template::new(90, 1, 1), Template::text(90, 1, 1)] {
+            let mut template = template.passing_over();
+            let (echo, stream) = sent(&mut template, 2);
+            let (first, second) = stream.split_at(90);
+            let fresh = Echo::new(CONNECTION);
+            let verdict = |echo: &Echo, message: &[u8], same_kind| {
+                let whole = judged(&template, &mut echo.clone(), (message, same_kind), 0);
+                for piece in [1, 7, 33, 89, 1000] {
+                    let cut = judged(&template, &mut echo.clone(), (message, same_kind), piece);
+                    assert_eq!(cut, whole, "pieces of {piece}");
+                }
+                let Unasked { messages, bytes, first, .. } = whole.1;
+                let passed = messages > 0;
+                assert_eq!(
+                    (messages, bytes),
+                    if passed { (1, message.len() as u64) } else { (0, 0) }
+                );
+                assert!(!passed || first == message[..message.len().min(64)]);
+                whole.0
+            };
+            let mut broken = first.to_vec();
+            broken[20] ^= 1;
+            for push in [&b""[..], b"welcome", &[b'{'; 500], &broken] {
+                for same_kind in [true, false] {
+                    assert_eq!(verdict(&echo, push, same_kind), Ok(false));
+                    assert_eq!(verdict(&fresh, push, same_kind), Ok(false), "nothing sent yet");
+                }
+            }
+            assert_eq!(verdict(&echo, first, true), Ok(true));
+            assert_eq!(verdict(&echo, first, false), Err(Mismatch::WrongKind));
+            assert_eq!(
+                verdict(&echo, second, true),
+                Err(Mismatch::WrongSequence { expected: 0, got: 1 })
+            );
+            assert_eq!(verdict(&echo, &first[..89], true), Err(Mismatch::WrongBody));
+            assert_eq!(verdict(&fresh, first, true), Err(Mismatch::Unasked));
+        }
+    }
+
     proptest! {
         #[test]
         fn replies_do_not_depend_on_where_reads_fall(
@@ -622,6 +1084,25 @@ mod tests {
             let stream = [&stream[..good * 40], &noise].concat();
             let whole = feed(&template, &mut echo.clone(), &stream, &[]);
             prop_assert_eq!(feed(&template, &mut echo, &stream, &chunks), whole);
+        }
+
+        #[test]
+        fn greetings_are_the_same_for_any_cut(
+            noise in prop::collection::vec(
+                prop_oneof![3 => b' '..=b'~', 1 => any::<u8>(), 1 => Just(b'S')], 0..120),
+            early in 0..130usize,
+            chunks in prop::collection::vec(1..50usize, 0..60),
+        ) {
+            let mut template = Template::new(40, 1, 9).passing_over();
+            let stream = |replies: &[u8]| [&noise[..], replies].concat();
+            let early = early.min(noise.len());
+            let whole = greeted(&mut template, &stream, early, &[]);
+            let cut = greeted(&mut template, &stream, early, &chunks);
+            prop_assert_eq!(&cut, &whole);
+            let text = noise[early..].iter().all(|byte| (b' '..=b'~').contains(byte));
+            if early > 0 && text && whole.0.is_ok() {
+                prop_assert_eq!((&whole.0, whole.1.bytes), (&Ok(3), noise.len() as u64));
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod pool;
 mod random;
 mod stamp;
+mod unasked;
 mod url;
 pub mod ws;
 
@@ -20,3 +21,4 @@ pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
 pub use random::SplitMix64;
 pub use stamp::{STAMP_BYTES, Stamp};
 pub use url::{Scheme, Url, UrlError, without_password};
+pub use unasked::{OtherProtocol, UNASKED_SHOWN_BYTES, Unasked, shown};

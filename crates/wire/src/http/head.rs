@@ -5,6 +5,7 @@ use crate::limits::{
     HTTP_HEAD_BYTES_LIMIT, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_LIMIT, HTTP_HEADERS_MAX,
 };
 use crate::pool::Pool;
+use crate::unasked::OtherProtocol;
 use std::borrow::Cow;
 
 /// How large a head may be.
@@ -146,6 +147,21 @@ impl Head {
             return Err(too_large(head, max));
         }
         Ok(None)
+    }
+
+    /// The other protocol whose first words these are, with what came before: to be asked before
+    /// [`Head::read`], by who expects HTTP, and that it be known at once.
+    #[must_use]
+    pub fn other_protocol(&self, pool: &mut HeadPool, bytes: &[u8]) -> Option<OtherProtocol> {
+        let (mut start, seen) = ([0; 16], self.partial(pool));
+        if seen.len() >= start.len() {
+            return None;
+        }
+        let mut length = 0;
+        for (to, from) in start.iter_mut().zip(seen.iter().chain(bytes)) {
+            (*to, length) = (*from, length + 1);
+        }
+        OtherProtocol::of(&start[..length]).filter(|other| *other != OtherProtocol::Http1)
     }
 
     /// What is kept of a head that is only partly here.
