@@ -267,6 +267,10 @@ pub struct RunArgs {
     /// How many reactors of one core open connections at the same time, or 'all'
     #[arg(long, value_name = "N|all", default_value = "1", value_parser = parse_openers, help_heading = "Connections")]
     pub openers_per_core: Openers,
+    /// Take whatever a server says unasked (a greeting, a push) for a broken rule, and lose the connection;
+    /// else it is passed over and counted (tcp:// and ws://)
+    #[arg(long, help_heading = "Connections")]
+    pub strict: bool,
     /// Do not have every connection send and verify one message before the traffic begins
     #[arg(long, help_heading = "Connections")]
     pub no_first_echo: bool,

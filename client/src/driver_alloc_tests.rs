@@ -84,6 +84,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             churn: false,
             ping: None,
             audit: Share::ALL,
+            strict: false,
             seed: 1,
         };
         let load = change(load);

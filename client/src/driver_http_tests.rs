@@ -147,6 +147,7 @@ fn load(connections: u64, model: Model, pipeline: u32) -> Load {
         churn: false,
         ping: None,
         audit: Share::OFF,
+        strict: false,
         seed: 42,
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
         churn: false,
         ping: None,
         audit: Share::OFF,
+        strict: false,
         seed: 42,
     }
 }
@@ -806,8 +807,14 @@ fn wrong_replies_end_their_connection_and_are_counted_once() {
         assert_eq!(failures(totals), [(Failure::Protocol, 4)]);
         (totals.sent, totals.received, totals.unanswered)
     };
-    let garbage = answered_by(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n what is this?".to_vec());
+    let garbage = answered_by(|_| b"\0\x01 what is this? ".repeat(3));
     assert_eq!(lost(&garbage), (8, 0, 8));
+    let other = answered_by(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n what is this?".to_vec());
+    assert_eq!((other.lost, other.mismatched), (4, 0), "named, and no reply that was wrong");
+    assert_eq!(failures(&other), [(Failure::Protocol, 4)]);
+    let greeted = answered_by(|bytes| [b"220 hello\r\n", &bytes[..]].concat());
+    assert_eq!((greeted.lost, greeted.mismatched), (0, 0));
+    assert_eq!(greeted.sent, greeted.received);
     let foreign = answered_by(|_| {
         let mut echo = Echo::new(0);
         Template::new(32, 2, 43).compose(&mut echo, 2, 0, 0).to_vec()

@@ -115,6 +115,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr) -> Setup {
         size: load.size,
         in_flight: load.in_flight(),
         reactors: load.reactors,
+        strict: load.strict,
         seed: load.seed,
     }
 }
@@ -142,6 +143,7 @@ fn load(connections: u64, model: Model) -> Load {
         churn: false,
         ping: None,
         audit: Share::OFF,
+        strict: false,
         seed: 42,
     }
 }
@@ -450,7 +452,11 @@ fn handshakes_are_fresh_for_each_connection_and_the_same_for_a_seed() {
 
 /// What becomes of four upgraded connections with two messages on their way when the server says this.
 fn told(bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
-    let load = Load { first_echo: false, ..load(4, Model::Closed(2)) };
+    told_to(load(4, Model::Closed(2)), bytes)
+}
+
+fn told_to(load: Load, bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
+    let load = Load { first_echo: false, ..load };
     let (mut rig, mut net) = Rig::by_hand(load);
     rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
     rig.settle();
@@ -583,9 +589,31 @@ fn tcp_is_the_servers_to_close_behind_both_close_frames() {
 }
 
 #[test]
-fn a_message_that_nobody_asked_for_is_a_mismatch() {
-    let (last, _) = told(b"\x82\x05hello");
-    assert_eq!((last.totals.mismatched, last.totals.lost), (4, 4));
+fn a_message_that_nobody_asked_for_is_passed_over_unless_the_run_is_strict() {
+    // Binary, a text where binary data was sent, and in two fragments with a ping between.
+    let cut = b"\x02\x03hel\x89\x00\x80\x02lo";
+    for said in [&b"\x82\x05hello"[..], b"\x81\x05hello", cut] {
+        let (last, _) = told(said);
+        assert_eq!(last.totals.mismatched, 0);
+        let unasked = &last.causes.unasked;
+        assert_eq!((unasked.messages, unasked.bytes), (4, 20));
+        assert_eq!(unasked.first, b"hello");
+        // The peers hang up in the end.
+        assert_eq!(failures(&last.totals), [(Failure::Closed, 4)]);
+        let strict = Load { strict: true, ..load(4, Model::Closed(2)) };
+        let (last, _) = told_to(strict, said);
+        assert_eq!((last.totals.mismatched, last.totals.lost), (4, 4));
+        assert_eq!(last.causes.unasked.messages, 0);
+    }
+}
+
+#[test]
+fn close_codes_and_reasons_are_kept() {
+    let (last, _) = told(b"\x88\x0f\x11\x31login timeout");
+    assert_eq!(last.causes.closes.by_code[&4401], (4, "login timeout".to_owned()));
+    assert_eq!(failures(&last.totals), [(Failure::Closed, 4)]);
+    let (last, _) = told(b"\x88\x00");
+    assert_eq!(last.causes.closes.by_code[&1005], (4, String::new()));
 }
 
 #[test]

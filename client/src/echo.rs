@@ -300,6 +300,12 @@ impl EchoDriver {
                 session.state = State::Open(Ws::new(Role::Client, accepted.deflate));
                 &mut bytes[used..]
             }
+            Reply::Other(other) => {
+                if let Some(session) = core.close(key) {
+                    self.end(session, &other.to_string());
+                }
+                &mut []
+            }
             Reply::Failed(failure) => {
                 if let Some(session) = core.close(key) {
                     self.end(session, &failure.to_string());

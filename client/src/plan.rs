@@ -145,6 +145,7 @@ impl Plan {
             in_flight_max: if asked.is_some() { pipeline } else { u32::MAX },
             churn: args.http.close,
             ping: args.frames.ping,
+            strict: args.strict,
             // Without traffic there is nothing to look at.
             audit: if model == Model::Idle { Share::OFF } else { args.audit },
             seed,
@@ -433,6 +434,10 @@ fn check_http(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
     let refuse = |text: &str| Err(usage(text.to_owned()));
     let traffic = args.rate.is_some() || args.closed;
     match args.http.pipeline {
+        _ if args.strict => refuse(
+            "--strict means nothing to http://, where a response that was not asked for always breaks \
+             a rule: leave it out",
+        ),
         _ if args.size.is_some() => refuse(
             "--size means nothing to http://, where the server decides how long its responses are: \
              leave it out, or give --body",
@@ -623,6 +628,7 @@ fn setup(args: &RunArgs, load: &Load, targets: &[SocketAddr]) -> Result<Setup, E
         fragment: args.frames.fragment.map(|bytes| bytes as usize),
         deflate: args.handshake.deflate,
         in_order: args.frames.matching == Some(Matching::Order),
+        strict: load.strict,
         size: load.size,
         in_flight: load.in_flight(),
         reactors: load.reactors,
@@ -868,6 +874,7 @@ fn record(
         audit_ratio: (!load.audit.is_off()).then(|| load.audit.ratio()),
         seed: load.seed,
         first_echo: load.first_echo,
+        strict: load.strict,
         thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),
         ..schema::Plan::default()
     }

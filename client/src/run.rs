@@ -325,6 +325,7 @@ fn result_of(
         failures: measured.totals.failures.into(),
         http_statuses: statuses_of(&measured),
         violations: measured.causes.rules.clone(),
+        close_codes: close_codes_of(&measured),
         resources: resources_of(plan, &measured),
         reactors: account::reactors(cpus, &measured),
         audit: audit_of(plan, &measured),
@@ -368,6 +369,16 @@ fn statuses_of(measured: &Measured) -> BTreeMap<String, u64> {
     statuses.map(|(status, count)| (status.to_string(), *count)).collect()
 }
 
+fn close_codes_of(measured: &Measured) -> BTreeMap<String, schema::CloseCode> {
+    let closes = &measured.causes.closes;
+    let entry =
+        |count, reason: &str| schema::CloseCode { count, reason: wire::shown(reason.as_bytes()) };
+    let known = closes.by_code.iter();
+    let known = known.map(|(code, (count, reason))| (code.to_string(), entry(*count, reason)));
+    let others = (closes.others > 0).then(|| ("other".to_owned(), entry(closes.others, "")));
+    known.chain(others).collect()
+}
+
 fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
     let totals = &measured.totals;
     let opening = if plan.load.churn { traffic_time(plan, measured) } else { Some(measured.ramp) };
@@ -399,6 +410,7 @@ fn traffic_time(plan: &Plan, measured: &Measured) -> Option<Nanos> {
 
 fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
     let (totals, size) = (&measured.totals, plan.load.size as u64);
+    let unasked = &measured.causes.unasked;
     let open = plan.record.model == schema::Model::Open;
     let planned = open.then(|| {
         let rate = plan.record.rate_per_second.unwrap_or(0.0);
@@ -415,6 +427,9 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         resent: totals.resent,
         lost: totals.sent.saturating_sub(totals.received),
         mismatched: totals.mismatched,
+        unasked: unasked.messages,
+        unasked_bytes: unasked.bytes,
+        unasked_first: (unasked.messages > 0).then(|| wire::shown(&unasked.first)),
         bytes_sent: totals.sent * size,
         bytes_received,
         bytes_surplus: totals.bytes_surplus,

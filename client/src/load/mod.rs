@@ -59,6 +59,8 @@ pub struct Load {
     pub ping: Option<Nanos>,
     /// How many of the connections are audited.
     pub audit: Share,
+    /// Whether whatever is not the reply to a message breaks a rule.
+    pub strict: bool,
     /// The seed of the run.
     pub seed: u64,
 }

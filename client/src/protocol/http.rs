@@ -291,6 +291,12 @@ impl Protocol for Http {
         now: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
     ) -> Heard {
+        if session.received == 0
+            && let Some(other) = session.responses.other_protocol(&mut self.pool, bytes)
+        {
+            let end = Some(End::Violation(other.to_string()));
+            return Heard { end, ..Heard::default() };
+        }
         let (method, (responses, pool, mut replies)) = self.replies(session, now);
         let read = responses.read(method, pool, bytes, |event| replies.take(event, &mut on_reply));
         let Replies { mut heard, .. } = replies;

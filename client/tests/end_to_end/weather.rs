@@ -157,8 +157,52 @@ fn a_server_of_another_kind() {
     });
     let (ran, result) = measure(&[&url, "-c", "8", "-r", "100", "-d", "1s"]);
     assert_eq!(ran.code, Some(6));
-    assert_eq!((result.messages.mismatched, result.failures.protocol), (8, 8));
-    assert!(result.run.warnings.iter().any(|warning| warning.code == "mismatched"));
+    assert_eq!((result.messages.mismatched, result.failures.protocol), (0, 8));
+    assert!(
+        result.violations.keys().all(|rule| rule.contains("HTTP/1")),
+        "{:?}",
+        result.violations
+    );
+    let codes: Vec<_> = result.run.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    assert!(codes.contains(&"violations") && !codes.contains(&"silent"), "{codes:?}");
+}
+
+#[test]
+fn a_server_that_greets_before_it_echoes() {
+    let url = peer(|mut stream| {
+        let _ = stream.write_all(b"220 hello\r\n");
+        let mut message = [0; 32];
+        while stream.read_exact(&mut message).is_ok() && stream.write_all(&message).is_ok() {}
+    });
+    let args = [url.as_str(), "-c", "20", "-r", "200", "-d", "300ms"];
+    let (ran, result) = measure(&args);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!((result.messages.unasked, result.messages.unasked_bytes), (20, 220));
+    assert_eq!(result.messages.unasked_first.as_deref(), Some("220 hello\\r\\n"));
+    let (ran, result) = measure(&[&args[..], &["--strict"]].concat());
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!((result.plan.strict, result.messages.unasked), (true, 0));
+    assert_eq!(result.failures.protocol, 20);
+}
+
+#[test]
+fn servers_of_other_protocols_are_named() {
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 10];
+    for (said, name) in [(&b"SSH-2.0-x\r\n"[..], "SSH"), (ALERT, "TLS"), (SETTINGS, "HTTP/2")] {
+        for scheme in ["tcp://", "ws://", "http://"] {
+            let url = peer(move |mut stream| {
+                let _ = stream.write_all(said);
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+            let url = url.replace("tcp://", scheme);
+            let (_, result) = measure(&[&url, "-c", "4", "--timeout", "5s"]);
+            assert_eq!(result.failures.protocol, 4, "{scheme} {name}: {:?}", result.failures);
+            let named = result.violations.keys().all(|rule| rule.contains(name));
+            assert!(named, "{scheme} {name}: {:?}", result.violations);
+            assert!(result.run.warnings.iter().all(|warning| warning.code != "silent"));
+        }
+    }
 }
 
 #[test]

@@ -222,11 +222,88 @@ fn a_server_that_answers_something_else_is_matched_by_order_if_it_is_to_be() {
     let (ran, result) = measure(&[&args[..], &["--match", "order"]].concat());
     reached(&ran, &result, 5);
     assert!(result.messages.received > 10);
-    let (ran, result) = measure(&args);
+    let (ran, result) = measure(&[&args[..], &["--strict"]].concat());
     assert_eq!(ran.code, Some(6), "{ran:?}");
     assert_eq!((result.messages.mismatched, result.failures.protocol), (5, 5));
     let warned = result.run.warnings.iter().any(|warning| warning.remedy.contains("--match order"));
     assert!(warned, "{:?}", result.run.warnings);
+    // Else they may be pushes: then the messages have no answer, and what came instead is shown.
+    let (ran, result) = measure(&[&args[..], &["--timeout", "300ms"]].concat());
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!((result.messages.mismatched, result.failures.timed_out), (0, 5));
+    assert_eq!((result.messages.unasked, result.messages.unasked_bytes), (5, 45));
+    let codes: Vec<_> = result.run.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    assert!(codes.contains(&"lost") && !codes.contains(&"silent"), "{codes:?}");
+    let warning = result.run.warnings.iter().find(|warning| warning.code == "unasked");
+    let warning = warning.expect("a warning");
+    assert!(warning.text.contains("thank you"), "{warning:?}");
+    assert!(warning.remedy.contains("--match order"), "{warning:?}");
+}
+
+#[test]
+fn greetings_and_pushes_are_passed_over_and_shown() {
+    let url = upgraded(
+        |_, _| {},
+        |socket| {
+            let _ = socket.send(Message::text("welcome\u{1b}"));
+            while let Ok(message) = socket.read() {
+                if message.is_binary() {
+                    let _ = socket.send(Message::binary(vec![b'n'; 100]));
+                    let _ = socket.send(message);
+                }
+            }
+        },
+    );
+    let args = [&url, "-c", "10", "-r", "100", "-d", "300ms"];
+    let (ran, result) = measure(&args);
+    reached(&ran, &result, 10);
+    assert_eq!(result.messages.unasked, 10 + 10 + result.messages.sent);
+    assert_eq!(result.messages.unasked_first.as_deref(), Some("welcome\\u{1b}"));
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "unasked"));
+    let (ran, result) = measure(&[&args[..], &["--strict"]].concat());
+    assert_eq!((ran.code, result.failures.protocol), (Some(6), 10), "{ran:?}");
+}
+
+#[test]
+fn greetings_are_no_replies_where_only_the_order_counts_either() {
+    let url = upgraded(
+        |_, _| {},
+        |socket| {
+            let _ = socket.send(Message::text("welcome"));
+            while let Ok(message) = socket.read() {
+                if message.is_binary() {
+                    let _ = socket.send(Message::text("yes"));
+                }
+            }
+        },
+    );
+    // Nothing is sent before all have been greeted: the ramp takes its time.
+    let args = [&url, "-c", "3", "--connect-rate", "10", "--no-first-echo", "--match", "order"];
+    let (ran, result) =
+        measure(&[&args[..], &["--hold", "300ms", "-r", "50", "-d", "200ms"]].concat());
+    assert!(result.messages.mismatched <= 1, "{ran:?}");
+    assert!(result.messages.unasked >= 2, "{ran:?}");
+}
+
+#[test]
+fn close_codes_and_their_reasons_are_told() {
+    let url = upgraded(
+        |_, _| {},
+        |socket| {
+            let reason = Utf8Bytes::from_static("login timeout");
+            let _ = socket.close(Some(CloseFrame { code: CloseCode::from(4401), reason }));
+            while socket.read().is_ok() {}
+        },
+    );
+    let (ran, result) = measure(&[&url, "-c", "6", "-r", "100", "-d", "300ms"]);
+    assert_eq!((ran.code, result.failures.closed), (Some(6), 6), "{ran:?}");
+    let closed = &result.close_codes["4401"];
+    assert_eq!((closed.count, closed.reason.as_str()), (6, "login timeout"));
+    let told = |warning: &report::schema::Warning| {
+        warning.text.contains("closed 4401 \"login timeout\" × 6")
+    };
+    assert!(result.run.warnings.iter().any(told), "{:?}", result.run.warnings);
+    assert!(result.run.warnings.iter().all(|warning| warning.code != "silent"));
 }
 
 #[test]
@@ -369,6 +446,7 @@ fn what_has_no_meaning_is_refused_in_one_sentence() {
         (&[tcp, "--header", "X: y"], "--header"),
         (&[tcp, "--subprotocol", "x"], "--subprotocol"),
         (&[tcp, url], "another protocol"),
+        (&["http://127.0.0.1:9/", "--strict"], "--strict"),
         (&[url, "--text", "-s", "63"], "at least 64"),
         (&[url, "--fragment", "0"], "--fragment"),
         (&[url, "--fragment", "1", "-s", "1m"], "--fragment"),

@@ -53,6 +53,7 @@ pub fn summary(result: &ResultFile) -> String {
         ("failures", text::failures(result)),
         ("statuses", text::statuses(result)),
         ("violations", text::violations(result)),
+        ("closed", text::close_codes(result)),
     ] {
         if !words.is_empty() {
             line(format!("- {name}: {}", plain(words.trim().replace('\n', "; "))));

@@ -7,9 +7,9 @@ use crate::generator;
 use crate::hist::{self, HistError};
 use crate::outcome::exit_code;
 use crate::schema::{
-    Audit, AuditParts, Balance, Connections, Failures, FirstEcho, Footprint, Generator, Kernel,
-    Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run, Second,
-    Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
+    Audit, AuditParts, Balance, CloseCode, Connections, Failures, FirstEcho, Footprint, Generator,
+    Kernel, Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run,
+    Second, Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
 };
 use crate::spread;
 use crate::verdict::{self, Threshold};
@@ -154,6 +154,7 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
         server: server(&results),
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
+        close_codes: close_codes(&results),
         limits_reached: sums(&results, |result| &result.limits_reached),
         spread: if kind == Kind::Repeats { spread::of(&results) } else { Vec::new() },
         ..ResultFile::default()
@@ -395,6 +396,9 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         resent: sum(|one| one.resent),
         lost: sum(|one| one.lost),
         mismatched: sum(|one| one.mismatched),
+        unasked: sum(|one| one.unasked),
+        unasked_bytes: sum(|one| one.unasked_bytes),
+        unasked_first: results.iter().find_map(|one| one.messages.unasked_first.clone()),
         bytes_sent: sum(|one| one.bytes_sent),
         bytes_received: sum(|one| one.bytes_received),
         bytes_surplus: sum(|one| one.bytes_surplus),
@@ -513,6 +517,19 @@ fn failures(results: &[&ResultFile]) -> Failures {
         *sum.get_mut(kind) = saturating(results.iter().map(|result| result.failures.get(kind)));
     }
     sum
+}
+
+/// Close codes, added; of each the first reason that is known.
+fn close_codes(results: &[&ResultFile]) -> BTreeMap<String, CloseCode> {
+    let mut all: BTreeMap<String, CloseCode> = BTreeMap::new();
+    for (code, one) in results.iter().flat_map(|result| &result.close_codes) {
+        let sum = all.entry(code.clone()).or_default();
+        sum.count = sum.count.saturating_add(one.count);
+        if sum.reason.is_empty() {
+            sum.reason.clone_from(&one.reason);
+        }
+    }
+    all
 }
 
 /// Counts by name, added.

@@ -2,7 +2,7 @@
 //! have.
 
 use crate::schema::{Model, Outcome, Warning};
-use crate::{ResultFile, generator};
+use crate::{ResultFile, generator, text};
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
 
@@ -98,11 +98,21 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
         );
     }
     let first = result.messages.first_echo.as_ref();
-    if first.is_some_and(|round| round.sent > 0 && round.received == 0) {
+    if first.is_some_and(|round| round.sent > 0 && round.received == 0) && !spoke(result) {
         doubt(
             "silent",
             "the server takes connections and never answered a message".to_owned(),
             "make sure that it speaks this protocol; --no-first-echo only opens and holds",
+        );
+    }
+    if result.messages.unasked > 0 {
+        doubt("unasked", unasked(result), unasked_remedy(result));
+    }
+    if !result.close_codes.is_empty() {
+        doubt(
+            "closed_by_server",
+            text::close_codes(result).replace('\n', "; "),
+            "the server took leave of connections that the run still needed: its codes and reasons say why",
         );
     }
     if result.messages.mismatched > 0 {
@@ -166,6 +176,53 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
         );
     }
     warnings
+}
+
+/// Whether the server said anything at all, be it not what was asked for.
+fn spoke(result: &ResultFile) -> bool {
+    let messages = &result.messages;
+    messages.received > 0
+        || messages.unasked > 0
+        || messages.mismatched > 0
+        || !result.violations.is_empty()
+        || !result.http_statuses.is_empty()
+        || !result.close_codes.is_empty()
+}
+
+/// How much came that was the reply to nothing.
+fn unasked(result: &ResultFile) -> String {
+    let messages = &result.messages;
+    let first = messages.unasked_first.as_deref().unwrap_or_default();
+    format!(
+        "{} ({}) came from the server that were the reply to nothing, and were passed over; the first \
+         begins \"{first}\"",
+        counted(messages.unasked, "message"),
+        counted(messages.unasked_bytes, "byte"),
+    )
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", format_grouped(count), if count == 1 { "" } else { "s" })
+}
+
+fn unasked_remedy(result: &ResultFile) -> &'static str {
+    let (messages, first) = (&result.messages, result.messages.first_echo.as_ref());
+    let answered = messages.received + first.map_or(0, |round| round.received);
+    let unanswered = messages.lost + first.map_or(0, |round| round.sent - round.received);
+    match (unanswered > 0, result.plan.websocket.is_some()) {
+        (false, _) => "greetings and pushes are no fault; --strict takes them for one",
+        (true, true) if answered == 0 => {
+            "no message was answered by itself: if these are the answers, the server spoils what it \
+             sends back, or answers something else (--match order takes that)"
+        }
+        (true, true) => {
+            "messages were not answered: if these are their answers, the server spoils some of what it \
+             sends back, or answers something else (--match order takes that)"
+        }
+        (true, false) => {
+            "messages were not answered: if these are their answers, the target is no echo server"
+        }
+    }
 }
 
 /// Whether requests that were due had to wait for a connection that could take them (HTTP).

@@ -16,8 +16,8 @@ use crate::generator;
 use crate::headline;
 use crate::metric::Unit;
 use crate::schema::{
-    Arrivals, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict, Verdict,
-    Warning, ratio,
+    Arrivals, CloseCode, Http, Model, Plan, Process, ResultFile, Run, StageEntry, ThresholdVerdict,
+    Verdict, Warning, ratio,
 };
 use crate::spread;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
@@ -70,6 +70,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     page.section("failures", &failures(result));
     page.section("statuses", &statuses(result));
     page.section("violations", &violations(result));
+    page.section("closed", &close_codes(result));
     page.section("limits", &limits(result));
     page.blank();
     // What stands above already is not said twice.
@@ -304,9 +305,13 @@ fn messages(result: &ResultFile) -> String {
         0 => String::new(),
         count => format!("; {} sent once more", format_grouped(count)),
     };
+    let unasked = match it.unasked {
+        0 => String::new(),
+        count => format!("; {} unasked ({})", format_grouped(count), size(it.unasked_bytes)),
+    };
     format!(
         "{}{planned} sent, {} received, {} lost\n{served}{} achieved{asked}\n\
-         {} {wrong}; {} out, {} in{resent}",
+         {} {wrong}; {} out, {} in{resent}{unasked}",
         format_grouped(it.sent),
         format_grouped(it.received),
         format_grouped(it.lost),
@@ -591,6 +596,20 @@ pub(crate) fn violations(result: &ResultFile) -> String {
     rules.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let line = |(rule, count): (&String, &u64)| format!("{} {rule}", format_grouped(*count));
     rules.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// How the server took leave before the run did, a line for each close code: the most frequent first.
+pub(crate) fn close_codes(result: &ResultFile) -> String {
+    let mut codes: Vec<_> = result.close_codes.iter().collect();
+    codes.sort_by_key(|(_, one)| std::cmp::Reverse(one.count));
+    let line = |(code, one): (&String, &CloseCode)| {
+        let reason = match one.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" \"{reason}\""),
+        };
+        format!("closed {code}{reason} × {}", format_grouped(one.count))
+    };
+    codes.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn limits(result: &ResultFile) -> String {

@@ -231,6 +231,14 @@ pub struct Messages {
     pub lost: u64,
     /// How many replies were not what had been sent.
     pub mismatched: u64,
+    /// How many messages were the reply to nothing, and were passed over: greetings and pushes. Over
+    /// `tcp://` all that came before the first reply of a connection is one.
+    pub unasked: u64,
+    /// Bytes in those.
+    pub unasked_bytes: u64,
+    /// The first 64 bytes of the first of them, escaped; absent if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked_first: Option<String>,
     /// Payload bytes sent; over HTTP those of the requests' bodies.
     pub bytes_sent: u64,
     /// Payload bytes received; over HTTP those of the responses' bodies, without what frames them.
@@ -280,6 +288,16 @@ impl Messages {
             round.rate_per_second = ratio(round.received as f64, round.seconds);
         }
     }
+}
+
+/// Connections that a server took leave of with the same close code.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct CloseCode {
+    /// How many.
+    pub count: u64,
+    /// The first reason that was given, escaped; empty if none was.
+    pub reason: String,
 }
 
 /// The round in which each connection echoes once.

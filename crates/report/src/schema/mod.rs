@@ -20,8 +20,8 @@ mod spread;
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
 pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
 pub use measured::{
-    Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process, Reactor,
-    Resources, Second, StageEntry, Stages,
+    CloseCode, Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process,
+    Reactor, Resources, Second, StageEntry, Stages,
 };
 pub use pacing::Pacing;
 pub use run::{
@@ -79,6 +79,10 @@ pub struct ResultFile {
     /// the failures of kind `protocol`. What is beyond the first few rules counts as `other rules`.
     #[serde(default)]
     pub violations: BTreeMap<String, u64>,
+    /// How servers took leave of WebSockets before the run did, by close code (1005: a close frame without
+    /// one; `other`: codes beyond the first 64).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub close_codes: BTreeMap<String, CloseCode>,
     /// The run second by second.
     #[serde(default)]
     pub timeline: Vec<Second>,
@@ -129,6 +133,7 @@ impl Default for ResultFile {
             failures: Failures::default(),
             http_statuses: BTreeMap::new(),
             violations: BTreeMap::new(),
+            close_codes: BTreeMap::new(),
             timeline: Vec::new(),
             resources: Resources::default(),
             reactors: Vec::new(),

@@ -163,6 +163,9 @@ pub struct Plan {
     pub seed: u64,
     /// Whether each connection sends one message when all stand, before the traffic begins.
     pub first_echo: bool,
+    /// Whether whatever a server says unasked breaks a rule.
+    #[serde(default)]
+    pub strict: bool,
     /// In that round: how many connections of one reactor await their reply at the same time.
     pub first_echo_window: u64,
     /// The `--fail-if` expressions as given.

@@ -8,6 +8,7 @@ use super::request::read_length;
 use super::status::Method;
 use crate::limits::HTTP_INFORMATIONAL_MAX;
 use crate::pool::Pool;
+use crate::unasked::OtherProtocol;
 use std::mem::MaybeUninit;
 
 /// What is wrong with what a server sent. The connection cannot go on.
@@ -312,6 +313,17 @@ impl Responses {
         self.forget(pool);
         self.phase = Phase::Over;
         verdict
+    }
+
+    /// The other protocol whose first words these are, with what came before: to be asked before
+    /// [`Responses::read`], where no response has come yet.
+    #[must_use]
+    pub fn other_protocol(&self, pool: &mut ResponsePool, bytes: &[u8]) -> Option<OtherProtocol> {
+        match &self.phase {
+            Phase::Head(head) => head.other_protocol(&mut pool.heads, bytes),
+            Phase::Idle => Head::default().other_protocol(&mut pool.heads, bytes),
+            Phase::Body(_) | Phase::Over => None,
+        }
     }
 
     /// Whether nothing of a response is here.
