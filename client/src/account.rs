@@ -109,6 +109,8 @@ pub(crate) fn fill(result: &mut ResultFile, measured: &Measured) {
         loop_delay: hist::entry(&all.delay),
         turn: hist::entry(&all.turn),
         own_lag: hist::entry(&own_lag),
+        host_probe: hist::entry(&measured.probed.late),
+        host_probe_wait_ratio: measured.probed.wait_ratio(),
         ..generator::of_reactors(&result.reactors)
     });
     let (from, to) = (measured.drive_from.peer.as_ref(), measured.drive_to.peer.as_ref());

@@ -4,6 +4,7 @@
 use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
+use crate::probe::{Probe, Probed};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
@@ -55,6 +56,8 @@ pub(crate) struct Reading {
     /// Of the whole machine.
     pub(crate) open_files: Option<u64>,
     pub(crate) cpu: Nanos,
+    /// When it was taken.
+    pub(crate) at: Nanos,
     /// How the cores' time was spent.
     pub(crate) cores: BTreeMap<u32, CoreTime>,
     pub(crate) peer: Option<serde_json::Value>,
@@ -82,6 +85,8 @@ pub(crate) struct Measured {
     pub(crate) notes: Vec<String>,
     /// What stood in the way.
     pub(crate) walls: Vec<Wall>,
+    /// How late the machine woke threads that did nothing, during the traffic.
+    pub(crate) probed: Probed,
 }
 
 pub(crate) struct Coordinator<'a> {
@@ -220,7 +225,10 @@ impl<'a> Coordinator<'a> {
             let start = self.clock.now() + Nanos::from_millis(20);
             self.phase_started = start;
             self.tell_all(Command::Drive(start));
+            let until = start + self.plan.load.duration;
+            let probe = Probe::start(&self.plan.seats, self.clock, start, until);
             self.wait_until_done(Step::Drive);
+            measured.probed = probe.end();
         }
         measured.drive_to = self.read();
         self.audit(Command::AuditTo, Step::AuditTo);
@@ -429,6 +437,7 @@ impl<'a> Coordinator<'a> {
             slab_bytes: memory.as_ref().map(|memory| memory.slab_bytes),
             open_files: host::facts::open_files(),
             cpu: host::usage::process_cpu_time(),
+            at: self.clock.now(),
             cores: host::schedule::core_times(),
             peer,
         }

@@ -23,6 +23,7 @@ mod echo;
 pub mod load;
 mod pacing;
 pub mod plan;
+mod probe;
 pub mod protocol;
 mod repeat;
 mod run;

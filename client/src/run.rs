@@ -471,6 +471,7 @@ fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resources {
         slab_bytes: ramped.slab_bytes,
         ..schema::Kernel::default()
     };
+    let others = others(plan, measured);
     let predicted = schema::Footprint {
         memory_bytes: preflight::bytes_needed(&plan.demand),
         open_files: preflight::files_needed(&plan.demand),
@@ -481,7 +482,31 @@ fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resources {
         kernel,
         predicted: Some(predicted),
         taken: taken(plan, measured),
+        others_cpu_seconds: others.map(|(seconds, _)| seconds),
+        others_cpu_ratio: others.map(|(_, share)| share),
     }
+}
+
+/// CPU time of this machine that went to others than the client and a server that runs here and tells,
+/// in seconds and as a share of all there was: in the traffic, or over the whole run without any.
+fn others(plan: &Plan, measured: &Measured) -> Option<(f64, f64)> {
+    let Measured { before, drive_from, drive_to, end, .. } = measured;
+    let (from, to) = match plan.record.model {
+        schema::Model::None => (before, end),
+        _ => (drive_from, drive_to),
+    };
+    let worked = host::schedule::worked_share(&from.cores, &to.cores)?;
+    let cores = to.cores.keys().filter(|core| from.cores.contains_key(core)).count();
+    let machine = (to.at - from.at).as_secs_f64() * cores as f64;
+    let server = |reading: &Reading| reading.peer.as_ref()?.get("cpu_ns")?.as_u64();
+    let server = match (plan.loopback, server(from).zip(server(to))) {
+        (true, Some((from, to))) => Nanos(to.saturating_sub(from)),
+        _ => Nanos::ZERO,
+    };
+    let own = ((to.cpu - from.cpu) + server).as_secs_f64();
+    // The kernel counts the one in ticks and the other exactly: a little below nothing is nothing.
+    let seconds = (worked * machine - own).max(0.0);
+    Some((seconds, schema::ratio(seconds, machine)))
 }
 
 /// What the run had taken of this machine when all connections stood. The part of a server that runs

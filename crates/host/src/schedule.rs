@@ -61,6 +61,8 @@ pub struct CoreTime {
     pub total: u64,
     /// Taken by the hypervisor while something was to run here.
     pub stolen: u64,
+    /// Spent on processes: what interrupts took is nobody's, and with traffic mostly that of the traffic.
+    pub worked: u64,
 }
 
 impl CoreTime {
@@ -70,6 +72,24 @@ impl CoreTime {
         let total = self.total.checked_sub(earlier.total).filter(|ticks| *ticks > 0)?;
         Some(self.stolen.saturating_sub(earlier.stolen) as f64 / total as f64)
     }
+}
+
+/// The share of the machine's time that went to processes between two readings, over all cores of both;
+/// `None` if no tick lies between.
+#[must_use]
+pub fn worked_share(
+    earlier: &BTreeMap<u32, CoreTime>,
+    later: &BTreeMap<u32, CoreTime>,
+) -> Option<f64> {
+    let (mut worked, mut total) = (0u64, 0u64);
+    for (core, to) in later {
+        let Some(from) = earlier.get(core) else { continue };
+        // The counters of a core that was away begin anew.
+        let Some(passed) = to.total.checked_sub(from.total) else { continue };
+        worked = worked.saturating_add(to.worked.saturating_sub(from.worked));
+        total = total.saturating_add(passed);
+    }
+    (total > 0).then(|| (worked as f64 / total as f64).min(1.0))
 }
 
 /// The time of every core that is online, by its number; empty where that is not told.
@@ -87,7 +107,8 @@ fn parse_stat(stat: &str) -> BTreeMap<u32, CoreTime> {
             times.split_ascii_whitespace().map_while(|field| field.parse().ok()).take(8).collect();
         let stolen = *times.get(7)?;
         let total = times.iter().fold(0, |sum: u64, ticks| sum.saturating_add(*ticks));
-        Some((name.parse().ok()?, CoreTime { total, stolen }))
+        let worked = times.iter().take(3).fold(0, |sum: u64, ticks| sum.saturating_add(*ticks));
+        Some((name.parse().ok()?, CoreTime { total, stolen, worked }))
     };
     stat.lines().filter_map(line).collect()
 }
@@ -109,13 +130,13 @@ mod tests {
                     cpu1 10 0 0 30 0 0 0 10 0 0\ncpu2 1 2 3\nintr 5 0 0\nctxt 9\n";
         let cores = parse_stat(stat);
         assert_eq!(cores.keys().copied().collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(cores[&1], CoreTime { total: 50, stolen: 10 });
+        assert_eq!(cores[&1], CoreTime { total: 50, stolen: 10, worked: 10 });
     }
 
     #[test]
     fn what_was_stolen_is_a_share_of_what_passed() {
-        let (before, after) =
-            (CoreTime { total: 100, stolen: 5 }, CoreTime { total: 200, stolen: 15 });
+        let before = CoreTime { total: 100, stolen: 5, worked: 0 };
+        let after = CoreTime { total: 200, stolen: 15, worked: 0 };
         assert_eq!(after.steal_since(&before), Some(0.1));
         assert_eq!(before.steal_since(&before), None);
         assert_eq!(
@@ -123,6 +144,20 @@ mod tests {
             None,
             "the counters of a core that was away begin anew"
         );
+    }
+
+    #[test]
+    fn what_processes_took_is_a_share_of_all_cores() {
+        let reading = |cores: [(u64, u64); 2]| {
+            let core = |(total, worked)| CoreTime { total, stolen: 0, worked };
+            BTreeMap::from([(0, core(cores[0])), (1, core(cores[1]))])
+        };
+        let before = reading([(100, 50), (100, 50)]);
+        assert_eq!(worked_share(&before, &reading([(200, 150), (200, 70)])), Some(0.6));
+        assert_eq!(worked_share(&before, &before), None);
+        assert_eq!(worked_share(&before, &BTreeMap::new()), None);
+        // A core that came back counts no more than one that was not there.
+        assert_eq!(worked_share(&before, &reading([(10, 5), (200, 75)])), Some(0.25));
     }
 
     #[test]

@@ -8,6 +8,17 @@
 //! | `late_generator` | 1 % of the messages left more than 1 ms late by the generator's own fault, and that is a tenth of the response's 99th percentile or more |
 //! | `late_reader` | the same of replies that lay in the kernel, while a reactor was at work or waiting for its core for half of the time |
 //!
+//! Where the machine explains all of it, none of these is a reason: the run has the doubt `noisy_host`, is
+//! not limited, and stays comparable. It explains lateness if, all together,
+//!
+//! - a thread that did nothing (`generator.host_probe`) woke more than 1 ms late on the reactors' cores in 1 %
+//!   of its tries, half as late as the messages or more: a generator that has a backlog is far later;
+//! - half of that lateness or more was waiting for a core, or the hypervisor took a twentieth of one: a
+//!   process that was stopped waits for none;
+//! - every reactor, and every core by all reactors on it, was busy for less than half of the time;
+//! - other processes than the client and the server took a tenth of a core for each core that the reactors
+//!   have, and the client and the server less than half of the machine; or the hypervisor did as above.
+//!
 //! None of them looks at the rate, at how late messages were as such, or at the server: a server that is
 //! slow, stands still or takes nothing makes a client idle, and late without its fault.
 
@@ -29,6 +40,16 @@ pub const MATERIAL: f64 = 0.1;
 /// A reactor that was at work for less of the time than this may read late only because everything
 /// came at once, which is the server's doing.
 pub const AT_WORK: f64 = 0.5;
+/// A reactor that was busy for less of the time than this was not at its end: who made it late is open.
+pub const IDLE_ENOUGH: f64 = 0.5;
+/// The times that the probe has to have been woken before it is believed.
+pub const PROBED_MIN: u64 = 50;
+/// How much later than the probe messages may have been to be explained by the machine.
+pub const ALIKE: f64 = 2.0;
+/// The share of a core's time that others have to have used to be a cause of lateness on it.
+pub const OTHERS: f64 = 0.1;
+/// From this share of the machine's time on what others used is told.
+pub const OTHERS_TOLD: f64 = 0.1;
 /// The share of stolen time from which on the hypervisor is named.
 const STEAL_TOLD: f64 = 0.05;
 
@@ -36,11 +57,20 @@ const STEAL_TOLD: f64 = 0.05;
 /// speaks against the generator among the warnings.
 pub fn fill(result: &mut ResultFile) {
     let reasons = judge(result);
+    let doubt = noisy_host(result);
     if let Some(generator) = &mut result.generator {
         generator.limited = !reasons.is_empty();
+        generator.noisy_host = doubt.is_some();
         generator.reasons.clone_from(&reasons);
     }
     result.run.warnings.extend(reasons);
+    result.run.warnings.extend(doubt);
+}
+
+/// Whether the run was disturbed by its machine, as it was judged when it was made.
+#[must_use]
+pub fn is_noisy(result: &ResultFile) -> bool {
+    result.generator.as_ref().is_some_and(|generator| generator.noisy_host)
 }
 
 /// Why the generator was the bottleneck; empty if it was not. As the run was judged when it was made,
@@ -70,18 +100,116 @@ pub fn demand(reactor: &Reactor) -> f64 {
 /// What the rules say of a result.
 #[must_use]
 pub fn judge(result: &ResultFile) -> Vec<Warning> {
+    let other_end = other_end(result);
+    let with_other_end = |mut reason: Warning| {
+        reason.text.push_str(&other_end);
+        reason
+    };
+    match machine_explains(result) {
+        true => Vec::new(),
+        false => suspicions(result).into_iter().map(with_other_end).collect(),
+    }
+}
+
+/// What speaks against the run, whoever's fault it was.
+fn suspicions(result: &ResultFile) -> Vec<Warning> {
     // What is judged is traffic: opening and holding connections have their own stages and warnings.
     let had_traffic = result.messages.sent > 0 || result.messages.received > 0;
     if result.plan.model == Model::None || result.connections.opened == 0 || !had_traffic {
         return Vec::new();
     }
     let found = [no_core(result), late_sender(result), late_reader(result)];
-    let other_end = other_end(result);
-    let with_other_end = |mut reason: Warning| {
-        reason.text.push_str(&other_end);
-        reason
+    found.into_iter().flatten().collect()
+}
+
+/// The doubt about a run whose machine made it late: told where the generator would else be blamed.
+#[must_use]
+pub fn noisy_host(result: &ResultFile) -> Option<Warning> {
+    let suspicions = suspicions(result);
+    if suspicions.is_empty() || !machine_explains(result) {
+        return None;
+    }
+    let generator = result.generator.as_ref()?;
+    let probe = generator.host_probe.as_ref()?;
+    let mut text = format!(
+        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than {} late, while \
+         the busiest reactor was busy {} of the time",
+        time(probe.p99),
+        percent(generator.busy_max),
+    );
+    if let Some(own) = generator.own_lag.as_ref().filter(|own| own.p99 > LATE.0) {
+        let _ = write!(text, "; 1 % of the messages left more than {} late by that", time(own.p99));
+    }
+    if let Some(others) = others_line(result) {
+        let _ = write!(text, "; {others}");
+    }
+    if let Some(steal) = generator.steal_ratio.filter(|share| *share >= STEAL_TOLD) {
+        let _ = write!(text, "; the hypervisor took {} of a core", percent(steal));
+    }
+    let remedy = "the times contain it, and vary with it: end what else runs there, or give the client cores \
+                  that nothing else uses (--cores) or a machine of its own; repeat the run (--repeat 5), \
+                  compare takes it with wider intervals";
+    Some(reason("noisy_host", text, remedy))
+}
+
+/// Whether all that speaks against the run is the machine's doing; the head of this file has the rule.
+fn machine_explains(result: &ResultFile) -> bool {
+    let Some(generator) = &result.generator else { return false };
+    let Some(probe) = generator.host_probe.as_ref().filter(|one| one.count >= PROBED_MIN) else {
+        return false;
     };
-    found.into_iter().flatten().map(with_other_end).collect()
+    let alike = |late: Option<&StageEntry>| {
+        late.is_none_or(|late| late.p99 <= LATE.0 || late.p99 as f64 <= ALIKE * probe.p99 as f64)
+    };
+    // A closed loop takes all that it gets: that it waited for a core tells nothing of a backlog.
+    let open = result.plan.model == Model::Open;
+    let late_alike = alike(generator.own_lag.as_ref()) && alike(result.stages.receive_lag.as_ref());
+    let stolen = generator.steal_ratio.is_some_and(|share| share >= STEAL_TOLD);
+    let waited = generator.host_probe_wait_ratio.is_none_or(|share| share >= AT_WORK);
+    let idle = result
+        .reactors
+        .iter()
+        .all(|one| one.busy_ratio < IDLE_ENOUGH && core_use(result, one) < IDLE_ENOUGH);
+    let late = probe.p99 > LATE.0;
+    open && late && late_alike && idle && (stolen || waited && others_are_the_cause(result))
+}
+
+/// Whether other processes used enough to be in the way, and the run's own did not.
+fn others_are_the_cause(result: &ResultFile) -> bool {
+    let resources = &result.resources;
+    let (Some(seconds), Some(share)) = (resources.others_cpu_seconds, resources.others_cpu_ratio)
+    else {
+        return false;
+    };
+    // All that the machine's cores had in that time.
+    let machine = seconds / share;
+    let mut cores: Vec<u32> = result.reactors.iter().filter_map(|one| one.core).collect();
+    cores.sort_unstable();
+    cores.dedup();
+    let enough = seconds >= OTHERS * cores.len().max(1) as f64 * result.messages.seconds;
+    let server = match resources.kernel.both_ends {
+        true => resources.server.as_ref().and_then(|server| server.cpu_seconds_traffic),
+        false => None,
+    };
+    let own = resources.client.cpu_seconds_traffic.unwrap_or(0.0) + server.unwrap_or(0.0);
+    machine.is_finite() && enough && own < IDLE_ENOUGH * machine
+}
+
+/// What other processes used of the client's machine, where it is worth telling.
+#[must_use]
+pub fn others_line(result: &ResultFile) -> Option<String> {
+    let share = result.resources.others_cpu_ratio.filter(|share| *share >= OTHERS_TOLD)?;
+    let server_tells =
+        result.resources.server.as_ref().is_some_and(|one| one.cpu_seconds_traffic.is_some());
+    let server = match result.resources.kernel.both_ends && !server_tells {
+        true => " (the server may be among them: --peer tells its part)",
+        false => "",
+    };
+    let when = if result.plan.model == Model::None { "over the run" } else { "in the traffic" };
+    Some(format!(
+        "other processes used {} of this machine's CPU time {when}{server}",
+        percent(share)
+    ))
 }
 
 fn reason(code: &str, text: String, remedy: &str) -> Warning {

@@ -308,3 +308,133 @@ fn the_section_has_the_most_of_any_reactor_and_the_sum_of_counts() {
     assert_eq!((it.voluntary_switches, it.involuntary_switches), (Some(6), Some(8)));
     assert_eq!(of_reactors(&[]), Generator::default());
 }
+
+// ---- A noisy machine, and a generator at its end on one -----------------------------------------
+
+/// A run that was late by what its machine did: the newcomer's 1k-5k/s with a reactor 14 % busy.
+fn disturbed() -> ResultFile {
+    let mut result = result(Model::Open);
+    result.reactors = vec![reactor(0, 0.14, 0.05), reactor(1, 0.14, 0.05)];
+    result.messages.seconds = 10.0;
+    result.stages.response = Some(entry(3_000_000));
+    result.resources.client.cpu_seconds_traffic = Some(2.8);
+    // Of the 20 s that two cores have in ten.
+    result.resources.others_cpu_seconds = Some(8.0);
+    result.resources.others_cpu_ratio = Some(0.4);
+    result.generator = Some(Generator {
+        own_lag: Some(entry(2_000_000)),
+        host_probe: Some(entry(1_800_000)),
+        host_probe_wait_ratio: Some(0.9),
+        busy_max: 0.14,
+        ..Generator::default()
+    });
+    result
+}
+
+fn generator(result: &mut ResultFile) -> &mut Generator {
+    result.generator.as_mut().expect("it has one")
+}
+
+#[test]
+fn a_run_on_a_noisy_machine_is_doubted_and_not_limited() {
+    let mut result = disturbed();
+    assert_eq!(codes(&result), [""; 0]);
+    fill(&mut result);
+    assert!(is_noisy(&result) && !result.generator.as_ref().is_some_and(|one| one.limited));
+    assert!(reasons(&result).is_empty());
+    let [doubt] = &result.run.warnings[..] else { panic!("{:?}", result.run.warnings) };
+    assert_eq!(doubt.code, "noisy_host");
+    assert_eq!(
+        doubt.text,
+        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than 1.80 ms late, \
+         while the busiest reactor was busy 14 % of the time; 1 % of the messages left more than 2.00 ms late \
+         by that; other processes used 40 % of this machine's CPU time in the traffic"
+    );
+    assert!(doubt.remedy.contains("--repeat"), "{doubt:?}");
+    assert_eq!(other_warnings(&result).len(), 1, "it is shown among the warnings");
+}
+
+#[test]
+fn a_run_that_was_not_late_is_not_doubted_however_noisy_its_machine() {
+    let mut result = disturbed();
+    generator(&mut result).own_lag = Some(entry(900_000));
+    fill(&mut result);
+    assert!(!is_noisy(&result) && result.run.warnings.is_empty());
+}
+
+#[test]
+fn what_the_machine_does_not_explain_stays_the_generators() {
+    type Spoil = fn(&mut ResultFile);
+    let late: [(&str, Spoil); 10] = [
+        ("a calm machine", |r| generator(r).host_probe = Some(entry(60_000))),
+        ("no probe", |r| generator(r).host_probe = None),
+        ("too few wakes", |r| {
+            generator(r).host_probe.as_mut().expect("probe").count = PROBED_MIN - 1
+        }),
+        ("a backlog", |r| generator(r).own_lag = Some(entry(3_600_001))),
+        ("it was stopped, and waited for no core", |r| {
+            generator(r).host_probe_wait_ratio = Some(0.49);
+        }),
+        ("a busy reactor", |r| r.reactors[1].busy_ratio = IDLE_ENOUGH),
+        ("a core full of its reactors", |r| {
+            r.reactors = (0..4).map(|_| reactor(0, 0.14, 0.05)).collect();
+        }),
+        ("nobody else", |r| r.resources.others_cpu_seconds = Some(1.9)),
+        ("not known who", |r| r.resources.others_cpu_ratio = None),
+        ("the server fills the machine", |r| {
+            r.resources.kernel.both_ends = true;
+            r.resources.server.get_or_insert_default().cpu_seconds_traffic = Some(8.0);
+        }),
+    ];
+    for (what, spoil) in late {
+        let mut result = disturbed();
+        spoil(&mut result);
+        assert_eq!(codes(&result), ["late_generator"], "{what}");
+        assert_eq!(noisy_host(&result), None, "{what}");
+    }
+    let mut result = disturbed();
+    result.reactors[0].busy_ratio = 0.95;
+    assert_eq!(codes(&result), ["client_busy", "late_generator"]);
+    // A closed loop takes what it gets: it is not late, and its wait is its own.
+    let mut result = disturbed();
+    result.plan.model = Model::Closed;
+    result.reactors[0] = reactor(0, 0.14, 0.8);
+    assert_eq!(codes(&result)[0], "client_waits");
+}
+
+#[test]
+fn what_a_hypervisor_took_explains_lateness_without_other_processes() {
+    let mut result = disturbed();
+    result.resources.others_cpu_ratio = None;
+    generator(&mut result).host_probe_wait_ratio = None;
+    generator(&mut result).steal_ratio = Some(0.04);
+    assert_eq!(codes(&result), ["late_generator"]);
+    generator(&mut result).steal_ratio = Some(0.08);
+    let doubt = noisy_host(&result).expect("explained");
+    assert!(doubt.text.ends_with("the hypervisor took 8 % of a core"), "{doubt:?}");
+}
+
+#[test]
+fn a_client_that_waited_for_its_core_behind_other_processes_is_doubted_too() {
+    let mut result = disturbed();
+    result.reactors[0] = reactor(0, 0.2, 0.75);
+    assert_eq!(codes(&result), [""; 0]);
+    assert!(noisy_host(&result).is_some());
+    // With a backlog the load was more than it could send there.
+    generator(&mut result).own_lag = Some(entry(500_000_000));
+    assert_eq!(codes(&result), ["client_waits", "late_generator"]);
+}
+
+#[test]
+fn what_others_used_is_told_from_a_tenth_on_and_whether_the_server_is_among_them() {
+    let mut result = disturbed();
+    result.resources.others_cpu_ratio = Some(0.099);
+    assert_eq!(others_line(&result), None);
+    result.resources.others_cpu_ratio = Some(0.1);
+    let line = others_line(&result).expect("told");
+    assert_eq!(line, "other processes used 10 % of this machine's CPU time in the traffic");
+    result.resources.kernel.both_ends = true;
+    assert!(others_line(&result).expect("told").contains("--peer"));
+    result.resources.server.get_or_insert_default().cpu_seconds_traffic = Some(1.0);
+    assert_eq!(others_line(&result), Some(line));
+}

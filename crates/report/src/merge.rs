@@ -9,7 +9,7 @@ use crate::outcome::exit_code;
 use crate::schema::{
     Audit, AuditParts, Balance, CloseCode, Connections, Failures, FirstEcho, Footprint, Generator,
     Kernel, Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run,
-    Second, Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, ratio,
+    Second, Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, growth_each, ratio,
 };
 use crate::spread;
 use crate::verdict::{self, Threshold};
@@ -712,7 +712,20 @@ fn resources(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warning>) -
     let predicted = footprint(results, kind, |resources| resources.predicted);
     let taken = footprint(results, kind, |resources| resources.taken);
     let client = process(&clients, kind, peaks, received);
-    Resources { client, server, kernel, predicted, taken }
+    // Shards may have shared a machine, and then counted one another; of repeats it is the mean.
+    let mean = |of: fn(&Resources) -> Option<f64>| {
+        let sum: Option<f64> = results.iter().map(|result| of(&result.resources)).sum();
+        sum.map(|sum| sum / results.len() as f64).filter(|_| kind == Kind::Repeats)
+    };
+    Resources {
+        client,
+        server,
+        kernel,
+        predicted,
+        taken,
+        others_cpu_seconds: mean(|resources| resources.others_cpu_seconds),
+        others_cpu_ratio: mean(|resources| resources.others_cpu_ratio),
+    }
 }
 
 /// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
@@ -725,20 +738,17 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     };
     let seconds =
         |of: fn(&Process) -> Option<f64>| all.iter().map(|one| of(one)).sum::<Option<f64>>();
-    let growth =
-        known(all.iter().map(|one| Some(one.rss_bytes?.saturating_sub(one.rss_bytes_before?))));
+    let (before, after) = (bytes(|one| one.rss_bytes_before), bytes(|one| one.rss_bytes));
     let nanoseconds = |seconds: Option<f64>, count: u64| {
         (count > 0).then(|| Some((seconds? * 1e9 / count as f64).round() as u64)).flatten()
     };
     let (opening, traffic) =
         (seconds(|one| one.cpu_seconds_opening), seconds(|one| one.cpu_seconds_traffic));
     Process {
-        rss_bytes_before: bytes(|one| one.rss_bytes_before),
-        rss_bytes: bytes(|one| one.rss_bytes),
+        rss_bytes_before: before,
+        rss_bytes: after,
         bytes_per_connection: match kind {
-            Kind::Shards => {
-                growth.filter(|_| connections > 0).map(|g| g as f64 / connections as f64)
-            }
+            Kind::Shards => growth_each(before, after, connections),
             Kind::Repeats => all.iter().filter_map(|one| one.bytes_per_connection).reduce(f64::max),
         },
         rss_bytes_after_traffic: bytes(|one| one.rss_bytes_after_traffic),
@@ -851,9 +861,10 @@ fn generators(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> 
         }
     }
     let limited = !reasons.is_empty();
+    let noisy_host = results.iter().any(|result| generator::is_noisy(result));
     let judged: Option<Vec<_>> = results.iter().map(|result| result.generator.as_ref()).collect();
     let Some(judged) = judged else {
-        return Ok(Some(Generator { limited, reasons, ..Generator::default() }));
+        return Ok(Some(Generator { limited, reasons, noisy_host, ..Generator::default() }));
     };
     let added = |name: &'static str, of: fn(&Generator) -> Option<&StageEntry>| {
         let mut sum = hist::Sum::default();
@@ -882,6 +893,9 @@ fn generators(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> 
         loop_delay: added("loop_delay", |one| one.loop_delay.as_ref())?,
         turn: added("turn", |one| one.turn.as_ref())?,
         own_lag: added("own_lag", |one| one.own_lag.as_ref())?,
+        noisy_host,
+        host_probe: added("host_probe", |one| one.host_probe.as_ref())?,
+        host_probe_wait_ratio: most(|one| one.host_probe_wait_ratio),
     }))
 }
 

@@ -171,6 +171,9 @@ const NUMBERS: &[Number] = &[
     ("server.stalled.longest_silence_ns", Unit::Nanoseconds, |r| {
         Some(r.server.as_ref()?.stalled.map_or(0.0, |stall| stall.longest_silence_ns as f64))
     }),
+    ("generator.noisy_host", Unit::Count, |r| Some(f64::from(r.generator.as_ref()?.noisy_host))),
+    ("generator.host_probe.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.host_probe)),
+    ("resources.others_cpu_ratio", Unit::Ratio, |r| r.resources.others_cpu_ratio),
     ("balance.client.connections.index", Unit::Ratio, |r| {
         Some(r.balance.client.as_ref()?.connections?.index)
     }),

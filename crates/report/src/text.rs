@@ -498,7 +498,32 @@ pub(crate) fn memory(result: &ResultFile) -> String {
         true => bytes,
         false => format!("{bytes} a connection{note}\n"),
     };
-    each(processes, "") + &each(kernel, ends) + &footprint(result)
+    each(processes, "") + &each(kernel, ends) + &within_noise(result) + &footprint(result)
+}
+
+/// Whose growth was read, and did not stand out of the noise.
+fn within_noise(result: &ResultFile) -> String {
+    let resources = &result.resources;
+    let one = |name, of: &Process| {
+        let read = of.rss_bytes.is_some() && of.rss_bytes_before.is_some();
+        (read && of.bytes_per_connection.is_none()).then_some(name)
+    };
+    let kernel = &resources.kernel;
+    let slab = kernel.slab_bytes.is_some() && kernel.slab_bytes_before.is_some();
+    let names: Vec<&str> = [
+        one("client", &resources.client),
+        resources.server.as_ref().and_then(|server| one("server", server)),
+        (slab && kernel.bytes_per_connection.is_none()).then_some("kernel"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    // With a connection for each request no connection has a size.
+    let churn = result.plan.http.as_ref().is_some_and(|http| http.close);
+    if names.is_empty() || churn || result.connections.opened == 0 {
+        return String::new();
+    }
+    format!("{} not measurable a connection: growth within noise\n", names.join(", "))
 }
 
 /// What the run took in all, beside what it was said to take.
@@ -536,7 +561,12 @@ pub(crate) fn cpu(result: &ResultFile) -> String {
     };
     let client = of("client", &result.resources.client);
     let server = result.resources.server.as_ref().and_then(|server| of("server", server));
-    client.into_iter().chain(server).collect::<Vec<_>>().join("\n")
+    client
+        .into_iter()
+        .chain(server)
+        .chain(generator::others_line(result))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// How evenly the work was spread, and who had most of it.

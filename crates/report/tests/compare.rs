@@ -331,3 +331,97 @@ fn sides_that_were_run_one_after_the_other_are_told_of() {
     }
     assert!(!told(turns.0, turns.1));
 }
+
+/// Marks a run as one whose generator was at its end.
+fn limited(run: &mut RunFile) {
+    let reason = Warning { code: "client_busy".to_owned(), ..Warning::default() };
+    let (limited, reasons) = (true, vec![reason]);
+    run.result.generator = Some(Generator { limited, reasons, ..Generator::default() });
+}
+
+fn noisy(run: &mut RunFile) {
+    run.result.generator = Some(Generator { noisy_host: true, ..Generator::default() });
+}
+
+#[test]
+fn runs_at_the_generators_end_are_left_out_and_named_as_long_as_half_of_a_side_is_left() {
+    let mut base = recorded();
+    let mut new = base.split_off(base.len() / 2);
+    new.truncate(4);
+    limited(&mut new[1]);
+    let spoilt = new[1].path.display().to_string();
+    let comparison = compared(base.clone(), new.clone());
+    let told = format!(
+        "1 of the 4 runs of new left out, since the generator was at its end there; run again: '{spoilt}'"
+    );
+    assert_eq!(comparison.notes[0], told);
+    assert_eq!(comparison.new.files.len(), 3);
+    assert!(!comparison.new.files.contains(&spoilt));
+    // By force it counts.
+    let options = Options { force: true, ..Options::default() };
+    let forced = compare(&side(base.clone()), &side(new.clone()), &options).expect("forced");
+    assert_eq!((forced.new.files.len(), forced.obstacles.len()), (4, 2));
+    // A run that went wrong is not passed over: that may be its server's doing.
+    let mut lost = new.clone();
+    lost[1].result.run.outcome = Outcome::NotReached;
+    let refused =
+        compare(&side(base.clone()), &side(lost), &Options::default()).expect_err("refused");
+    assert!(refused.0[0].contains("ended as 'not reached'"), "{refused:?}");
+    // With most runs at their end the plan is too much; the files are named all the same.
+    limited(&mut new[0]);
+    limited(&mut new[2]);
+    let refused =
+        compare(&side(base), &side(new.clone()), &Options::default()).expect_err("refused");
+    let again = refused.0.last().expect("advice");
+    assert!(again.starts_with("run again: '") && again.matches(", ").count() == 2, "{again}");
+    assert!(!again.contains(&new[3].path.display().to_string()), "{again}");
+}
+
+#[test]
+fn a_noisy_machine_widens_the_intervals_twofold_and_its_files_are_named() {
+    let (base, new) = (recorded_in("slower/base"), recorded_in("slower/new"));
+    let calm = compared(base.clone(), new.clone());
+    let mut disturbed = new.clone();
+    noisy(&mut disturbed[0]);
+    let wide = compared(base.clone(), disturbed.clone());
+    let path = disturbed[0].path.display();
+    let told = format!(
+        "the machine was noisy in 1 of 10 runs: intervals and limits are 2 times as wide; for narrower \
+         ones run again: '{path}'"
+    );
+    assert!(wide.notes.contains(&told), "{:?}", wide.notes);
+    assert!(show::markdown(&wide).contains("the machine was noisy in 1 of 10 runs"));
+    let width = |comparison: &Comparison| {
+        let row = comparison.rows.iter().find(|row| row.metric == "response.p50").expect("it");
+        row.ratio_high.expect("known").ln() - row.ratio_low.expect("known").ln()
+    };
+    assert!((width(&wide) / width(&calm) - 2.0).abs() < 1e-6);
+    assert!(calm.notes.iter().all(|note| !note.contains("noisy")));
+    // With one run a side the limit is twice as far away: half as long again and more, less than twice.
+    let (one, mut other) = (vec![base[0].clone()], vec![base[0].clone()]);
+    other[0].result.run.id = "other".to_owned();
+    let response = other[0].result.stages.response.as_mut().expect("it");
+    response.p50 = response.p50 * 7 / 4;
+    assert_eq!(verdict(&compared(one.clone(), other.clone()), "response.p50"), Verdict::Worse);
+    noisy(&mut other[0]);
+    assert_eq!(verdict(&compared(one, other), "response.p50"), Verdict::Same);
+}
+
+#[test]
+fn the_headline_says_that_nothing_was_measured_where_that_is_why_it_fails() {
+    let mut base = recorded();
+    let new = base.split_off(base.len() / 2);
+    let headline = |conditions: &[&str]| {
+        let fail_on = conditions.iter().map(|one| one.parse().expect(one)).collect();
+        let options = Options { fail_on, ..Options::default() };
+        let comparison = compare(&side(base.clone()), &side(new.clone()), &options).expect("it");
+        assert!(comparison.regression);
+        show::markdown(&comparison).lines().next().expect("a line").to_owned()
+    };
+    let alone = headline(&["tls.p50>+10%"]);
+    assert!(alone.starts_with("### not measured: "), "{alone}");
+    assert!(alone.ends_with("; 1 of 1 conditions failed"), "{alone}");
+    let both = headline(&["tls.p50>+10%", "connections.opened>=+0%"]);
+    assert!(both.starts_with("### regression: "), "{both}");
+    assert!(both.ends_with("; 2 of 2 conditions failed, 1 of them not measured"), "{both}");
+}

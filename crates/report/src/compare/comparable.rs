@@ -1,5 +1,5 @@
 //! Whether two sides may be compared at all: the same plan on the same machine, by a client that was
-//! not itself at its end. Each difference is named.
+//! not itself at its end. Each difference is named, and so is what to run again.
 
 use super::side::{RunFile, Side};
 use crate::generator;
@@ -39,7 +39,39 @@ pub fn obstacles(base: &Side, new: &Side) -> Vec<String> {
             doubts(name, run, &mut found);
         }
     }
+    if let Some(advice) = run_again(base.runs.iter().chain(&new.runs).filter(|run| is_spoilt(run)))
+    {
+        found.push(advice);
+    }
     found
+}
+
+/// Whether a run says nothing of its server: its generator was at its end, and else it went as planned.
+/// One that did not go as planned may be its server's fault, and is not passed over.
+fn is_spoilt(run: &RunFile) -> bool {
+    run.result.run.outcome == Outcome::Done && !generator::reasons(&run.result).is_empty()
+}
+
+/// Which files to run again, as a sentence; nothing where there are none.
+pub(super) fn run_again<'a>(runs: impl Iterator<Item = &'a RunFile>) -> Option<String> {
+    let files: Vec<_> = runs.map(|run| format!("'{}'", run.path.display())).collect();
+    (!files.is_empty()).then(|| format!("run again: {}", files.join(", ")))
+}
+
+/// A side without the runs whose generator was at its end, and what is to be said of them; nothing where
+/// there are none, or fewer than half of the runs would be left: then the plan itself is too much for
+/// this client.
+#[must_use]
+pub fn without_spoilt(name: &str, side: &Side) -> Option<(Side, String)> {
+    let (spoilt, good): (Vec<_>, Vec<_>) = side.runs.iter().cloned().partition(is_spoilt);
+    let enough = 2 * good.len() >= side.runs.len();
+    let again = run_again(spoilt.iter()).filter(|_| enough && !good.is_empty())?;
+    let note = format!(
+        "{} of the {} runs of {name} left out, since the generator was at its end there; {again}",
+        spoilt.len(),
+        side.runs.len(),
+    );
+    Some((Side { runs: good, left_out: side.left_out.clone() }, note))
 }
 
 /// Names every fact that has more than one value among all runs.

@@ -11,6 +11,7 @@ pub mod show;
 pub mod side;
 pub mod statistics;
 
+use crate::generator;
 use crate::metric::{Metric, Unit};
 use crate::schema::{ResultFile, timestamp};
 use condition::Condition;
@@ -67,6 +68,10 @@ const FIGURES: [&str; 15] = [
     "resources.server.cpu_ns_per_connection",
     "resources.server.cpu_ns_per_message",
 ];
+
+/// How much wider the intervals are, and the limits, where a run shared a noisy machine: as if the
+/// spread from run to run were twice what these runs show.
+pub const NOISY: f64 = 2.0;
 
 /// How to compare.
 #[derive(Clone, Debug)]
@@ -178,6 +183,8 @@ pub struct ConditionVerdict {
     pub expression: String,
     /// Whether the comparison passes.
     pub ok: bool,
+    /// Whether it was measured on both sides; what was not does not pass.
+    pub measured: bool,
     /// What was found.
     pub text: String,
 }
@@ -220,19 +227,33 @@ impl Comparison {
 /// # Errors
 /// If they are not comparable, each reason named, and `options.force` is not set.
 pub fn compare(base: &Side, new: &Side, options: &Options) -> Result<Comparison, NotComparable> {
+    // By force all runs count.
+    let cleaned = |name, side| match options.force {
+        true => None,
+        false => comparable::without_spoilt(name, side),
+    };
+    let (clean_base, clean_new) = (cleaned("base", base), cleaned("new", new));
+    let left_out = [&clean_base, &clean_new].into_iter().flatten().map(|(_, note)| note.clone());
+    let mut told: Vec<String> = left_out.collect();
+    let base = clean_base.as_ref().map_or(base, |(side, _)| side);
+    let new = clean_new.as_ref().map_or(new, |(side, _)| side);
     let obstacles = comparable::obstacles(base, new);
     if !obstacles.is_empty() && !options.force {
         return Err(NotComparable(obstacles));
     }
     let runs = base.runs.len() + new.runs.len();
+    let noisy = noisy_note(base, new);
+    let widening = if noisy.is_some() { NOISY } else { 1.0 };
+    told.extend(noisy);
+    told.extend(notes(base, new));
     let measured = figures(base, new, &options.fail_on);
     let mut rows: Vec<Row> = measured.iter().map(Measured::row).collect();
     if runs < RUNS_MIN {
         for (row, figure) in rows.iter_mut().zip(&measured) {
-            figure.judge_by_limit(row);
+            figure.judge_by_limit(row, widening);
         }
     } else {
-        judge_by_bootstrap(&mut rows, &measured, options.level);
+        judge_by_bootstrap(&mut rows, &measured, options.level, widening);
     }
     let conditions: Vec<_> =
         options.fail_on.iter().map(|one| condition_verdict(one, &rows)).collect();
@@ -250,7 +271,7 @@ pub fn compare(base: &Side, new: &Side, options: &Options) -> Result<Comparison,
         new: summary(new),
         method: method(runs, options.level),
         obstacles,
-        notes: notes(base, new),
+        notes: told,
         rows,
         conditions,
         regression,
@@ -289,6 +310,19 @@ fn method(runs: usize, level: f64) -> Method {
     .replace(".0000 %", " %");
     let (level, resamples) = (Some(level), Some(RESAMPLES));
     Method { name: "bootstrap", text, level, resamples, negligible }
+}
+
+/// What is said where runs shared a noisy machine.
+fn noisy_note(base: &Side, new: &Side) -> Option<String> {
+    let runs = || base.runs.iter().chain(&new.runs);
+    let noisy = || runs().filter(|run| generator::is_noisy(&run.result));
+    let again = comparable::run_again(noisy())?;
+    Some(format!(
+        "the machine was noisy in {} of {} runs: intervals and limits are {NOISY:.0} times as wide; for \
+         narrower ones {again}",
+        noisy().count(),
+        runs().count(),
+    ))
 }
 
 /// Reasons for caution that do not forbid to compare.
@@ -458,12 +492,13 @@ impl Measured {
     }
 
     /// Without knowledge of the noise: a difference from the limit on.
-    fn judge_by_limit(&self, row: &mut Row) {
+    fn judge_by_limit(&self, row: &mut Row, widening: f64) {
         let judged = self.judged && self.seconds >= SECONDS_ALONE;
         let Some(figure) = self.figure().filter(|_| judged) else { return };
         let difference = statistics::mean(&figure.new) - statistics::mean(&figure.base);
-        row.noise_floor = Some(self.limit);
-        row.verdict = self.verdict(difference, (1.0 + self.limit).ln());
+        let limit = self.limit * widening;
+        row.noise_floor = Some(limit);
+        row.verdict = self.verdict(difference, (1.0 + limit).ln());
     }
 
     /// The verdict on a difference of logarithms of which `margin` may be chance.
@@ -485,7 +520,7 @@ fn exact(values: &[Option<f64>]) -> Option<f64> {
     values.all(|value| value == first).then_some(*first)
 }
 
-fn judge_by_bootstrap(rows: &mut [Row], measured: &[Measured], level: f64) {
+fn judge_by_bootstrap(rows: &mut [Row], measured: &[Measured], level: f64, widening: f64) {
     let complete: Vec<_> = (rows.iter_mut().zip(measured))
         .filter_map(|(row, measured)| {
             let figure = measured.figure().filter(|_| measured.judged)?;
@@ -496,7 +531,8 @@ fn judge_by_bootstrap(rows: &mut [Row], measured: &[Measured], level: f64) {
         .collect();
     let figures: Vec<_> = complete.iter().map(|(_, _, figure)| figure.clone()).collect();
     let differences = statistics::differences(&figures, level);
-    for ((row, measured, _), found) in complete.into_iter().zip(differences) {
+    for ((row, measured, _), mut found) in complete.into_iter().zip(differences) {
+        found.margin *= widening;
         let end = |offset: f64| (found.estimate + offset).exp();
         // The ratio of numbers near zero is not that of their logarithms, which have one added.
         if measured.metric.unit() != Unit::Count {
@@ -517,7 +553,7 @@ fn condition_verdict(condition: &Condition, rows: &[Row]) -> ConditionVerdict {
     let values = row.and_then(|row| Some((row, row.base?, row.new?)));
     let Some((row, base, new)) = values else {
         let text = "not measured on both sides, which is not a pass".to_owned();
-        return ConditionVerdict { expression, ok: false, text };
+        return ConditionVerdict { expression, ok: false, measured: false, text };
     };
     let by_chance = row.noise.is_some() && row.verdict == Verdict::Same;
     let (holds, change) = (condition.holds(base, new), show::change(row));
@@ -526,5 +562,5 @@ fn condition_verdict(condition: &Condition, rows: &[Row]) -> ConditionVerdict {
         (_, _, None) => format!("{change}; noise is unknown"),
         _ => change,
     };
-    ConditionVerdict { expression, ok: !holds || by_chance, text }
+    ConditionVerdict { expression, ok: !holds || by_chance, measured: true, text }
 }

@@ -58,11 +58,20 @@ pub fn verdict_line(comparison: &Comparison) -> String {
             .map(|verdict| comparison.count(verdict));
     let mut line =
         format!("{worse} worse, {better} better, {same} the same, {not_judged} not judged");
-    let missed = comparison.conditions.iter().filter(|one| !one.ok).count();
+    let failed = || comparison.conditions.iter().filter(|one| !one.ok);
+    let (missed, unknown) = (failed().count(), failed().filter(|one| !one.measured).count());
     if missed > 0 {
         let _ = write!(line, "; {missed} of {} conditions failed", comparison.conditions.len());
     }
-    let name = if comparison.regression { "regression" } else { "no regression" };
+    if (1..missed).contains(&unknown) {
+        let _ = write!(line, ", {unknown} of them not measured");
+    }
+    let name = match comparison.regression {
+        // Nothing is known to have become worse: what was asked for is not there.
+        true if missed > 0 && unknown == missed => "not measured",
+        true => "regression",
+        false => "no regression",
+    };
     format!("{name}: {line}")
 }
 

@@ -90,6 +90,11 @@ fn generators(runs: &[Run]) -> Markup {
         row(runs, "Longest waiting for a core", share(|one| one.wait_max)),
         row(runs, "Most of both together", share(|one| Some(one.demand_max))),
         row(runs, "Taken by the hypervisor", share(|one| one.steal_ratio)),
+        row(runs, "Noisy machine", |r| {
+            Some(if r.generator.as_ref()?.noisy_host { "yes" } else { "no" }.to_owned())
+        }),
+        row(runs, "Lateness of the machine, 99 % / max", p99(|one| one.host_probe.as_ref())),
+        row(runs, "CPU time of other processes", |r| r.resources.others_cpu_ratio.map(percent)),
         row(runs, "Loop delay, 99 % / max", p99(|one| one.loop_delay.as_ref())),
         row(runs, "Turn, 99 % / max", p99(|one| one.turn.as_ref())),
         row(runs, "Send lag of its own, 99 % / max", p99(|one| one.own_lag.as_ref())),

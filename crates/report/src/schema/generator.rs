@@ -48,6 +48,15 @@ pub struct Generator {
     /// The send lag of each message as far as it is the generator's own: messages that were late
     /// because their peers took none count as 0. Null where none was due by a plan.
     pub own_lag: Option<StageEntry>,
+    /// Whether what speaks against the run is the machine's doing, not the generator's: it is told as
+    /// the warning `noisy_host`, and is none of the reasons.
+    pub noisy_host: bool,
+    /// How late a thread that did nothing woke on the reactors' cores, each 2 ms: the lateness of the
+    /// machine. Null without traffic, and in files from before it was measured.
+    pub host_probe: Option<StageEntry>,
+    /// How much of what was more than 1 ms of that the thread was ready to run and had no core, 0 to 1;
+    /// null where nothing was so late, or the kernel does not tell.
+    pub host_probe_wait_ratio: Option<f64>,
 }
 
 /// How evenly the work was spread over the reactors of both ends.

@@ -436,6 +436,12 @@ pub struct Resources {
     pub predicted: Option<Footprint>,
     /// What the run had taken of it when all connections stood; null where that was not measured.
     pub taken: Option<Footprint>,
+    /// CPU time of this machine that went to other processes while messages were sent, over the whole run
+    /// without traffic. Where the server runs here and does not tell (`--peer`), its own is in it. Null
+    /// where that is not known.
+    pub others_cpu_seconds: Option<f64>,
+    /// The same as a share of what all cores had, 0 to 1.
+    pub others_cpu_ratio: Option<f64>,
 }
 
 impl Resources {
@@ -466,7 +472,8 @@ pub struct Process {
     pub rss_bytes_before: Option<u64>,
     /// Resident memory with all connections open, before traffic.
     pub rss_bytes: Option<u64>,
-    /// What a connection added to it, at the peak of open connections. Derived.
+    /// What a connection added to it, at the peak of open connections; null where the growth is within
+    /// noise (less than 1 MiB, or 2 % of what was there). Derived.
     pub bytes_per_connection: Option<f64>,
     /// Resident memory after the traffic, the connections still open.
     pub rss_bytes_after_traffic: Option<u64>,
@@ -497,7 +504,8 @@ impl Process {
 pub struct Kernel {
     /// Whether the server ran on the same machine, so that a connection counts twice.
     pub both_ends: bool,
-    /// What a connection took: the figure by slab, or by free memory where that is missing. Derived.
+    /// What a connection took: the figure by slab, or by free memory where that is missing;
+    /// null where neither grew by more than noise. Derived.
     pub bytes_per_connection: Option<f64>,
     /// Loss of free memory per connection, which counts the processes in as well. Derived.
     pub memfree_bytes_per_connection: Option<f64>,
@@ -524,11 +532,20 @@ impl Kernel {
     }
 }
 
-/// The growth from one reading to the next, for each of `count`; nothing where one is missing. Where it
-/// shrank, others gave back more than the connections took: what those took is not known.
-fn growth_each(before: Option<u64>, after: Option<u64>, count: u64) -> Option<f64> {
-    let growth = after?.checked_sub(before?)?;
-    (count > 0).then(|| growth as f64 / count as f64)
+/// Growth below this is noise: the first turns of a program touch as much.
+const GROWTH_MIN: u64 = 1 << 20;
+
+/// And so is a fiftieth of what was there before.
+const GROWTH_SHARE: u64 = 50;
+
+/// The growth from one reading to the next, for each of `count`; nothing where one is missing, and where
+/// it does not stand out of the noise. Where it shrank, others gave back more than the connections took:
+/// what those took is not known. Free memory grows from the later reading to the earlier one.
+pub(crate) fn growth_each(before: Option<u64>, after: Option<u64>, count: u64) -> Option<f64> {
+    let (before, after) = (before?, after?);
+    let growth = after.checked_sub(before)?;
+    let stands_out = growth >= GROWTH_MIN.max(before / GROWTH_SHARE);
+    (count > 0 && stands_out).then(|| growth as f64 / count as f64)
 }
 
 /// A time in seconds, shared out over `count`.
@@ -590,6 +607,18 @@ pub struct Reactor {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn growth_is_shared_out_only_where_it_stands_out_of_the_noise() {
+        let each = |before, growth| growth_each(Some(before), Some(before + growth), 1_000);
+        assert_eq!(each(10_000_000, GROWTH_MIN), Some(1_048.576));
+        assert_eq!(each(10_000_000, GROWTH_MIN - 1), None, "less than a MiB");
+        // A large base is known to a fiftieth only.
+        assert_eq!(each(500_000_000, 10_000_000), Some(10_000.0));
+        assert_eq!(each(500_000_000, 9_999_999), None);
+        assert_eq!(growth_each(Some(5_000_000), Some(1_000_000), 10), None, "it shrank");
+        assert_eq!(growth_each(Some(1), Some(9_000_000), 0), None, "of nothing");
+    }
 
     #[test]
     fn every_failure_has_a_field_of_its_name() {

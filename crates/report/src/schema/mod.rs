@@ -19,6 +19,7 @@ mod spread;
 
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
 pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
+pub(crate) use measured::growth_each;
 pub use measured::{
     CloseCode, Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process,
     Reactor, Resources, Second, StageEntry, Stages,
@@ -207,8 +208,8 @@ mod tests {
         result.messages.first_echo =
             Some(FirstEcho { received: 1_000, seconds: 2.0, ..FirstEcho::default() });
         result.resources.client = Process {
-            rss_bytes_before: Some(1_000_000),
-            rss_bytes: Some(1_096_000),
+            rss_bytes_before: Some(10_000_000),
+            rss_bytes: Some(12_000_000),
             cpu_seconds_opening: Some(0.02),
             cpu_seconds_traffic: Some(0.01),
             ..Process::default()
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(result.connections.rate_per_second, 2_000.0);
         assert_eq!(result.messages.rate_achieved, 500.0);
         assert_eq!(result.messages.first_echo.as_ref().map(|e| e.rate_per_second), Some(500.0));
-        assert_eq!(result.resources.client.bytes_per_connection, Some(96.0));
+        assert_eq!(result.resources.client.bytes_per_connection, Some(2_000.0));
         assert_eq!(result.resources.client.cpu_ns_per_connection, Some(20_000));
         assert_eq!(result.resources.client.cpu_ns_per_message, Some(5_000));
         assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
