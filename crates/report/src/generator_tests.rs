@@ -346,8 +346,8 @@ fn a_run_on_a_noisy_machine_is_doubted_and_not_limited() {
     assert_eq!(doubt.code, "noisy_host");
     assert_eq!(
         doubt.text,
-        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than 1.80 ms late, \
-         while the busiest reactor was busy 14 % of the time; 1 % of the messages left more than 2.00 ms late \
+        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than 1.8 ms late, \
+         while the busiest reactor was busy 14 % of the time; 1 % of the messages left more than 2 ms late \
          by that; other processes used 40 % of this machine's CPU time in the traffic"
     );
     assert!(doubt.remedy.contains("--repeat"), "{doubt:?}");

@@ -430,8 +430,10 @@ mod tests {
             loop_delay: entry(16),
             turn: entry(17),
             own_lag: entry(18),
+            host_probe: entry(19),
             ..Generator::default()
         });
+        result.resources.others_cpu_ratio = Some(0.19);
         result.pacing = Some(Pacing {
             sent_per_window_max: 21,
             dispersion: Some(0.22),
