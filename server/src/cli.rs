@@ -118,6 +118,10 @@ pub struct ServeArgs {
     /// Refuse WebSocket handshakes and HTTP requests that are not complete after so long (408; 0: never)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub handshake_timeout: Nanos,
+    /// End WebSocket connections whose message is not complete after so long (1008; 0: never); within a
+    /// message this holds instead of --idle-timeout
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    pub message_timeout: Nanos,
     /// The largest WebSocket message, after decompression; a larger one, or one in more than 131,072
     /// fragments, ends its connection (1009)
     #[arg(long, value_name = "SIZE", default_value = "16m", value_parser = parse_message_max)]

@@ -34,6 +34,8 @@ struct TimeLimits {
     idle: Option<Nanos>,
     /// For a handshake, and for any other request.
     handshake: Option<Nanos>,
+    /// For a WebSocket message, from its first byte to its last.
+    message: Option<Nanos>,
     /// For a peer's close after our last word, which may have to wait itself.
     closing: Nanos,
 }
@@ -45,6 +47,9 @@ impl TimeLimits {
             // As long as it takes its answer it is in nobody's way.
             State::Http(_) if blocked => self.idle,
             State::Http(phase) if phase.is_receiving() => self.handshake,
+            State::WebSocket(phase) if self.message.is_some() && phase.is_receiving() => {
+                self.message
+            }
             State::Raw | State::WebSocket(Phase::Open(_)) | State::Http(http::Phase::Open(..)) => {
                 self.idle
             }
@@ -57,7 +62,7 @@ impl TimeLimits {
 
     /// A sweep that keeps them all.
     fn sweep(&self) -> Sweep {
-        let limits = [self.idle, self.handshake, Some(self.closing)];
+        let limits = [self.idle, self.handshake, self.message, Some(self.closing)];
         Sweep::for_limit(limits.into_iter().flatten().min().unwrap_or(self.closing))
     }
 }
@@ -111,7 +116,12 @@ impl EchoDriver {
         idle_timeout: Option<Nanos>,
         started: Nanos,
     ) -> Self {
-        let limits = TimeLimits { idle: idle_timeout, handshake: None, closing: CLOSING_TIMEOUT };
+        let limits = TimeLimits {
+            idle: idle_timeout,
+            handshake: None,
+            message: None,
+            closing: CLOSING_TIMEOUT,
+        };
         Self {
             index,
             core,
@@ -155,6 +165,14 @@ impl EchoDriver {
         self.services = services;
         self.websockets = WebSockets::new(websocket);
         self.limits.handshake = handshake_timeout;
+        self.sweep = self.limits.sweep();
+        self
+    }
+
+    /// The same driver, but with a time limit for WebSocket messages.
+    #[must_use]
+    pub fn with_message_timeout(mut self, limit: Option<Nanos>) -> Self {
+        self.limits.message = limit;
         self.sweep = self.limits.sweep();
         self
     }
@@ -238,7 +256,9 @@ impl EchoDriver {
     /// began to count. Returns when to go on.
     fn keep_time<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         // Connections that may stay for ever cost nothing.
-        let has_deadlines = self.websockets.has_deadlines() || self.http.has_deadlines();
+        let messages = self.limits.message.is_some() && self.websockets.has_partial_messages();
+        let has_deadlines =
+            messages || self.websockets.has_deadlines() || self.http.has_deadlines();
         if self.limits.idle.is_none() && !has_deadlines {
             return None;
         }
@@ -287,6 +307,9 @@ impl EchoDriver {
             State::WebSocket(Phase::Closing) => {
                 self.websockets.give_up();
                 None
+            }
+            State::WebSocket(phase) if self.limits.message.is_some() && phase.is_receiving() => {
+                self.websockets.time_out_message(phase)
             }
             State::WebSocket(phase @ Phase::Open(_)) => {
                 self.idle_closed += 1;
@@ -533,7 +556,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         let (now_ms, allowed) = (now_ms(core), core.work_allowed());
         let Some(Session { since_ms, state }) = core.session(key) else { return };
         let is_websocket = matches!(state, State::WebSocket(_));
-        let Answer { bytes: answer, last } = match state {
+        let Answer { bytes: answer, last, .. } = match state {
             State::Raw => {
                 *since_ms = now_ms;
                 self.reads += 1;
@@ -542,7 +565,9 @@ impl<N: Network> Driver<N> for EchoDriver {
             State::WebSocket(phase) => {
                 self.websockets.allow(allowed);
                 let answer = self.websockets.read(phase, bytes);
-                if matches!(phase, Phase::Open(_)) {
+                // The time of a message counts from its first byte, however it trickles.
+                let goes_on = answer.stays && self.limits.message.is_some();
+                if matches!(phase, Phase::Open(_)) && !goes_on {
                     *since_ms = now_ms;
                 }
                 answer

@@ -448,3 +448,39 @@ fn whoever_makes_much_work_and_reads_nothing_yet_is_read_on() {
     assert!(rig.reactors[0].core().counters.blocked_writes > 0);
     assert!(rig.reactors[0].core().counters.heavy_reads > 1);
 }
+
+/// However it trickles: a message has a time limit from its first byte on, and only a message.
+#[test]
+fn half_a_message_is_not_waited_for_for_ever() {
+    let limit = Nanos::from_millis(800);
+    let one = driver(Config::default(), None, None).with_message_timeout(Some(limit));
+    let mut rig = Rig::of(vec![one], 2, sharing(Limits::for_slots(100), 1));
+    let peers = rig.upgraded(5);
+    let whole = frame(0x82, b"whole");
+    // Nothing; whole messages; the half of a text, byte by byte; fragments without an end; half of a
+    // binary message, whose answer has begun.
+    let text = frame(0x81, &[b'a'; 100]);
+    peers[2].send(&text[..10]).expect("room");
+    peers[3].send(&frame(0x01, b"a")).expect("room");
+    peers[4].send(&frame(0x82, &[7; 100])[..50]).expect("room");
+    for step in 0..6 {
+        rig.settle();
+        assert_eq!(rig.websockets().open, 5, "step {step}");
+        peers[1].send(&whole).expect("room");
+        peers[2].send(&text[10 + step..11 + step]).expect("room");
+        peers[3].send(&frame(0x00, b"a")).expect("room");
+        rig.advance(Nanos::from_millis(100));
+    }
+    rig.advance(Nanos::from_millis(400));
+    let ws = rig.websockets();
+    assert_eq!((ws.open, ws.message_timed_out, ws.partial_messages), (2, 3, 0));
+    let reason = close(1008, "the message was not complete in time");
+    for peer in &peers[2..4] {
+        assert!(heard(peer).ends_with(&reply(0x88, &reason)));
+    }
+    assert!(!heard(&peers[4]).ends_with(&reply(0x88, &reason)), "in the middle of a frame");
+    // Who is between two messages may be silent for as long as it likes.
+    rig.advance(LONG);
+    assert_eq!(rig.websockets().open, 2);
+    assert_eq!(rig.say(&peers[0], &whole), reply(0x82, b"whole"));
+}

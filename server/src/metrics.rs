@@ -363,7 +363,7 @@ fn websocket(page: &mut Exposition, ws: &WebSocketSnapshot) {
     for (what, count) in gauges {
         family.sample(&[("what", what)], count);
     }
-    let counters: [(&str, u64); 9] = [
+    let counters: [(&str, u64); 10] = [
         ("upgraded", ws.upgraded),
         ("abandoned", ws.abandoned),
         ("messages", ws.messages),
@@ -371,6 +371,7 @@ fn websocket(page: &mut Exposition, ws: &WebSocketSnapshot) {
         ("gone_away", ws.gone_away),
         ("lost", ws.lost),
         ("close_timed_out", ws.close_timed_out),
+        ("message_timed_out", ws.message_timed_out),
         ("inflaters_refused", ws.inflaters_refused),
         ("deflaters_refused", ws.deflaters_refused),
     ];

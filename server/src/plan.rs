@@ -52,6 +52,8 @@ pub struct Plan {
     pub idle_timeout: Option<Nanos>,
     /// How long a WebSocket handshake, or any other request, may take.
     pub handshake_timeout: Option<Nanos>,
+    /// The time limit for a WebSocket message, from its first byte to its last.
+    pub message_timeout: Option<Nanos>,
     /// What WebSocket clients are granted.
     pub websocket: Arc<websocket::Config>,
     /// What is served over HTTP.
@@ -142,6 +144,7 @@ impl Plan {
             own_tables,
             idle_timeout: unless_zero(args.idle_timeout),
             handshake_timeout: unless_zero(args.handshake_timeout),
+            message_timeout: unless_zero(args.message_timeout),
             websocket: Arc::new(websocket),
             http,
             faults: choose_faults(args, reactors)?,
@@ -254,6 +257,7 @@ fn choose_faults(args: &ServeArgs, reactors: usize) -> Result<Faults, Error> {
         let limits = [
             ("--idle-timeout", idle),
             ("--handshake-timeout", unless_zero(args.handshake_timeout)),
+            ("--message-timeout", unless_zero(args.message_timeout)),
         ];
         for (option, limit) in limits {
             if limit.is_some_and(|limit| limit <= stall.length) {

@@ -334,6 +334,7 @@ fn start_reactor(
     // The last listener of a group sees all others: there the steering program goes.
     let steer = plan.steer == Steer::Cpu && index + 1 == seats.len();
     let (idle_timeout, handshake_timeout) = (plan.idle_timeout, plan.handshake_timeout);
+    let message_timeout = plan.message_timeout;
     let (services, websocket) = (plan.services(), Arc::clone(&plan.websocket));
     let (http, faults) = (plan.http.clone(), plan.faults);
     group::start(seat, move || {
@@ -352,6 +353,7 @@ fn start_reactor(
         let site = Site::open(&http)?;
         let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now())
             .serving(services, websocket, handshake_timeout)
+            .with_message_timeout(message_timeout)
             .with_site(http, site)
             .with_faults(faults);
         Ok(Parts { driver, listeners, report: () })

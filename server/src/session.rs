@@ -65,16 +65,18 @@ pub(crate) struct Answer<'a> {
     pub bytes: &'a [u8],
     /// Whether these are our last words on the connection.
     pub last: bool,
+    /// Whether the message that was open before is still open: its time goes on.
+    pub stays: bool,
 }
 
 impl<'a> Answer<'a> {
     /// More will follow.
     pub(crate) fn more(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: false }
+        Self { bytes, last: false, stays: false }
     }
 
     /// Nothing will follow.
     pub(crate) fn last(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: true }
+        Self { bytes, last: true, stays: false }
     }
 }

@@ -164,6 +164,9 @@ pub struct WebSocketSnapshot {
     pub lost: u64,
     /// Connections whose peers did not close in time after our last word.
     pub close_timed_out: u64,
+    /// Messages that were not complete in time.
+    #[serde(default)]
+    pub message_timed_out: u64,
     /// Requests that are only partly here.
     pub partial_requests: u64,
     /// Connections with a frame or message that is only partly here.
@@ -190,6 +193,7 @@ impl WebSocketSnapshot {
         self.closed += other.closed;
         self.gone_away += other.gone_away;
         self.lost += other.lost;
+        self.message_timed_out += other.message_timed_out;
         self.close_timed_out += other.close_timed_out;
         self.partial_requests += other.partial_requests;
         self.partial_messages += other.partial_messages;

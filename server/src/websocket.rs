@@ -69,6 +69,14 @@ pub(crate) enum Phase {
     Closing,
 }
 
+impl Phase {
+    /// Whether a message or frame is only partly here.
+    #[inline]
+    pub(crate) fn is_receiving(&self) -> bool {
+        matches!(self, Self::Open(ws) if !ws.reader.is_idle())
+    }
+}
+
 /// The WebSocket connections of one reactor, but for what each one keeps in its [`Phase`].
 #[derive(Debug)]
 pub(crate) struct WebSockets {
@@ -111,6 +119,11 @@ impl WebSockets {
     /// Whether any connection is in a phase that has a time limit of its own.
     pub(crate) fn has_deadlines(&self) -> bool {
         self.counts.opening + self.counts.closing > 0
+    }
+
+    /// Whether a message of any connection is only partly here.
+    pub(crate) fn has_partial_messages(&self) -> bool {
+        self.pools.read.partials_in_use() > 0
     }
 
     /// Bounds the work of the next read.
@@ -157,13 +170,17 @@ impl WebSockets {
         match phase {
             Phase::Open(ws) => {
                 let Self { config, pools, out, counts, .. } = self;
+                let was_receiving = !ws.reader.is_idle();
                 // A server's frames have no masks.
                 let masks = || [0; 4];
                 let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
                 let Echoed { reply, messages, end } = echoed;
                 counts.messages += u64::from(messages);
                 match end {
-                    None => Answer::more(reply),
+                    None => {
+                        let stays = was_receiving && messages == 0 && !ws.reader.is_idle();
+                        Answer { bytes: reply, last: false, stays }
+                    }
                     Some(end) => {
                         count_end(counts, end);
                         ws.forget(pools);
@@ -203,10 +220,10 @@ impl WebSockets {
             return Answer::more(&self.out);
         }
         let mut out = std::mem::take(&mut self.out);
-        let Answer { bytes, last } = self.read(phase, bytes);
+        let Answer { bytes, last, stays } = self.read(phase, bytes);
         out.extend_from_slice(bytes);
         self.out = out;
-        Answer { bytes: &self.out, last }
+        Answer { bytes: &self.out, last, stays }
     }
 
     /// The request did not come in time.
@@ -233,16 +250,31 @@ impl WebSockets {
     /// Ends an open connection by a close frame with the code 1001. `None` if it is not open, or in
     /// the middle of a frame of ours: a close frame would be taken for a part of that.
     pub(crate) fn go_away(&mut self, phase: &mut Phase, why: &str) -> Option<Answer<'_>> {
+        let answered = self.dismiss(phase, CloseCode::GOING_AWAY, why);
+        self.counts.gone_away += u64::from(answered);
+        answered.then_some(Answer::last(&self.out))
+    }
+
+    /// A message was not complete in time: ends its connection by a close frame with the code 1008, or
+    /// without one (`None`), as [`WebSockets::go_away`] does.
+    pub(crate) fn time_out_message(&mut self, phase: &mut Phase) -> Option<Answer<'_>> {
+        self.counts.message_timed_out += 1;
+        let why = "the message was not complete in time";
+        let answered = self.dismiss(phase, CloseCode::POLICY_VIOLATION, why);
+        answered.then_some(Answer::last(&self.out))
+    }
+
+    /// Writes a close frame, if one may be sent now.
+    fn dismiss(&mut self, phase: &mut Phase, code: CloseCode, why: &str) -> bool {
         match phase {
             Phase::Open(ws) if !ws.writer.is_mid_frame() => {}
-            _ => return None,
+            _ => return false,
         }
         self.out.clear();
-        Writer::close(Some(CloseCode::GOING_AWAY), why, None, &mut self.out);
-        self.counts.gone_away += 1;
+        Writer::close(Some(code), why, None, &mut self.out);
         self.forget(phase);
         close(phase, &mut self.counts);
-        Some(Answer::last(&self.out))
+        true
     }
 
     /// The peer did not close in time after our last word.

@@ -17,6 +17,8 @@ impl CloseCode {
     pub const UNSUPPORTED: Self = Self(1003);
     /// Data that does not fit its kind, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// The peer does what is not wanted here.
+    pub const POLICY_VIOLATION: Self = Self(1008);
     /// A message that is too big.
     pub const TOO_BIG: Self = Self(1009);
     /// This end cannot go on, by no fault of the peer's.
