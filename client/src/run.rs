@@ -305,7 +305,10 @@ fn result_of(
         label: args.label.clone(),
         started: timestamp(started),
         ended: timestamp(SystemTime::now()),
-        command: std::env::args().map(|word| without_password(&word).into_owned()).collect(),
+        // Names of files need not be UTF-8, and `args` panics at those.
+        command: std::env::args_os()
+            .map(|word| without_password(&word.to_string_lossy()).into_owned())
+            .collect(),
         seed,
         ..schema::Run::default()
     };
