@@ -136,7 +136,11 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(found) if found.is_dir() => return Err(StoreError::IsFolder(path.to_owned())),
         Ok(found) if found.is_file() => path.canonicalize().and_then(|p| replace(&p, bytes)),
         Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)),
-        Err(_) => replace(path, bytes),
+        // A link to a file that does not exist yet makes that file, as a shell's `>` does.
+        Err(_) => match fs::read_link(path) {
+            Ok(target) => replace(&folder_of(path).join(target), bytes),
+            Err(_) => replace(path, bytes),
+        },
     };
     written.map_err(|error| write_error(path, error))
 }
@@ -335,6 +339,10 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).expect("linked");
         write(&link, &ResultFile::default()).expect("written");
         assert!(link.is_symlink());
+        assert!(read(&target).is_ok());
+        fs::remove_file(&target).expect("removed");
+        write(&link, &ResultFile::default()).expect("written");
+        assert!(link.is_symlink(), "a link to nothing is followed, too");
         assert!(read(&target).is_ok());
     }
 
