@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use wire::http::{
     DateText, File, PathError, Prepared, Request, SafePath, Status, choose, write_file_head,
     write_redirect, write_status,
@@ -37,6 +37,9 @@ pub const KEPT_FILES_MAX: usize = 4096;
 
 /// Large files that one reactor keeps open. Transfers under way hold theirs, too.
 pub const KEPT_DESCRIPTORS_MAX: usize = 256;
+
+/// Large files that one reactor has open, those under way included. Beyond it: 503.
+pub const OPEN_FILES_MAX: usize = 1024;
 
 /// How often a file that changes while it is read is read anew.
 const READS_MAX: usize = 3;
@@ -197,7 +200,7 @@ impl Root {
 }
 
 /// By what a file is known again. A change that leaves all of it as it was did not happen.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Identity {
     device: u64,
     inode: u64,
@@ -342,6 +345,9 @@ pub struct Files {
     order: VecDeque<Box<[u8]>>,
     bytes: usize,
     descriptors: usize,
+    /// The large files that are open, by what they are: one descriptor each, under however many
+    /// spellings it is asked for and however many transfers of it wait.
+    open: HashMap<Identity, Weak<OwnedFd>>,
     /// Where paths are decoded.
     room: Vec<u8>,
     hits: u64,
@@ -369,6 +375,7 @@ impl Files {
             order: VecDeque::new(),
             bytes: 0,
             descriptors: 0,
+            open: HashMap::new(),
             room: Vec::new(),
             hits: 0,
             misses: 0,
@@ -468,9 +475,27 @@ impl Files {
             self.forget(path);
         }
         let (fd, stat) = self.root.open_file(&name)?;
-        let kept = load(fd, Identity::from(&stat), content_type)?;
+        let mut kept = load(fd, Identity::from(&stat), content_type)?;
+        self.share(&mut kept)?;
         let racy = kept.descriptors() == 0 && kept.identity.is_racy(now);
         self.keep(path, Entry { kept, checked: now, racy, used: false });
+        Ok(())
+    }
+
+    /// Has a large file use the descriptor that is open for it already.
+    fn share(&mut self, kept: &mut Kept) -> Result<(), FileError> {
+        let Contents::Large(fd) = &mut kept.contents else { return Ok(()) };
+        if let Some(open) = self.open.get(&kept.identity).and_then(Weak::upgrade) {
+            *fd = open;
+            return Ok(());
+        }
+        if self.open.len() >= OPEN_FILES_MAX {
+            self.open.retain(|_, open| open.strong_count() > 0);
+        }
+        if self.open.len() >= OPEN_FILES_MAX {
+            return Err(Errno::MFILE.into());
+        }
+        self.open.insert(kept.identity, Arc::downgrade(fd));
         Ok(())
     }
 

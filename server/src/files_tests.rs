@@ -253,3 +253,21 @@ fn requests_are_answered() {
     let (answer, transfer) = ask(&mut files, "HEAD /large.bin HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(answer.contains("\r\nContent-Length: 200000\r\n") && transfer.is_none());
 }
+
+#[test]
+fn a_large_file_under_many_spellings_is_open_once() {
+    let (folder, root) = site();
+    let mut files = files(root);
+    disk::write(folder.path().join("root/large.bin"), vec![b'y'; 200_000]).expect("a file");
+    let descriptors = || disk::read_dir("/proc/self/fd").expect("listed").count();
+    let before = descriptors();
+    let transfers: Vec<_> = (0..600)
+        .map(|n| {
+            let request = format!("GET /large.bin?{n} HTTP/1.1\r\nHost: h\r\n\r\n");
+            ask(&mut files, &request).1.expect("a part of a file")
+        })
+        .collect();
+    // Other tests of this process open files, too.
+    assert!(descriptors() < before + 300, "{} transfers", transfers.len());
+    assert_eq!(files.open.len(), 1);
+}
