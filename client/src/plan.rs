@@ -922,7 +922,7 @@ mod tests {
 
     #[test]
     fn zones_name_interfaces() {
-        let resolve = |text: &str| super::resolve(&[text.parse().expect("a URL")]);
+        let resolve = |text: &str| resolve(&[text.parse().expect("a URL")]);
         for text in ["http://[::1%25lo]:9/", "tcp://[::1%lo]:9"] {
             assert_eq!(resolve(text).expect("fine"), ["[::1]:9".parse().expect("fine")]);
         }

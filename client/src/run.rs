@@ -442,6 +442,10 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         served_seconds: account::planned_seconds(plan.load.duration, measured),
         backlog_at_end: had_traffic.then(|| account::sum(measured, |backlog| backlog.at_end())),
         backlog: account::backlog(measured),
+        backlog_step_seconds: match had_traffic {
+            true => plan.load.duration.as_secs_f64() / crate::backlog::MARKS as f64,
+            false => 0.0,
+        },
         first_echo: measured.first_echo.map(|took| schema::FirstEcho {
             planned: measured.first_echo_planned,
             sent: totals.first_sent,

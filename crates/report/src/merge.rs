@@ -405,7 +405,12 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         seconds,
         rate_planned,
         served: sum(|one| one.served),
-        served_seconds: kind.time(all().map(|one| one.served_seconds)),
+        served_seconds: match all().all(|one| one.rate_served.is_some()) {
+            true => kind.time(all().map(|one| one.served_seconds)),
+            // Not known of all.
+            false => 0.0,
+        },
+        backlog_step_seconds: all().map(|one| one.backlog_step_seconds).fold(0.0, f64::max),
         backlog_at_end: kind.backlog(all().map(|one| one.backlog_at_end)),
         in_flight_max: kind.backlog(all().map(|one| one.in_flight_max)),
         backlog: backlog(results, kind),

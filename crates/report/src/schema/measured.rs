@@ -266,6 +266,8 @@ pub struct Messages {
     pub backlog_growth_per_second: Option<f64>,
     /// The most messages on their way at one of those marks, and at their ends where results were merged.
     pub in_flight_max: Option<u64>,
+    /// The time from one mark of `backlog` to the next; 0 without any.
+    pub backlog_step_seconds: f64,
     /// How many messages were on their way at 60 evenly spaced marks of the planned time, the last of them
     /// at its end. Empty in merged repeats, and fewer in a run that was cut short.
     pub backlog: Vec<u64>,
@@ -280,8 +282,8 @@ impl Messages {
             self.rate_served = Some(ratio(self.served as f64, self.served_seconds));
         }
         if !self.backlog.is_empty() {
-            let step = self.served_seconds / self.backlog.len() as f64;
-            self.backlog_growth_per_second = Some(ratio(slope(&self.backlog), step));
+            let marks: Vec<f64> = self.backlog.iter().map(|mark| *mark as f64).collect();
+            self.backlog_growth_per_second = Some(ratio(slope(&marks), self.backlog_step_seconds));
             self.in_flight_max = self.backlog.iter().max().copied();
         }
         if let Some(round) = &mut self.first_echo {
