@@ -154,6 +154,6 @@ run_for 0 "r['messages']['unasked'] >= 200 and $none_lost" "$(service node push)
 run_for 0 "r['messages']['unasked'] > 0 and $none_lost" "$(service tcp greeting)" -c 10 --rate 200 -d 1s
 run_for 6 "r['violations']" "$(service node greet)" -c 10 --rate 200 -d 1s --strict
 run_for 6 "'4401' in said and 'login timeout' in said" "$(service node login)" -c 10 --rate 200 -d 1s
-run_for 6 "'SSH-2.0' in said and r['failures']['protocol'] > 0 and 'silent' not in codes" \
+run_for 6 "'speaks SSH' in said and r['failures']['protocol'] > 0 and 'silent' not in codes" \
     "$(service tcp ssh)" -c 10 --rate 200 -d 1s
 echo "realservers: greetings, pushes, close codes and other protocols are told as what they are"

@@ -38,7 +38,7 @@ fn a_client_asked_for_more_than_a_core_can_do_is_marked() {
     assert!(verdict.own_lag.as_ref().is_some_and(|lag| lag.p99 > 1_000_000), "{verdict:?}");
 
     // The first lines say so.
-    let head: Vec<&str> = ran.stdout.lines().take(6).collect();
+    let head: Vec<&str> = ran.stdout.lines().take(8).collect();
     assert!(head.iter().any(|line| line.starts_with("generator    CLIENT-LIMITED: ")), "{head:?}");
     let told = ["(client_busy)", "(client_waits)"].map(|code| ran.stdout.matches(code).count());
     assert_eq!(told.iter().sum::<usize>(), 1, "once, not among the warnings again: {}", ran.stdout);

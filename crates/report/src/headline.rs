@@ -82,6 +82,7 @@ mod tests {
     #[test]
     fn the_worst_of_the_parts_gives_the_colour() {
         let mut result = ResultFile::default();
+        result.run.outcome = Outcome::Done;
         assert_eq!(of(&result), (String::new(), Worst::Good));
         result.plan.model = Model::Open;
         let messages = &mut result.messages;

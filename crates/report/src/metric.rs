@@ -402,7 +402,7 @@ fn what_exists(first: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Audit, Balance, BalanceOf, Generator, Imbalance, Pacing};
+    use crate::schema::{Audit, Balance, BalanceOf, Generator, Imbalance, Pacing, Server, Stall};
 
     #[test]
     fn every_number_is_the_one_at_its_path_and_its_unit_the_one_in_its_key() {
@@ -434,6 +434,11 @@ mod tests {
             ..Generator::default()
         });
         result.resources.others_cpu_ratio = Some(0.19);
+        (result.messages.rate_served, result.messages.backlog_at_end) = (Some(41.0), Some(42));
+        result.messages.backlog_growth_per_second = Some(43.0);
+        result.messages.in_flight_max = Some(44);
+        let stalled = Some(Stall { longest_silence_ns: 45, ..Stall::default() });
+        result.server = Some(Server { behind: true, stalled });
         result.pacing = Some(Pacing {
             sent_per_window_max: 21,
             dispersion: Some(0.22),
@@ -461,10 +466,10 @@ mod tests {
                 key if key.contains("bytes") => Unit::Bytes,
                 key if key.contains("_ns") || key == "p99" => Unit::Nanoseconds,
                 key if key.ends_with("seconds") => Unit::Seconds,
-                "sent_per_window_max" => Unit::Count,
+                "sent_per_window_max" | "in_flight_max" => Unit::Count,
                 "dispersion" | "rate_error" | "index" => Unit::Ratio,
                 key if key.ends_with("_max") || key.ends_with("ratio") => Unit::Ratio,
-                key if key.contains("rate") => Unit::PerSecond,
+                key if key.contains("rate") || key.ends_with("per_second") => Unit::PerSecond,
                 _ => Unit::Count,
             };
             assert_eq!(*unit, by_key, "{path}");

@@ -443,6 +443,9 @@ mod tests {
             ("rate_not_reached", |r| r.messages.seconds = 20.0),
             ("not_served", |r| r.messages.unserved = 2),
             ("silent", |r| {
+                // Nothing that it said stands beside it.
+                r.plan.model = Model::None;
+                (r.messages.planned, r.messages.sent, r.messages.received) = (None, 0, 0);
                 r.messages.first_echo =
                     Some(FirstEcho { planned: 10, sent: 10, ..FirstEcho::default() });
             }),
