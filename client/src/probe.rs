@@ -40,14 +40,14 @@ impl Probed {
     fn woke(&mut self, mut due: Nanos, now: Nanos, until: Nanos) -> Nanos {
         while due <= now && due < until {
             self.late.record((now - due).0);
-            due = due + TICK;
+            due += TICK;
         }
         due
     }
 
     fn merge(&mut self, other: &Self) {
         self.late.merge(&other.late);
-        self.late_sum = self.late_sum + other.late_sum;
+        self.late_sum += other.late_sum;
         self.waited = match (self.waited, other.waited) {
             (Some(one), Some(two)) => Some(one + two),
             (one, two) => one.or(two),
@@ -108,7 +108,7 @@ fn probe(stopped: &Receiver<()>, clock: Clock, start: Nanos, until: Nanos) -> Pr
         if late > LATE {
             // Only then: asking costs some microseconds.
             let more = host::schedule::thread_waited();
-            seen.late_sum = seen.late_sum + late;
+            seen.late_sum += late;
             if let Some((more, before)) = more.zip(waited) {
                 let waited = seen.waited.unwrap_or_default();
                 seen.waited = Some(waited + (more - before).min(late));

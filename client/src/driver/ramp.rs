@@ -128,7 +128,7 @@ impl<P: Protocol> LoadDriver<P> {
             return false;
         };
         let sent = session.since;
-        let intended = owed.map_or(due.unwrap_or(sent), |owed| owed.intended);
+        let intended = owed.map_or_else(|| due.unwrap_or(sent), |owed| owed.intended);
         self.last_sent_at = sent;
         if due.is_some() {
             self.note_lag(sent - intended);

@@ -1,23 +1,25 @@
 //! Servers that are not asked in vain, or are: one that falls behind, one that stands still for a while.
 
-use crate::common::{Server, measure, peer};
+use crate::common::{Server, measure as run_and_read, peer};
+use measure::{Clock, Nanos};
 use report::schema::Outcome;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An echo that serves one message of 32 bytes in each of these times, all connections together.
 fn slow_echo(each: Duration) -> String {
-    let free_at = Arc::new(Mutex::new(Instant::now()));
+    let (clock, free_at) = (Clock::start(), Arc::new(Mutex::new(Nanos::ZERO)));
     peer(move |mut stream| {
         let mut message = [0; 32];
         while stream.read_exact(&mut message).is_ok() {
             let wait = {
                 let mut free_at = free_at.lock().expect("whole");
-                *free_at = (*free_at).max(Instant::now()) + each;
-                *free_at - Instant::now()
+                *free_at = (*free_at).max(clock.now()) + Nanos::from(each);
+                *free_at - clock.now()
             };
-            std::thread::sleep(wait);
+            // A time-out of its own kind: whoever wakes it earlier than that is not there.
+            std::thread::park_timeout(Duration::from(wait));
             if stream.write_all(&message).is_err() {
                 return;
             }
@@ -29,7 +31,8 @@ fn slow_echo(each: Duration) -> String {
 fn a_server_that_falls_behind_is_said_to_have_fallen_behind() {
     // 100 messages a second are served, 300 are asked.
     let url = slow_echo(Duration::from_millis(10));
-    let (ran, result) = measure(&[&url, "-c", "5", "-r", "300", "-d", "2s", "--timeout", "30s"]);
+    let (ran, result) =
+        run_and_read(&[&url, "-c", "5", "-r", "300", "-d", "2s", "--timeout", "30s"]);
     assert_eq!(ran.code, Some(6), "{ran:?}");
     let server = result.server.as_ref().expect("there was traffic");
     assert!(server.behind, "{:?}", result.messages);
@@ -46,7 +49,7 @@ fn a_server_that_falls_behind_is_said_to_have_fallen_behind() {
 #[test]
 fn a_stall_that_is_caught_up_with_is_named_and_fails_nothing() {
     let server = Server::start(&["--stall", "400ms/2s", "tcp://127.0.0.1:0"]);
-    let (ran, result) = measure(&[
+    let (ran, result) = run_and_read(&[
         server.url(),
         "-c",
         "5",
