@@ -261,9 +261,19 @@ fn a_large_file_under_many_spellings_is_open_once() {
     disk::write(folder.path().join("root/large.bin"), vec![b'y'; 200_000]).expect("a file");
     let descriptors = || disk::read_dir("/proc/self/fd").expect("listed").count();
     let before = descriptors();
-    let transfers: Vec<_> = (0..600)
+    // Each of the nine letters as it is or in hexadecimal: 512 paths, of which each is kept by itself.
+    let spelling = |n: usize| -> String {
+        let letters = b"large.bin".iter().enumerate();
+        letters
+            .map(|(at, letter)| match n >> at & 1 {
+                0 => char::from(*letter).to_string(),
+                _ => format!("%{letter:02x}"),
+            })
+            .collect()
+    };
+    let transfers: Vec<_> = (0..512)
         .map(|n| {
-            let request = format!("GET /large.bin?{n} HTTP/1.1\r\nHost: h\r\n\r\n");
+            let request = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", spelling(n));
             ask(&mut files, &request).1.expect("a part of a file")
         })
         .collect();
