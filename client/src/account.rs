@@ -87,11 +87,23 @@ pub(crate) fn backlog(measured: &Measured) -> Vec<u64> {
 /// The longest time in which no reactor that had something on its way heard an answer.
 pub(crate) fn silence(measured: &Measured) -> Option<(Nanos, Nanos)> {
     let with_traffic = measured.finals.values().filter(|last| last.totals.sent > 0);
-    let common = with_traffic.map(|last| last.backlog.silence).reduce(|common, next| {
-        let ((from, to), (next_from, next_to)) = common.zip(next)?;
-        Some((from.max(next_from), to.min(next_to)))
-    });
-    common.flatten().filter(|(from, to)| from < to)
+    let common = with_traffic
+        .map(|last| last.backlog.silences.clone())
+        .reduce(|common, next| in_common(&common, &next))?;
+    common.into_iter().max_by_key(|(from, to)| *to - *from)
+}
+
+/// The times that lie in both, each of which is in order and overlaps none of its own.
+fn in_common(one: &[(Nanos, Nanos)], other: &[(Nanos, Nanos)]) -> Vec<(Nanos, Nanos)> {
+    let (mut at, mut common) = ((0, 0), Vec::new());
+    while let (Some(a), Some(b)) = (one.get(at.0), other.get(at.1)) {
+        let (from, to) = (a.0.max(b.0), a.1.min(b.1));
+        if from < to {
+            common.push((from, to));
+        }
+        if a.1 < b.1 { at.0 += 1 } else { at.1 += 1 }
+    }
+    common
 }
 
 /// Fills in the sections `generator`, but for the verdict, and `balance`.
@@ -121,4 +133,26 @@ pub(crate) fn fill(result: &mut ResultFile, measured: &Measured) {
             false => result.peer.as_ref().and_then(|peer| balance::of_server(None, peer, false)),
         },
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_what_the_silences_of_all_reactors_have_in_common() {
+        let spans = |spans: &[(u64, u64)]| -> Vec<(Nanos, Nanos)> {
+            spans.iter().map(|(from, to)| (Nanos(*from), Nanos(*to))).collect()
+        };
+        // Of two stalls one reactor felt the first for longer, the other the second.
+        let (one, other) = (spans(&[(10, 20), (40, 49)]), spans(&[(11, 19), (40, 50)]));
+        assert_eq!(in_common(&one, &other), spans(&[(11, 19), (40, 49)]));
+        assert_eq!(in_common(&other, &one), spans(&[(11, 19), (40, 49)]));
+        assert_eq!(in_common(&one, &spans(&[(20, 40)])), []);
+        assert_eq!(in_common(&one, &spans(&[(0, 90)])), one);
+        assert_eq!(
+            in_common(&spans(&[(0, 9)]), &spans(&[(1, 2), (3, 4)])),
+            spans(&[(1, 2), (3, 4)])
+        );
+    }
 }

@@ -1,5 +1,5 @@
 //! The backlog of one reactor while messages are sent: how many are on their way at evenly spaced marks
-//! of the planned time, what was answered within it, and the longest silence of the server.
+//! of the planned time, what was answered within it, and the long silences of the server.
 //!
 //! A mark is taken by the first thing that happens at or behind it, *before* that is counted: until then
 //! nothing has changed, so the figure is exact however rarely a reactor wakes up.
@@ -9,6 +9,13 @@ use measure::Nanos;
 
 /// Marks over the planned time, the one at its end included.
 pub(crate) const MARKS: u64 = 60;
+
+/// A silence shorter than this is not kept: half of what is told, since that of several reactors is what
+/// theirs have in common.
+const KEPT_FROM: Nanos = Nanos(report::server::SILENCE.0 / 2);
+/// The most silences that are kept; then the shortest gives way. A server that stands still for 100 ms a
+/// hundred times is no longer told by its longest.
+const KEPT_MAX: usize = 64;
 
 /// What one reactor knows of its backlog. Times count from the start of the traffic.
 #[derive(Clone, Debug)]
@@ -23,8 +30,9 @@ pub(crate) struct Backlog {
     at_end: Option<Totals>,
     /// Since when no reply has come although messages are on their way; `None`: none is.
     quiet_since: Option<Nanos>,
-    /// The longest such time that began within the planned time: from, to.
-    pub(crate) silence: Option<(Nanos, Nanos)>,
+    /// Such times that were long, in their order: from, to. Several reactors may have had their longest at
+    /// different stalls, so the longest alone would not do.
+    pub(crate) silences: Vec<(Nanos, Nanos)>,
 }
 
 impl Default for Backlog {
@@ -36,7 +44,7 @@ impl Default for Backlog {
             marks: Vec::new(),
             at_end: None,
             quiet_since: None,
-            silence: None,
+            silences: Vec::new(),
         }
     }
 }
@@ -45,7 +53,9 @@ impl Backlog {
     /// Messages are sent from `started` on, for `span`.
     pub(crate) fn begin(&mut self, started: Nanos, span: Nanos) {
         let marks = Vec::with_capacity(MARKS as usize);
-        *self = Self { started, span, due: started + at(span, 1), marks, ..Self::default() };
+        let silences = Vec::with_capacity(KEPT_MAX);
+        let due = started + at(span, 1);
+        *self = Self { started, span, due, marks, silences, ..Self::default() };
     }
 
     /// To be called with the time of whatever is about to be counted.
@@ -70,7 +80,7 @@ impl Backlog {
         }
     }
 
-    /// Messages leave at `now`, and `in_flight` were on their way before.
+    /// Messages leave at `now`.
     #[inline]
     pub(crate) fn sent(&mut self, now: Nanos) {
         if self.quiet_since.is_none() {
@@ -81,13 +91,29 @@ impl Backlog {
     /// Replies came at `now`, and `in_flight` messages are still on their way.
     #[inline]
     pub(crate) fn answered(&mut self, now: Nanos, in_flight: u64) {
-        if let Some(since) = self.quiet_since {
-            let longest = self.silence.map_or(Nanos::ZERO, |(from, to)| to - from);
-            if now - since > longest {
-                self.silence = Some((since, now));
-            }
+        if let Some(since) = self.quiet_since
+            && now - since >= KEPT_FROM
+        {
+            self.keep(since, now);
         }
         self.quiet_since = (in_flight > 0).then_some(now);
+    }
+
+    #[cold]
+    fn keep(&mut self, from: Nanos, to: Nanos) {
+        if self.silences.len() == KEPT_MAX {
+            let shortest =
+                self.silences.iter().enumerate().min_by_key(|(_, (from, to))| *to - *from);
+            let Some((index, shortest)) = shortest.map(|(index, (from, to))| (index, *to - *from))
+            else {
+                return;
+            };
+            if to - from <= shortest {
+                return;
+            }
+            self.silences.remove(index);
+        }
+        self.silences.push((from, to));
     }
 
     /// The traffic is over, at `now`, be it before the planned time was. What was counted at its end, or
@@ -98,9 +124,10 @@ impl Backlog {
             self.answered(now, 0);
         }
         let end = self.started + self.span;
-        self.silence = self.silence.filter(|(from, _)| *from < end).map(|(from, to)| {
-            (from.max(self.started) - self.started, to.max(self.started) - self.started)
-        });
+        self.silences.retain(|(from, _)| *from < end);
+        for (from, to) in &mut self.silences {
+            (*from, *to) = (*from - self.started, *to - self.started);
+        }
         self.quiet_since = None;
         self.due = Nanos::MAX;
         self.at_end.get_or_insert(*totals);
@@ -169,11 +196,20 @@ mod tests {
         backlog.answered(at(6_300), 1);
         backlog.answered(at(6_310), 0);
         backlog.end(at(11_000), &totals(3, 3));
-        assert_eq!(backlog.silence, Some((at(5_000), at(5_300))));
+        assert_eq!(backlog.silences, [(at(5_000), at(5_300))]);
         // One that lasts to the end counts up to there.
         backlog.begin(at(0), Nanos::from_secs(10));
         backlog.sent(at(8_000));
         backlog.end(at(12_000), &totals(1, 0));
-        assert_eq!(backlog.silence, Some((at(8_000), at(12_000))));
+        assert_eq!(backlog.silences, [(at(8_000), at(12_000))]);
+        // The shortest give way where there are many.
+        backlog.begin(at(0), Nanos::from_secs(100));
+        for number in 0..70 {
+            backlog.sent(at(1_000 * number));
+            backlog.answered(at(1_000 * number + 200 + number), 0);
+        }
+        backlog.end(at(100_000), &totals(70, 70));
+        assert_eq!(backlog.silences.len(), KEPT_MAX);
+        assert_eq!(backlog.silences[0], (at(6_000), at(6_206)));
     }
 }

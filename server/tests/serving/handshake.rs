@@ -43,7 +43,7 @@ fn each_wrong_request_has_its_status() {
     let server = Server::on(WS, &["--origin", "https://good.example"]);
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     let more = |lines: &str| request(lines).into_bytes();
-    let long = "x".repeat(17_000);
+    let long = "x".repeat(66_000);
     let table: Vec<(u16, Vec<u8>)> = vec![
         (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
         (400, b"get / HTTP/1.1\r\n\r\n".to_vec()),
@@ -81,7 +81,7 @@ fn each_wrong_request_has_its_status() {
         (426, with("Version: 13", "Version: 013")),
         (426, with("Sec-WebSocket-Version: 13\r\n", "")),
         (431, more(&format!("Cookie: {long}\r\n"))),
-        (431, more(&"X: y\r\n".repeat(80))),
+        (431, more(&"X: y\r\n".repeat(260))),
         (505, with("HTTP/1.1", "HTTP/2.0")),
     ];
     for (status, request) in &table {

@@ -82,8 +82,8 @@ pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
     Lines::of(head) == Lines::Strict
 }
 
-/// The same head with each fold taken as blanks (RFC 9112 5.2). It is as long as before, so that
-/// places in it are the same.
+/// The same head with each fold taken as blanks, as a user agent has to (RFC 9112 5.2). It is as long as
+/// before, so that places in it are the same.
 #[cold]
 pub(crate) fn unfold(head: &[u8]) -> Vec<u8> {
     let mut plain = head.to_vec();
@@ -93,6 +93,27 @@ pub(crate) fn unfold(head: &[u8]) -> Vec<u8> {
         }
     }
     plain
+}
+
+/// Whether a field goes on over the next line that says where the message ends. A server may refuse
+/// folds (RFC 9112 5.2), and does so with these: whoever stands before it may read them in another way, and
+/// a request may hide in that.
+#[cold]
+pub(crate) fn folds_framing(head: &[u8]) -> bool {
+    // The first line is no field.
+    let mut field = memchr::memchr(b'\n', head).map_or(head.len(), |feed| feed + 1);
+    for feed in memchr::memchr_iter(b'\n', head).skip(1) {
+        if matches!(head.get(feed + 1), Some(b' ' | b'\t')) {
+            let name = head[field..feed].split(|byte| *byte == b':').next().unwrap_or_default();
+            let is = |known: &str| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
+            if is("Content-Length") || is("Transfer-Encoding") {
+                return true;
+            }
+        } else {
+            field = feed + 1;
+        }
+    }
+    false
 }
 
 /// Gives `then` room for so many headers: on the stack for as many as there mostly are.
@@ -176,9 +197,18 @@ mod tests {
         ] {
             assert_eq!(Lines::of(folded), Lines::Folded);
             assert_eq!(unfold(folded), plain);
+            assert!(!folds_framing(folded));
             assert_eq!(Lines::of(plain), Lines::Strict);
         }
         assert_eq!(Lines::of(b"a\r\n b: c\r\n\r\n"), Lines::Strict);
-        assert_eq!(unfold(b"a\r\n b: c\r\n\r\n"), b"a\r\n b: c\r\n\r\n");
+        let first = b"a\r\n b: c\r\n\r\n";
+        assert_eq!(unfold(first), first);
+        for framing in [
+            &b"a\r\ntransfer-encoding:\r\n chunked\r\n\r\n"[..],
+            b"a\r\nX: y\r\nContent-Length: 5\r\n\t0\r\n\r\n",
+            b"a\r\nContent-Length: 5\r\n 0\r\n 1\r\n\r\n",
+        ] {
+            assert!(folds_framing(framing), "{}", framing.escape_ascii());
+        }
     }
 }

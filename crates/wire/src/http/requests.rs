@@ -1,7 +1,7 @@
 //! The server's side of a connection: requests out of a stream of bytes, in order, bodies dropped.
 
 use super::body::Body;
-use super::fields::{Lines, unfold};
+use super::fields::{Lines, folds_framing, unfold};
 use super::head::{Begin, Head, HeadLimits, HeadPool};
 use super::memo::Memo;
 use super::request::{Facts, Refusal, Request};
@@ -223,6 +223,10 @@ impl Requests {
         };
         // A folded head does not look as it is read, so it is not worth remembering.
         let folded = Lines::of(&head) == Lines::Folded;
+        if folded && folds_framing(&head) {
+            pool.refused = method_of(&head);
+            return Err(Refusal::Syntax);
+        }
         let head = if folded { Cow::Owned(unfold(&head)) } else { head };
         let facts = Facts::parse(&head, pool.heads.limits.headers)
             .inspect_err(|_| pool.refused = method_of(&head))?;

@@ -115,7 +115,7 @@ fn what_a_request_can_say() {
         ("GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n \r\n\r\n", get("/")),
         ("GET / HTTP/1.1\r\nHost:\r\n h\r\n\r\n", get("/")),
         (
-            "POST /?q HTTP/1.1\r\nX: a\r\n b\r\nTransfer-Encoding:\r\n chunked\r\nHost: h\r\n\r\n\
+            "POST /?q HTTP/1.1\r\nX: a\r\n b\r\nTransfer-Encoding: chunked\r\nHost: h\r\n\r\n\
              0000000000000000000000003\r\nabc\r\n00000000000000000000\r\n\r\n",
             change(|a| (a.method, a.query, a.body_bytes) = (Method::Post, "q".into(), 3)),
         ),
@@ -205,8 +205,9 @@ fn nothing_is_smuggled() {
             R::TransferOld,
         ),
         // Lines.
-        (host("Content-Length: 1\r\n  2\r\n"), R::Length),
-        (host("Transfer-Encoding: chunked,\r\n identity\r\n"), R::Transfer),
+        (host("Content-Length: 1\r\n  2\r\n"), R::Syntax),
+        (host("Transfer-Encoding: chunked,\r\n identity\r\n"), R::Syntax),
+        (host("X: y\r\ntransfer-encoding:\r\n chunked\r\n"), R::Syntax),
         (host("X: a\r\n\tb\n"), R::Syntax),
         (host("Content-Length : 5\r\n"), R::Syntax),
         (host(" Content-Length: 5\r\n"), R::Host),

@@ -85,7 +85,7 @@ fn what_may_be_otherwise_is_accepted() {
 fn each_broken_rule_has_its_status() {
     use HandshakeError as E;
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-    let many: Vec<String> = (0..70).map(|n| format!("X-{n}: y")).collect();
+    let many: Vec<String> = (0..260).map(|n| format!("X-{n}: y")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let table: &[(Vec<u8>, HandshakeError, u16)] = &[
         (with("GET", &["POST /chat HTTP/1.1"]), E::Method, 405),
@@ -305,7 +305,7 @@ fn what_cannot_be_sent_is_refused() {
     {
         assert_eq!(header(name, "a"), E::Reserved(name.to_owned()));
     }
-    assert_eq!(header("A", &"b".repeat(20_000)), E::TooLarge);
+    assert_eq!(header("A", &"b".repeat(70_000)), E::TooLarge);
     let origin = Some("a\r\nb".to_owned());
     assert!(matches!(refused(&RequestSpec { origin, ..spec() }), E::Header(_)));
     assert!(matches!(refused(&RequestSpec { host: String::new(), ..spec() }), E::Header(_)));
