@@ -411,7 +411,7 @@ impl<N: Network, S> Core<N, S> {
     }
 
     /// Adds to the work of this turn what the driver did besides reading, in units of about a
-    /// nanosecond; each read counts for [`READ_WORK`] by itself, and each of its bytes for one.
+    /// nanosecond; each read counts for `READ_WORK` by itself, and each of its bytes for one.
     #[inline]
     pub fn charge(&mut self, units: u64) {
         self.counters.work += units;
