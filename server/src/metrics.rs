@@ -60,6 +60,9 @@ pub struct ServerSnapshot {
     pub backlog: u32,
     /// What `net.core.somaxconn` cuts it to.
     pub somaxconn: u64,
+    /// Each address that it listens on.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
     /// Reactors that did not answer in time.
     pub silent_reactors: u64,
     /// What goes wrong on purpose.
@@ -71,6 +74,16 @@ pub struct ServerSnapshot {
     pub counters: BTreeMap<String, u64>,
     /// Each reactor.
     pub reactors: Vec<Snapshot>,
+}
+
+/// The listeners of all reactors on one address.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Listener {
+    /// Where it listens.
+    pub url: String,
+    /// What the kernel has turned away there: connections that found the accept queue full, and
+    /// handshakes that came to nothing. `null` where it does not tell, or a reactor was silent.
+    pub turned_away: Option<u64>,
 }
 
 /// What a snapshot needs to know of the server; the reactors are asked.
@@ -117,6 +130,18 @@ impl Watcher {
             websocket.merge(&reactor.websocket);
             http.merge(&reactor.http);
         }
+        // A sum without one of the reactors could seem to shrink.
+        let all = reactors.len() == self.outsides.len();
+        let turned_away = |at: usize| {
+            let of = |reactor: &Snapshot| reactor.turned_away.get(at).copied().flatten();
+            if all { reactors.iter().map(of).sum() } else { None }
+        };
+        let listeners = self
+            .urls
+            .iter()
+            .enumerate()
+            .map(|(at, url)| Listener { url: url.clone(), turned_away: turned_away(at) });
+        let listeners = listeners.collect();
         let total = |field: fn(&Snapshot) -> u64| reactors.iter().map(field).sum::<u64>();
         let accepted = total(|reactor| reactor.accepted);
         let most = reactors.iter().map(|reactor| reactor.accepted).max().unwrap_or(0);
@@ -143,6 +168,7 @@ impl Watcher {
             backlog: self.backlog,
             somaxconn: host::sysctl::number("net.core.somaxconn").unwrap_or(0),
             faults: self.faults.clone(),
+            listeners,
             silent_reactors: (self.outsides.len() - reactors.len()) as u64,
             kernel: Counters::read(),
             counters,

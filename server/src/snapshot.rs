@@ -53,6 +53,9 @@ pub struct Snapshot {
     pub stall_backlog: Spans,
     /// Every counter of the loop, by name.
     pub counters: BTreeMap<String, u64>,
+    /// What the kernel has turned away at each of its listeners; `null` where it does not tell.
+    #[serde(default)]
+    pub turned_away: Vec<Option<u64>>,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
     /// The HTTP connections.

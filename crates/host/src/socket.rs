@@ -146,6 +146,13 @@ pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
     Ok(options::set_socket_linger(fd, Some(Duration::ZERO))?)
 }
 
+/// What a listener has turned away since it listens: connections that found its accept queue full, and
+/// handshakes that came to nothing. Modulo 2^32; `None` where the kernel does not tell (before Linux 4.12).
+#[must_use]
+pub fn dropped(listener: impl AsFd) -> Option<u64> {
+    sockopt::dropped(listener).ok().map(u64::from)
+}
+
 /// Lets the CPU that a SYN arrives on choose the listener, instead of a hash of the addresses.
 ///
 /// `listener` is any one of a group on one address with `reuse_port`; reactor `i`, pinned to
@@ -328,5 +335,21 @@ mod tests {
         let error = attach_steering(&listener, &[0, 1, 0]).expect_err("uneven");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("3 reactors on 2 CPUs"), "{error}");
+    }
+
+    #[test]
+    fn a_listener_knows_what_it_turned_away() {
+        let options = ListenOptions { backlog: 1, reuse_port: false };
+        let listeners = [(); 2]
+            .map(|()| listen("127.0.0.1:0".parse().expect("address"), &options).expect("listener"));
+        let [full, other] = &listeners;
+        assert_eq!([dropped(full), dropped(other)], [Some(0); 2]);
+        let at = local_address(full).expect("address");
+        let wait = Duration::from_millis(200);
+        let peers: Vec<_> =
+            (0..4).map(|_| std::net::TcpStream::connect_timeout(&at, wait)).collect();
+        assert!(peers.iter().any(Result::is_err), "two fit");
+        assert!(dropped(full).is_some_and(|count| count > 0));
+        assert_eq!(dropped(other), Some(0));
     }
 }

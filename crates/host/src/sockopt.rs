@@ -2,7 +2,7 @@
 //! one a thin wrapper that its safe neighbour explains.
 #![expect(
     unsafe_code,
-    reason = "four socket options, recvmsg(2) with stamps, unshare(2), sched_setscheduler(2) and malloc_trim(3), which no safe crate offers"
+    reason = "five socket options, recvmsg(2) with stamps, unshare(2), sched_setscheduler(2) and malloc_trim(3), which no safe crate offers"
 )]
 
 use std::ffi::c_int;
@@ -111,6 +111,29 @@ pub(crate) fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
         )
     };
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Where `SO_MEMINFO` has the packets that the socket dropped (`SK_MEMINFO_DROPS`), and how many numbers
+/// it gives in all.
+const DROPS: usize = 8;
+const MEMINFO_NUMBERS: usize = 9;
+
+/// `SO_MEMINFO` (Linux 4.12): what a listening socket has dropped, handshakes and connections.
+pub(crate) fn dropped(fd: impl AsFd) -> io::Result<u32> {
+    let mut numbers = [0_u32; MEMINFO_NUMBERS];
+    let mut length = size_of::<[u32; MEMINFO_NUMBERS]>() as libc::socklen_t;
+    // SAFETY: `linux/sock_diag.h`: the option fills an array of u32, as far as the length says; both
+    // outlive the call. The descriptor is borrowed, hence open.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut numbers).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(numbers[DROPS]) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `unshare(CLONE_FILES)` for the calling thread: see [`crate::table::unshare_descriptors`].

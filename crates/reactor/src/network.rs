@@ -136,6 +136,12 @@ pub trait Network {
     /// Takes the next connection from a listener; `WouldBlock` if there is none.
     fn accept(&mut self, listener: usize) -> io::Result<Self::Stream>;
 
+    /// What the kernel has turned away of what came to a listener, if it tells.
+    fn turned_away(&self, listener: usize) -> Option<u64> {
+        let _ = listener;
+        None
+    }
+
     /// Starts to open a connection.
     ///
     /// # Errors

@@ -144,6 +144,10 @@ impl Network for System {
         host::socket::accept(&self.listeners[listener])
     }
 
+    fn turned_away(&self, listener: usize) -> Option<u64> {
+        host::socket::dropped(self.listeners.get(listener)?)
+    }
+
     fn connect(&mut self, route: &Route) -> Result<OwnedFd, ConnectError> {
         host::socket::connect(route.source, route.target, route.share_port)
     }

@@ -37,12 +37,24 @@ pub struct Server {
     pub descriptors_limit: u64,
     /// The accept queue's length as asked for.
     pub backlog: u64,
+    /// Each address that it listens on.
+    pub listeners: Vec<Listener>,
     /// Counters of its event loops, by name.
     pub counters: BTreeMap<String, u64>,
     /// Its reactors.
     pub reactors: Vec<ServerReactor>,
     /// What its kernel has counted.
     pub kernel: Option<Counters>,
+}
+
+/// An address that the server listens on.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default)]
+pub struct Listener {
+    /// Its URL.
+    pub url: String,
+    /// What its kernel has turned away there; `None` where it does not tell.
+    pub turned_away: Option<u64>,
 }
 
 /// A reactor of that server: that it is there is all that is asked.
@@ -242,9 +254,49 @@ fn server_full(evidence: &Evidence<'_>) -> Option<Wall> {
     )
 }
 
-/// The kernel counts every packet that finds the queue full, those that are sent again too.
+/// Whose accept queue overflowed.
+#[derive(Debug, Eq, PartialEq)]
+enum Whose {
+    /// That of these listeners of the server's, which say so themselves.
+    Listeners(String),
+    /// That of another program.
+    Strangers,
+    /// Nobody knows: the kernel counts for all listeners together.
+    Unknown,
+}
+
+impl Evidence<'_> {
+    /// Whose queue overflowed, as far as the server's listeners tell.
+    fn whose_queue(&self) -> Whose {
+        let Some(Span { before, after }) = self.server else { return Whose::Unknown };
+        let turned_away = |server: &Server, url: &str| {
+            let listener = server.listeners.iter().find(|listener| listener.url == url)?;
+            listener.turned_away
+        };
+        let mut full = Vec::new();
+        for Listener { url, turned_away: count } in &after.listeners {
+            let earlier = turned_away(before, url);
+            let (Some(earlier), Some(count)) = (earlier, count) else { return Whose::Unknown };
+            if *count != earlier {
+                full.push(url.as_str());
+            }
+        }
+        match (full.is_empty(), after.listeners.is_empty()) {
+            (false, _) => Whose::Listeners(full.join(" and ")),
+            (true, false) => Whose::Strangers,
+            (true, true) => Whose::Unknown,
+        }
+    }
+}
+
+/// The kernel counts every packet that finds the queue full, those that are sent again too, and for all
+/// listeners together.
 fn accept_queue(evidence: &Evidence<'_>) -> Option<Wall> {
     let kernel = evidence.server_kernel()?;
+    let whose = evidence.whose_queue();
+    if whose == Whose::Strangers {
+        return None;
+    }
     let somaxconn = kernel.after.somaxconn.unwrap_or(u64::MAX);
     let bound = match evidence.server.map(|server| server.after.backlog) {
         Some(asked) if asked > somaxconn => format!(
@@ -275,7 +327,19 @@ fn accept_queue(evidence: &Evidence<'_>) -> Option<Wall> {
     wall(
         "accept_queue",
         kernel.grown(|kernel| kernel.listen_overflows),
-        |times| format!("the accept queue of the server overflowed {times}: {bound}"),
+        |times| match &whose {
+            Whose::Listeners(urls) => {
+                format!("the accept queue of the server at {urls} overflowed {times}: {bound}")
+            }
+            _ => {
+                let machine = if evidence.same_host { "this" } else { "the server's" };
+                format!(
+                    "an accept queue on {machine} machine overflowed {times}; the kernel counts all \
+                     listeners together, so that it was that of {} cannot be told. If it was: {bound}",
+                    evidence.targets.first().map_or("the target", String::as_str)
+                )
+            }
+        },
         remedy,
     )
 }

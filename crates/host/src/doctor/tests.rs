@@ -98,6 +98,18 @@ impl Case {
         (code, text)
     }
 
+    /// What the listeners of the server say, before and after.
+    fn turned_away(&mut self, before: [u64; 2], after: [u64; 2]) {
+        let listeners = |counts: [u64; 2]| {
+            let urls = ["ws://10.0.0.1:9000", "http://10.0.0.1:8080"];
+            let each = urls.into_iter().zip(counts);
+            each.map(|(url, count)| Listener { url: url.to_owned(), turned_away: Some(count) })
+                .collect()
+        };
+        let (first, last) = self.server.as_mut().expect("a server");
+        (first.listeners, last.listeners) = (listeners(before), listeners(after));
+    }
+
     fn server(&mut self) -> &mut Server {
         &mut self.server.as_mut().expect("a server").1
     }
@@ -123,12 +135,13 @@ fn the_accept_queue_of_a_server_that_shows_itself() {
     case.server_kernel().listen_overflows += 4_112;
     case.server_kernel().listen_drops += 4_112;
     case.server_kernel().somaxconn = Some(128);
-    let text =
-        "the accept queue of the server overflowed 4,112 times: its backlog is 128 (somaxconn 128)";
+    case.turned_away([7, 0], [4_119, 0]);
+    let text = "the accept queue of the server at ws://10.0.0.1:9000 overflowed 4,112 times: \
+                its backlog is 128 (somaxconn 128)";
     assert_eq!(case.only(), ("accept_queue", text.to_owned()));
     assert!(case.walls()[0].remedy.contains("net.core.somaxconn=65535"));
     case.server().backlog = 65_535;
-    let text = "the accept queue of the server overflowed 4,112 times: \
+    let text = "the accept queue of the server at ws://10.0.0.1:9000 overflowed 4,112 times: \
                 its backlog is 128 (65,535 asked for, somaxconn 128)";
     assert_eq!(case.only().1, text);
     case.server_kernel().somaxconn = Some(100_000);
@@ -136,12 +149,35 @@ fn the_accept_queue_of_a_server_that_shows_itself() {
 }
 
 #[test]
+fn an_accept_queue_is_that_of_the_listener_meant_or_nobody_says_so() {
+    let mut case = Case::far();
+    case.server_kernel().listen_overflows += 5;
+    case.server_kernel().listen_drops += 5;
+    // A server that does not tell, as older ones do.
+    let unknown = case.only().1;
+    assert!(unknown.starts_with("an accept queue on the server's machine overflowed 5 times; "));
+    assert!(unknown.contains("that of 10.0.0.1:9000 cannot be told"), "{unknown}");
+    // Another program's.
+    case.turned_away([7, 9], [7, 9]);
+    assert_eq!(case.walls(), []);
+    case.turned_away([7, 9], [7, 14]);
+    let text = case.only().1;
+    assert!(text.starts_with("the accept queue of the server at http://10.0.0.1:8080 overflowed"));
+    case.turned_away([7, 9], [8, 14]);
+    assert!(case.only().1.contains("at ws://10.0.0.1:9000 and http://10.0.0.1:8080 overflowed"));
+    // One of which nothing is known may be the one.
+    case.server().listeners[1].turned_away = None;
+    assert_eq!(case.only().1, unknown);
+}
+
+#[test]
 fn the_accept_queue_of_a_stranger_on_this_machine() {
     let mut case = Case::here();
     case.after.listen_overflows += 1;
     case.after.listen_drops += 1;
-    let text = "the accept queue of the server overflowed once: it accepts more slowly than \
-                connections come, and somaxconn (4,096) bounds its backlog";
+    let text = "an accept queue on this machine overflowed once; the kernel counts all listeners \
+                together, so that it was that of 10.0.0.1:9000 cannot be told. If it was: it accepts \
+                more slowly than connections come, and somaxconn (4,096) bounds its backlog";
     assert_eq!(case.only(), ("accept_queue", text.to_owned()));
     // Of another machine without counters nothing is known.
     case.same_host = false;
