@@ -393,6 +393,7 @@ impl<N: Network> Driver<N> for EchoDriver {
             Ending::NotOpened(failure) => format!("it could not be opened ({})", failure.name()),
             Ending::Closed => "the server closed it without a close frame".to_owned(),
             Ending::Broken(failure) => broken(failure),
+            Ending::Evicted => broken(Failure::NoMemory),
         };
         self.end(session, &cause);
     }

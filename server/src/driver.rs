@@ -4,7 +4,7 @@
 use crate::delay::{Delayed, Sent, Words};
 use crate::faults::Faults;
 use crate::http::{self, Http, Reply, Site, Then};
-use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, REQUEST_WORK, STOP_PATIENCE, STOP_STEP};
+use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
 use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
@@ -67,6 +67,32 @@ impl TimeLimits {
     }
 }
 
+/// Connections that ended because their peers took too little of what they had asked for, and room ran
+/// out: no failure of the machine, but of those peers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unread {
+    /// Pongs and nothing else waited for them.
+    pongs: u64,
+    /// Other answers.
+    answers: u64,
+}
+
+impl Unread {
+    /// Counts a connection in this state.
+    #[cold]
+    fn count(&mut self, state: &State) {
+        match state {
+            State::WebSocket(Phase::Open(ws)) if ws.writer.sends_pongs() => self.pongs += 1,
+            _ => self.answers += 1,
+        }
+    }
+
+    /// The counts, with their names beside those of [`Failure`].
+    fn named(self) -> [(&'static str, u64); 2] {
+        [("unread", self.answers), ("unread_pongs", self.pongs)]
+    }
+}
+
 /// How far stopping has come.
 #[derive(Clone, Copy, Debug)]
 enum Stopping {
@@ -98,6 +124,7 @@ pub struct EchoDriver {
     idle_closed: u64,
     closed: u64,
     failures: [u64; Failure::COUNT],
+    unread: Unread,
     stopping: Option<Stopping>,
     last: Snapshot,
     stall: Option<Stall>,
@@ -136,6 +163,7 @@ impl EchoDriver {
             idle_closed: 0,
             closed: 0,
             failures: [0; Failure::COUNT],
+            unread: Unread::default(),
             stopping: None,
             last: Snapshot::default(),
             stall: None,
@@ -193,7 +221,8 @@ impl EchoDriver {
     fn snapshot<N: Network>(&self, core: &Core<N, Session>) -> Snapshot {
         let Counters { accepted, .. } = core.counters;
         let (cpu, uptime) = (host::usage::thread_cpu_time(), core.now() - self.started);
-        let failures = Failure::ALL.into_iter().zip(self.failures);
+        let failures = Failure::ALL.into_iter().map(Failure::name).zip(self.failures);
+        let failures = failures.chain(self.unread.named()).filter(|(_, count)| *count > 0);
         let delayed = self.delayed.as_deref();
         Snapshot {
             index: self.index,
@@ -204,11 +233,8 @@ impl EchoDriver {
             requests: self.http.requests(),
             idle_closed: self.idle_closed,
             closed: self.closed,
-            broken: self.failures.iter().sum(),
-            failures: failures
-                .filter(|(_, count)| *count > 0)
-                .map(|(kind, count)| (kind.name().to_owned(), count))
-                .collect(),
+            broken: failures.clone().map(|(_, count)| count).sum(),
+            failures: failures.map(|(kind, count)| (kind.to_owned(), count)).collect(),
             unsent_bytes: core.unsent_bytes() as u64,
             cpu_ns: cpu.0,
             uptime_ns: uptime.0,
@@ -224,6 +250,7 @@ impl EchoDriver {
                 .chain(delayed.map(|delayed| delayed.counts().named()).into_iter().flatten())
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            turned_away: (0..self.services.len()).map(|at| core.turned_away(at)).collect(),
             delayed_bytes: delayed.map_or(0, |delayed| delayed.bytes() as u64),
             websocket: self.websockets.snapshot(),
             http: self.http.snapshot(),
@@ -248,7 +275,11 @@ impl EchoDriver {
 
     #[cold]
     fn fail<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, failure: Failure) {
-        self.failures[failure as usize] += 1;
+        let overfull = failure == Failure::NoMemory && core.is_overfull(key);
+        match core.session(key).filter(|_| overfull) {
+            Some(session) => self.unread.count(&session.state),
+            None => self.failures[failure as usize] += 1,
+        }
         self.drop_connection(core, key);
     }
 
@@ -447,14 +478,14 @@ impl EchoDriver {
         let Some(Session { since_ms, state }) = core.session(key) else { return };
         let State::Http(phase) = state else { return };
         let reply = self.http.read(phase, bytes, self.websockets.policy(), now, work_max);
-        let Reply { bytes: answers, file, used, then, renewed, requests } = reply;
+        let Reply { bytes: answers, file, used, then, renewed, work } = reply;
         if renewed {
             *since_ms = now_ms;
         }
         if let Then::Upgrade(accepted) = then {
             *state = State::WebSocket(self.websockets.upgraded(accepted));
         }
-        core.charge(u64::from(requests) * REQUEST_WORK + answers.len() as u64);
+        core.charge(work);
         let waits = self.delayed.is_some();
         let sent = match (&mut self.delayed, file) {
             (Some(delayed), file) => {
@@ -614,6 +645,7 @@ impl<N: Network> Driver<N> for EchoDriver {
             Ending::NotOpened(failure) | Ending::Broken(failure) => {
                 self.failures[failure as usize] += 1;
             }
+            Ending::Evicted => self.unread.count(&session.state),
         }
         self.settle(session);
     }

@@ -7,7 +7,7 @@ use crate::limits::{WORK_PER_PORTION, WORK_PER_TURN, sharing};
 use crate::websocket::Config;
 use reactor::sim::{Faults, SimStream};
 use reactor::{Limits, Stream};
-use wire::ws::{Agreed, DeflatePolicy, Kind, Policy, Pools, Role, Window, Ws};
+use wire::ws::{Agreed, DeflatePolicy, Kind, Policy, Pools, Role, WS_COMPRESSED_WORK, Window, Ws};
 
 /// How many are bad.
 const BAD: usize = 40;
@@ -39,6 +39,12 @@ fn bomb() -> Vec<u8> {
     let zeros = vec![0; 1 << 20];
     client.writer.message(&mut pools.write, Kind::Binary, &zeros, Some([0; 4]), &mut out);
     out
+}
+
+/// A request with so many header lines.
+fn lines(number: usize, count: usize) -> Vec<u8> {
+    let each = (0..count).map(|line| format!("X-{line}: {number}\r\n"));
+    format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", each.collect::<String>()).into_bytes()
 }
 
 /// A way to be bad: what is sent first, and what is sent without pause.
@@ -73,6 +79,12 @@ fn attacks() -> Vec<Attack> {
     let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
                  1\r\na\r\n1\r\na\r\n1\r\na\r\n0\r\n\r\n";
+    let mut one_byte_chunks =
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    one_byte_chunks.extend_from_slice(&b"1\r\na\r\n".repeat(40_000));
+    one_byte_chunks.extend_from_slice(b"0\r\n\r\n");
+    // No head is the one before: none is known again.
+    let many_lines: Vec<u8> = (0..100).flat_map(|n| lines(n, 200)).collect();
     vec![
         ws("empty messages", frame(0x82, b""), true),
         ws("empty texts", frame(0x81, b""), true),
@@ -92,6 +104,8 @@ fn attacks() -> Vec<Attack> {
         http("pipelined requests, unread", get, false),
         http("requests for nothing", b"GET /no HTTP/1.1\r\nHost: a\r\n\r\n", true),
         http("bodies in small chunks", post, true),
+        http("bodies in chunks of a byte", &one_byte_chunks, true),
+        http("many header lines", &many_lines, true),
     ]
 }
 
@@ -142,7 +156,7 @@ fn the_work_between_two_answers_to_a_good_peer_is_bounded_whatever_the_others_se
         let mut at = vec![0; BAD];
         // All bad ones may have a small portion before they are known.
         let known = WORK_PER_TURN + WORK_PER_PORTION + SLACK;
-        let unknown = known + BAD as u64 * WORK_PER_PORTION;
+        let unknown = known + BAD as u64 * (WORK_PER_PORTION + WS_COMPRESSED_WORK);
         for round in 0..60 {
             for (peer, at) in bad.iter().zip(&mut at) {
                 if reads {

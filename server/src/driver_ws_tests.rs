@@ -382,7 +382,7 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     };
     spent(&mut rig, &peers[0], b"");
     // Who sends ordinary messages is read from as ever.
-    let ordinary = bombs(100, 30);
+    let ordinary = bombs(100, 12);
     assert_eq!(spent(&mut rig, &peers[0], &ordinary), (ordinary.len() as u64, 0));
     // A bomb is worked on a piece at a time, from the first on, and others have their turn between: it
     // gives 6 MiB, each byte counts for three, and no piece goes beyond its portion by more than the
@@ -394,11 +394,11 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     assert!(read == bomb.len() as u64 && pieces >= portions / 2, "{pieces} of {portions}");
     // It is forgiven when it is ordinary again: at last all is read at once.
     for _ in 0..12 {
-        spent(&mut rig, &peers[0], &ordinary[..ordinary.len() / 30]);
+        spent(&mut rig, &peers[0], &ordinary[..ordinary.len() / 12]);
     }
     assert_eq!(spent(&mut rig, &peers[1], &ordinary).1, 0);
     assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
-    assert_eq!(rig.websockets().messages, 30 + 6 + 12 + 30);
+    assert_eq!(rig.websockets().messages, 12 + 6 + 12 + 12);
 }
 
 /// Its answers wait, and it reads none before it has sent all: reading goes on behind each heavy read, or
@@ -483,4 +483,43 @@ fn half_a_message_is_not_waited_for_for_ever() {
     rig.advance(LONG);
     assert_eq!(rig.websockets().open, 2);
     assert_eq!(rig.say(&peers[0], &whole), reply(0x82, b"whole"));
+}
+
+/// Whose answers wait until room runs out is no failure of the machine, and who asked for pongs without
+/// reading them is told from who asked for messages.
+#[test]
+fn who_pings_and_reads_no_pongs_is_named_so() {
+    let limits = Limits {
+        unsent_bytes: 64 * 1024,
+        unsent_bytes_per_connection: 64 * 1024,
+        unsent_bytes_to_pause: 64 * 1024,
+        evicts_blocked: true,
+        ..sharing(Limits::for_slots(100), 1)
+    };
+    let ping = frame(0x89, &[7; 100]).repeat(300);
+    let message = frame(0x82, &[7; 100]).repeat(300);
+    for (flood, expected) in [
+        (&ping, [("unread_pongs", true), ("unread", false)]),
+        (&message, [("unread_pongs", false), ("unread", true)]),
+        (&[&message[..106], &ping].concat(), [("unread_pongs", true), ("unread", false)]),
+    ] {
+        let mut rig = Rig::of(vec![driver(Config::default(), None, None)], 2, limits);
+        let peers = rig.upgraded(60);
+        rig.world.set_faults(Faults { pipe_bytes: 4 * 1024, ..Faults::default() });
+        let mut left = vec![&flood[..]; peers.len()];
+        for _ in 0..200 {
+            for (peer, left) in peers.iter().zip(&mut left) {
+                *left = &left[peer.send(left).unwrap_or(0)..];
+            }
+            rig.settle();
+        }
+        let driver = rig.reactors[0].driver();
+        let snapshot = driver.snapshot(rig.reactors[0].core());
+        let failed: u64 = snapshot.failures.values().sum();
+        assert!(failed > 0 && failed == snapshot.broken, "{:?}", snapshot.failures);
+        for (name, some) in expected {
+            assert_eq!(snapshot.failures.contains_key(name), some, "{:?}", snapshot.failures);
+        }
+        assert!(!snapshot.failures.contains_key("no_memory"), "{:?}", snapshot.failures);
+    }
 }

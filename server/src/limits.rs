@@ -66,6 +66,9 @@ pub(crate) const ACCEPT_BATCH: usize = 64;
 /// What a request costs, in units of about a nanosecond, besides its bytes and those of its answer.
 pub(crate) const REQUEST_WORK: u64 = 500;
 
+/// What it costs to look at a file, or for one, in the same units: a few system calls.
+pub(crate) const LOOKUP_WORK: u64 = 6_000;
+
 /// With `--delay`, bytes of one connection that may wait for its peer besides those that may do so without:
 /// the replies to a burst all fall due at the same time.
 pub(crate) const DELAYED_UNSENT_BYTES: usize = 16 * 1024 * 1024;

@@ -157,6 +157,8 @@ impl<P: Protocol> LoadDriver<P> {
             Ending::Closed => Failure::Closed,
             Ending::Broken(kind) if P::RENEWS => return self.broken(core, session, kind),
             Ending::Broken(kind) => kind,
+            // A client is not asked to: it has no bound beyond which others go.
+            Ending::Evicted => Failure::NoMemory,
         };
         if P::RENEWS {
             return self.count_lost(&mut session, kind);

@@ -55,6 +55,8 @@ impl Flags {
     pub(crate) const PUT_BACK: u16 = 1 << 10;
     /// In the list of those that are blocked already.
     pub(crate) const LISTED: u16 = 1 << 11;
+    /// More was to be sent than may wait for its peer.
+    pub(crate) const OVERFULL: u16 = 1 << 12;
 
     pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -162,6 +164,11 @@ impl<N: Network, S> Core<N, S> {
         self.turn_started
     }
 
+    /// What the kernel has turned away of what came to a listener, if it tells: its queue was full.
+    pub fn turned_away(&self, listener: usize) -> Option<u64> {
+        self.net.turned_away(listener)
+    }
+
     /// Connections in the table, those that are still connecting among them.
     pub fn connections(&self) -> usize {
         self.slots.len()
@@ -192,6 +199,12 @@ impl<N: Network, S> Core<N, S> {
     #[inline]
     pub fn is_blocked(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
+    }
+
+    /// Whether sending to this connection failed because too much waits for its peer: else it is the
+    /// kernel that has no memory.
+    pub fn is_overfull(&mut self, key: Key) -> bool {
+        self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::OVERFULL))
     }
 
     /// Bytes of this connection that wait for its peer to take them.
@@ -307,6 +320,9 @@ impl<N: Network, S> Core<N, S> {
         }
         let Ok(entry) = appended else {
             self.counters.unsent_full += 1;
+            if let Some(connection) = self.slots.get_mut(key) {
+                connection.flags.set(Flags::OVERFULL);
+            }
             return Err(Failure::NoMemory);
         };
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
@@ -500,7 +516,7 @@ impl<N: Network, S> Core<N, S> {
         let heft = connection.heft;
         if work > portion >> LIGHT_SHIFT {
             connection.heft = heft.max(1);
-        } else if heft > 1 || (heft == 1 && work <= portion / 16) {
+        } else if heft > 1 || (heft == 1 && work <= portion / 8) {
             connection.heft = heft - 1;
         }
     }

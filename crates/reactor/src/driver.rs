@@ -15,6 +15,9 @@ pub enum Ending {
     Closed,
     /// It broke.
     Broken(Failure),
+    /// What waited for its peer had to make room for what others wait for: see
+    /// [`crate::Limits::evicts_blocked`].
+    Evicted,
 }
 
 /// What a program does with its connections. All calls come from the reactor's own thread.

@@ -408,8 +408,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
 
     fn report_evicted(&mut self) {
         while let Some(session) = self.core.evicted.pop() {
-            let ending = Ending::Broken(Failure::NoMemory);
-            self.driver.on_end(&mut self.core, session, ending);
+            self.driver.on_end(&mut self.core, session, Ending::Evicted);
         }
     }
 

@@ -52,6 +52,16 @@ const _: () = assert!(HTTP_HEAD_BYTES_MAX <= HTTP_HEAD_BYTES_LIMIT);
 const _: () = assert!(HTTP_HEADERS_MAX <= HTTP_HEADERS_LIMIT);
 const _: () = assert!(HTTP_TARGET_BYTES_MAX >= 8000 && HTTP_TARGET_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
 
+/// What a header line costs that was not read before, in units of about a nanosecond.
+pub const HTTP_LINE_WORK: u64 = 150;
+
+/// What a byte costs, in the same units, that frames a body and is no part of it: chunks may have one byte
+/// of data each.
+pub const HTTP_FRAMING_WORK: u64 = 16;
+
+/// So much of a body is read before anybody asks what it cost, in bytes.
+pub(crate) const HTTP_BODY_PIECE_BYTES: usize = 4 * 1024;
+
 /// The largest WebSocket message that is let through unless told otherwise, in bytes, after
 /// decompression.
 pub const WS_MESSAGE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
@@ -68,6 +78,10 @@ pub const WS_INFLATED_CHUNK_BYTES: usize = 16 * 1024;
 
 /// What a frame costs, in units of about a nanosecond: its header, and perhaps an answer to it.
 pub const WS_FRAME_WORK: u64 = 32;
+
+/// What a compressed message costs besides its bytes, in the same units: two streams that begin anew, one
+/// of them with tables of 200 KiB to be emptied.
+pub const WS_COMPRESSED_WORK: u64 = 4_000;
 
 /// What an inflated byte costs, in the same units: to inflate it, and to deflate it again.
 pub const WS_INFLATED_WORK: u64 = 3;

@@ -15,7 +15,7 @@ mod site;
 
 use crate::limits::{
     ANSWER_KEPT_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN, HTTP_ANSWERS_BYTES_MAX,
-    PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN, REQUEST_WORK,
+    LOOKUP_WORK, PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN, REQUEST_WORK,
 };
 use crate::snapshot::HttpSnapshot;
 use held::{Held, NOTHING};
@@ -109,8 +109,8 @@ pub(crate) struct Reply<'a> {
     pub then: Then,
     /// Whether a time limit begins to count anew: a request was complete, or one has begun.
     pub renewed: bool,
-    /// How many requests were answered.
-    pub requests: u32,
+    /// The work that all of this was, besides reading the bytes, in units of about a nanosecond.
+    pub work: u64,
 }
 
 /// What becomes of a connection after an answer.
@@ -240,11 +240,14 @@ impl Http {
         let Phase::Open(requests, _) = phase else {
             let used = bytes.len();
             let then = Then::More;
-            return Reply { bytes: &[], file: None, used, then, renewed: false, requests: 0 };
+            return Reply { bytes: &[], file: None, used, then, renewed: false, work: 0 };
         };
         let unix = clock.at(now);
         let date = date.at(unix.0 / 1_000_000_000);
         let (before, mut file, mut upgrade) = (counts.requests, None, None);
+        let lookups_before = site.lookups();
+        let mut lookups = 0;
+        pool.allow(work_max);
         let read = requests.read(config.body_bytes_max, pool, bytes, |event| {
             let RequestEvent::Request(request) = event else {
                 out.extend_from_slice(CONTINUE);
@@ -262,7 +265,9 @@ impl Http {
             let Answered { status, part } = site.answer(&request, unix, date, out);
             answers[usize::from(status.0)] += 1;
             file = part;
-            let work = (counts.requests - before) * REQUEST_WORK + out.len() as u64;
+            lookups = site.lookups() - lookups_before;
+            let requests = counts.requests - before;
+            let work = requests * REQUEST_WORK + lookups * LOOKUP_WORK + out.len() as u64;
             if file.is_some() || work >= work_max || out.len() >= HTTP_ANSWERS_BYTES_MAX {
                 ControlFlow::Break(())
             } else {
@@ -300,7 +305,10 @@ impl Http {
         }
         self.counts.receiving += u64::from(phase.is_receiving());
         self.counts.receiving -= u64::from(was_receiving);
-        Reply { bytes: &self.out, file, used, then, renewed, requests: answered }
+        let work =
+            u64::from(answered) * REQUEST_WORK + lookups * LOOKUP_WORK + self.out.len() as u64;
+        let work = work + self.pool.work_done();
+        Reply { bytes: &self.out, file, used, then, renewed, work }
     }
 
     /// The connection is ours no more, or takes no more requests.

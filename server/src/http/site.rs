@@ -69,6 +69,15 @@ impl Site {
         }
     }
 
+    /// How often a file was looked at, or looked for in vain.
+    #[inline]
+    pub(super) fn lookups(&self) -> u64 {
+        match self {
+            Self::Files(files) => files.misses(),
+            Self::Page { .. } => 0,
+        }
+    }
+
     /// Writes the answer to a request behind `out`.
     #[inline]
     pub(super) fn answer(

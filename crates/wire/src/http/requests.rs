@@ -1,11 +1,12 @@
 //! The server's side of a connection: requests out of a stream of bytes, in order, bodies dropped.
 
-use super::body::Body;
+use super::body::{Body, BodyError};
 use super::fields::{Lines, folds_framing, unfold};
 use super::head::{Begin, Head, HeadLimits, HeadPool};
 use super::memo::Memo;
 use super::request::{Facts, Refusal, Request};
 use super::status::Method;
+use crate::limits::{HTTP_BODY_PIECE_BYTES, HTTP_FRAMING_WORK, HTTP_LINE_WORK};
 use crate::pool::Pool;
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -28,6 +29,9 @@ pub struct RequestPool {
     memo: Memo<Facts>,
     /// That of the last request that was refused.
     refused: Method,
+    /// The work that was done since it was bounded, and the bound.
+    work: u64,
+    work_allowed: u64,
 }
 
 impl Default for RequestPool {
@@ -45,7 +49,34 @@ impl RequestPool {
             bodies: Pool::default(),
             memo: Memo::default(),
             refused: Method::default(),
+            work: 0,
+            work_allowed: u64::MAX,
         }
+    }
+
+    /// Bounds the work of what is read from now on, in units of about a nanosecond: a header line costs
+    /// [`HTTP_LINE_WORK`], a byte of what frames a body [`HTTP_FRAMING_WORK`]. Reading stops behind the
+    /// head, or the piece of a body, with which it is used up. Without this there is no bound.
+    #[inline]
+    pub fn allow(&mut self, units: u64) {
+        (self.work, self.work_allowed) = (0, units);
+    }
+
+    /// The work that was done since it was bounded.
+    #[must_use]
+    #[inline]
+    pub fn work_done(&self) -> u64 {
+        self.work
+    }
+
+    /// Reads on in a body, a piece of it at the most. Sized bodies cost nothing but the reading.
+    #[inline]
+    fn read_body(&mut self, body: &mut Body, max: u64, bytes: &[u8]) -> Result<usize, BodyError> {
+        let piece = &bytes[..bytes.len().min(HTTP_BODY_PIECE_BYTES)];
+        let before = body.received();
+        let used = body.read(max, piece, |_| ())?;
+        self.work += (used as u64 - (body.received() - before)) * HTTP_FRAMING_WORK;
+        Ok(used)
     }
 
     /// The method of the request that was refused last, as far as the answer depends on it: a refusal of
@@ -100,8 +131,9 @@ impl Requests {
     /// would be longer than `body_bytes_max` are refused.
     ///
     /// `sink` can stop the reading with [`ControlFlow::Break`] behind a request, because another
-    /// protocol begins there, or because its answer has to leave first. How many bytes were taken is
-    /// returned; it is less than all of them only then. After a request that ends the connection, and
+    /// protocol begins there, or because its answer has to leave first; and the work may be bounded
+    /// ([`RequestPool::allow`]). How many bytes were taken is returned; it is less than all of them only
+    /// then. After a request that ends the connection, and
     /// after an error, all further bytes are taken and mean nothing.
     ///
     /// # Errors
@@ -124,7 +156,7 @@ impl Requests {
                 self.phase = Phase::Over;
             })?;
             at += used;
-            if flow.is_break() {
+            if flow.is_break() || pool.work >= pool.work_allowed {
                 break;
             }
         }
@@ -192,8 +224,10 @@ impl Requests {
             Phase::Body(index) => {
                 let pending = pool.bodies.get_mut(*index);
                 pool.refused = pending.facts.method();
-                let used = pending.body.read(max, bytes, |_| ())?;
-                if !pending.body.is_done() {
+                let mut body = pending.body;
+                let used = pool.read_body(&mut body, max, bytes)?;
+                pool.bodies.get_mut(*index).body = body;
+                if !body.is_done() {
                     return Ok((used, ControlFlow::Continue(())));
                 }
                 let Pending { head, facts, body } = pool.bodies.take(*index);
@@ -228,6 +262,7 @@ impl Requests {
             return Err(Refusal::Syntax);
         }
         let head = if folded { Cow::Owned(unfold(&head)) } else { head };
+        pool.work += memchr::memchr_iter(b'\n', &head).count() as u64 * HTTP_LINE_WORK;
         let facts = Facts::parse(&head, pool.heads.limits.headers)
             .inspect_err(|_| pool.refused = method_of(&head))?;
         if !folded {
@@ -257,7 +292,7 @@ impl Requests {
         if facts.expects_continue() {
             let _ = sink(RequestEvent::Continue);
         }
-        let used = body.read(max, rest, |_| ())?;
+        let used = pool.read_body(&mut body, max, rest)?;
         if body.is_done() {
             return Ok((used, self.finish(head, &facts, &body, sink)));
         }

@@ -54,6 +54,9 @@ pub fn echo<'a>(
         pools.read.note_frames(echoes.messages);
     }
     let Echoes { consumed, reply_bytes, messages } = echoes;
+    if messages > 0 {
+        ws.writer.note_message();
+    }
     let (reply, rest) = if consumed == bytes.len() {
         return Echoed { reply: &bytes[..reply_bytes], messages, end: None };
     } else {
@@ -106,6 +109,7 @@ fn echo_anything(
             // What follows the pong must not be moved in front of it.
             fragment = None;
             Writer::pong(payload, mask(), out);
+            writer.note_pong();
         }
         Event::Pong(_) => {}
         Event::Close(close) => {
@@ -113,6 +117,9 @@ fn echo_anything(
             end = Some(End::Closed(close.code));
         }
     });
+    if messages > 0 {
+        writer.note_message();
+    }
     if let Err(error) = verdict {
         // The answer that was being written stays unfinished, which a close frame allows.
         debug_assert!(!writer.is_mid_frame());

@@ -36,8 +36,9 @@ mod writer;
 
 pub use crate::http::{Head, HeadError, HeadPool};
 pub use crate::limits::{
-    WS_CONTROL_BYTES_MAX, WS_DEFLATERS_DEFAULT, WS_FRAGMENTS_DEFAULT, WS_FRAME_WORK,
-    WS_INFLATED_CHUNK_BYTES, WS_INFLATED_WORK, WS_INFLATERS_DEFAULT, WS_MESSAGE_BYTES_DEFAULT,
+    WS_COMPRESSED_WORK, WS_CONTROL_BYTES_MAX, WS_DEFLATERS_DEFAULT, WS_FRAGMENTS_DEFAULT,
+    WS_FRAME_WORK, WS_INFLATED_CHUNK_BYTES, WS_INFLATED_WORK, WS_INFLATERS_DEFAULT,
+    WS_MESSAGE_BYTES_DEFAULT,
 };
 pub use client::{HandshakeFailure, Request, RequestError, RequestSpec, is_interim};
 pub use close::{Close, CloseCode};

@@ -9,8 +9,8 @@ use super::frame::{HEADER_BYTES_MAX, Header, Opcode, Role};
 use super::mask::{advance, mask};
 use super::utf8::Utf8;
 use crate::limits::{
-    WS_CONTROL_BYTES_MAX, WS_FRAGMENTS_DEFAULT, WS_FRAME_WORK, WS_INFLATED_CHUNK_BYTES,
-    WS_INFLATED_WORK, WS_MESSAGE_BYTES_DEFAULT,
+    WS_COMPRESSED_WORK, WS_CONTROL_BYTES_MAX, WS_FRAGMENTS_DEFAULT, WS_FRAME_WORK,
+    WS_INFLATED_CHUNK_BYTES, WS_INFLATED_WORK, WS_MESSAGE_BYTES_DEFAULT,
 };
 use flate2::Decompress;
 
@@ -367,6 +367,7 @@ impl<S: FnMut(Event<'_>)> Turn<'_, S> {
                 message.announce(length, self.limits)?;
                 if compressed {
                     self.borrow_inflater()?;
+                    self.pool.work += WS_COMPRESSED_WORK;
                 }
                 self.partial.message = Some(message);
                 let length = (fin && !compressed).then_some(length);
@@ -524,7 +525,8 @@ impl ReadPool {
         }
     }
 
-    /// Bounds the work of what is read from now on, in units of about a nanosecond: a frame costs [`WS_FRAME_WORK`], an inflated byte [`WS_INFLATED_WORK`]. Reading stops behind the
+    /// Bounds the work of what is read from now on, in units of about a nanosecond: a frame costs [`WS_FRAME_WORK`],
+    /// a compressed message [`WS_COMPRESSED_WORK`], an inflated byte [`WS_INFLATED_WORK`]. Reading stops behind the
     /// frame, or the piece of at most [`WS_INFLATED_CHUNK_BYTES`], with which it is used up. Without this
     /// there is no bound.
     #[inline]

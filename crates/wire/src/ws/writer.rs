@@ -39,6 +39,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Idle,
+    /// The same, after pongs.
+    Pongs,
     PlainUnsent(Kind),
     PlainSent,
     DeflateUnsent(Kind),
@@ -57,10 +59,31 @@ impl Writer {
         Self { deflater: NONE, deflate: deflate.filter(|w| w.bits > 8), state: State::Idle }
     }
 
+    /// A pong was written.
+    pub(super) fn note_pong(&mut self) {
+        if self.state == State::Idle {
+            self.state = State::Pongs;
+        }
+    }
+
+    /// Messages were answered without the writer, or among pongs.
+    #[inline]
+    pub(super) fn note_message(&mut self) {
+        if self.state == State::Pongs {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Whether the last answers of [`echo`](super::echo) were pongs and nothing else.
+    #[must_use]
+    pub fn sends_pongs(&self) -> bool {
+        self.state == State::Pongs
+    }
+
     /// Whether a message has begun and is not complete.
     #[must_use]
     pub fn is_mid_message(&self) -> bool {
-        self.state != State::Idle
+        !matches!(self.state, State::Idle | State::Pongs)
     }
 
     /// Whether a frame has begun and is not complete: no control frame may be written now.
@@ -195,7 +218,7 @@ impl Writer {
             State::PlainUnsent(kind) => (false, kind.opcode()),
             State::DeflateUnsent(kind) => (true, kind.opcode()),
             State::PlainSent | State::DeflateSent => (false, Opcode::Continuation),
-            State::Idle | State::Frame => panic!("a piece of no message"),
+            State::Idle | State::Pongs | State::Frame => panic!("a piece of no message"),
         };
         let header = Header { fin: last, compressed, opcode, mask, length: 0 };
         if matches!(self.state, State::DeflateUnsent(_) | State::DeflateSent) {
