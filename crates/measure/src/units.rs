@@ -164,10 +164,11 @@ pub fn format_grouped(count: u64) -> String {
     grouped
 }
 
-/// A rate for people: `31.4k/s`.
+/// A rate for people: `31.4k/s`, `1.84 M/s`. Not `m/s`, which are metres per second.
 #[must_use]
 pub fn format_rate(per_second: f64) -> String {
-    format!("{}/s", format_scaled(per_second.max(0.0), COUNT_UNITS, ""))
+    const UNITS: &[(&str, f64)] = &[("", 1.0), ("k", 1e3), (" M", 1e6), (" G", 1e9)];
+    format!("{}/s", format_scaled(per_second.max(0.0), UNITS, ""))
 }
 
 /// A size for people, in powers of 1,024: `64 KiB`.
@@ -266,6 +267,9 @@ mod tests {
         assert_eq!(format_grouped(1_234_567), "1,234,567");
         assert_eq!(format_rate(31_415.0), "31.4k/s");
         assert_eq!(format_rate(0.5), "0.5/s");
+        assert_eq!(format_rate(999_700.0), "1 M/s");
+        assert_eq!(format_rate(1_840_000.0), "1.84 M/s");
+        assert_eq!(format_rate(2.5e9), "2.5 G/s");
         assert_eq!(format_size(65_536), "64 KiB");
         assert_eq!(format_size(8_400_000_000), "7.82 GiB");
         assert_eq!(format_duration(Nanos(740)), "740 ns");
@@ -284,6 +288,8 @@ mod tests {
             let near = |read: u64| (read as f64 - value as f64).abs() <= value as f64 * 0.005 + 0.5;
             prop_assert!(near(parse_count(&format_count(value)).expect("count")));
             prop_assert!(near(parse_size(&format_size(value)).expect("size")));
+            let rate = parse_rate(&format_rate(value as f64)).expect("rate");
+            prop_assert!(near(rate.round() as u64));
             if value < 119_000_000_000 {
                 prop_assert!(near(parse_duration(&format_duration(Nanos(value))).expect("span").0));
             }
