@@ -6,7 +6,7 @@ use crate::generator;
 use crate::headline::{self, Worst};
 use crate::schema::ResultFile;
 use crate::spread;
-use crate::text::{self, in_unit};
+use crate::text::{self, in_unit, threshold_words};
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
 use std::fmt::Write as _;
@@ -81,9 +81,7 @@ pub fn summary(result: &ResultFile) -> String {
     }
     for one in &result.verdict.thresholds {
         let mark = if one.ok { "ok" } else { "**MISSED**" };
-        let measured =
-            one.value.map_or_else(|| "nothing".to_owned(), |value| in_unit(value, &one.unit));
-        line(format!("- {mark}: {} (measured {})", escaped(&one.expression), plain(measured)));
+        line(format!("- {mark}: {}", escaped(&plain(threshold_words(one)))));
     }
     if result.stages.iter().next().is_some() {
         line(String::new());

@@ -20,7 +20,8 @@ use crate::schema::{
     Verdict, Warning, ratio,
 };
 use crate::spread;
-use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
+use crate::verdict::Threshold;
+use measure::units::{self, format_count, format_duration, format_grouped, format_size};
 use measure::{Failure, Nanos};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -173,6 +174,11 @@ fn size(bytes: u64) -> String {
 
 fn percent(ratio: f64, decimals: usize) -> String {
     tight(&format!("{:.decimals$} %", 100.0 * ratio))
+}
+
+/// A rate that no line is broken in.
+fn format_rate(per_second: f64) -> String {
+    units::format_rate(per_second).replace(' ', "\u{a0}")
 }
 
 fn grouped(value: f64) -> String {
@@ -661,13 +667,21 @@ fn warned(warning: &Warning) -> String {
 }
 
 pub(crate) fn threshold(one: &ThresholdVerdict) -> String {
-    let mark = if one.ok { "ok" } else { "MISSED" };
+    format!("{}: {}", if one.ok { "ok" } else { "MISSED" }, threshold_words(one))
+}
+
+/// What was measured and when that fails: `response.p99 2.11 ms, fails above 50 ms`. An expression
+/// of a later version, which is not understood here, stands as it was given.
+pub(crate) fn threshold_words(one: &ThresholdVerdict) -> String {
     let measured = match (&one.note, one.value) {
-        (Some(note), _) => note.clone(),
-        (None, Some(value)) => format!("measured {}", in_unit(value, &one.unit)),
-        (None, None) => "not measured".to_owned(),
+        (Some(note), _) => format!("({note})"),
+        (None, Some(value)) => in_unit(value, &one.unit),
+        (None, None) => "(not measured)".to_owned(),
     };
-    format!("{mark}: {} ({measured})", one.expression)
+    match one.expression.parse::<Threshold>() {
+        Ok(known) => format!("{} {measured}, {}", known.name(), known.direction()),
+        Err(_) => format!("{} {measured}, fails if that holds", one.expression),
+    }
 }
 
 pub(crate) fn in_unit(value: f64, unit: &str) -> String {
@@ -764,10 +778,33 @@ mod tests {
             ok: false,
             note: None,
         };
-        assert_eq!(threshold(&one), "MISSED: response.p99>50ms (measured 61.5\u{a0}ms)");
+        assert_eq!(threshold(&one), "MISSED: response.p99 61.5\u{a0}ms, fails above 50\u{a0}ms");
         one.ok = true;
-        assert_eq!(threshold(&one), "ok: response.p99>50ms (measured 61.5\u{a0}ms)");
+        assert_eq!(threshold(&one), "ok: response.p99 61.5\u{a0}ms, fails above 50\u{a0}ms");
+        for (expression, value, unit, words) in [
+            ("connections.failed>=2", 1.0, "count", "connections.failed 1, fails at or above 2"),
+            ("response.max < 1 ms", 2e6, "ns", "response.max 2\u{a0}ms, fails below 1\u{a0}ms"),
+            // A limit is not rounded to the digits that are shown of a measured value.
+            (
+                "response.p99>1.2345ms",
+                1e6,
+                "ns",
+                "response.p99 1\u{a0}ms, fails above 1.2345\u{a0}ms",
+            ),
+            ("of.later>5", 1.0, "count", "of.later>5 1, fails if that holds"),
+        ] {
+            one.expression = expression.to_owned();
+            one.value = Some(value);
+            one.unit = unit.to_owned();
+            assert_eq!(threshold(&one), format!("ok: {words}"));
+        }
+        one.value = None;
+        one.note = Some("nothing answered".to_owned());
+        one.expression = "response.p99>50ms".to_owned();
+        let words = "ok: response.p99 (nothing answered), fails above 50\u{a0}ms";
+        assert_eq!(threshold(&one), words);
         for (value, unit, shown) in [
+            (1_840_000.0, "per_second", "1.84\u{a0}M/s"),
             (96.0, "bytes", "96\u{a0}B"),
             (31_400.0, "per_second", "31.4k/s"),
             (1.5, "seconds", "1.5\u{a0}s"),

@@ -65,6 +65,18 @@ impl Operator {
         !matches!(self, Self::Equal | Self::NotEqual)
     }
 
+    /// What fails, in words that go before the limit.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Above => "above",
+            Self::AtLeast => "at or above",
+            Self::Below => "below",
+            Self::AtMost => "at or below",
+            Self::Equal => "at exactly",
+            Self::NotEqual => "at anything but",
+        }
+    }
+
     pub(crate) fn holds(self, left: f64, right: f64) -> bool {
         match self {
             Self::Above => left > right,
@@ -85,6 +97,8 @@ pub struct Threshold {
     metric: Metric,
     operator: Operator,
     value: f64,
+    /// The value as it was given, a time or size apart from its unit by one space.
+    limit: String,
 }
 
 impl FromStr for Threshold {
@@ -112,7 +126,13 @@ impl FromStr for Threshold {
         if unit == Unit::Nanoseconds && bare && number != 0.0 {
             return Err(ThresholdError::NoUnit(expression, value.to_owned()));
         }
-        Ok(Self { expression, metric, operator, value: number })
+        let limit = match (unit, value.find(|c: char| c.is_ascii_alphabetic())) {
+            (Unit::Nanoseconds | Unit::Seconds | Unit::Bytes, Some(at)) => {
+                format!("{}\u{a0}{}", value[..at].trim_end(), &value[at..])
+            }
+            _ => value.replace(' ', "\u{a0}"),
+        };
+        Ok(Self { expression, metric, operator, value: number, limit })
     }
 }
 
@@ -121,6 +141,16 @@ impl Threshold {
     #[must_use]
     pub fn expression(&self) -> &str {
         &self.expression
+    }
+
+    /// When it fails, in words: `fails above 50 ms`. The limit is as it was given, never rounded.
+    pub(crate) fn direction(&self) -> String {
+        format!("fails {} {}", self.operator.words(), self.limit)
+    }
+
+    /// The name of what is measured.
+    pub(crate) fn name(&self) -> String {
+        self.metric.name()
     }
 
     /// What this threshold says of a result.

@@ -243,12 +243,11 @@ fn thresholds(verdict: &Verdict) -> Markup {
         @if !verdict.thresholds.is_empty() {
             div.scroll tabindex="0" role="region" aria-label="Thresholds" {
                 table {
-                    thead { tr { th scope="col" { "Fails if" } th scope="col" { "Measured" } th scope="col" { "Verdict" } } }
+                    thead { tr { th scope="col" { "Threshold" } th scope="col" { "Verdict" } } }
                     tbody {
                         @for one in &verdict.thresholds {
                             tr {
-                                th scope="row" { (one.expression) }
-                                td { (one.value.map_or_else(|| "nothing".to_owned(), |v| shown(v, &one.unit))) }
+                                th scope="row" { (readable(&text::threshold_words(one))) }
                                 td { @if one.ok { span.good { "ok" } } @else { strong.bad { "MISSED" } } }
                             }
                         }
@@ -283,7 +282,12 @@ fn spread(result: &ResultFile) -> Markup {
 }
 
 fn shown(value: f64, unit: &str) -> String {
-    text::in_unit(value, unit).replace('\u{a0}', " ").replace(" us", " µs")
+    readable(&text::in_unit(value, unit))
+}
+
+/// Words made for the terminal, as a page shows them.
+fn readable(words: &str) -> String {
+    words.replace('\u{a0}', " ").replace(" us", " µs")
 }
 
 /// One column for each run, one row for each figure: name, and its text for a result.
