@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
+use report::statuses::Expected;
 use report::verdict::Threshold;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -140,6 +141,9 @@ pub struct HttpArgs {
         help_heading = "HTTP (http:// only)"
     )]
     pub headers_max: Option<usize>,
+    /// The statuses that count as served, and classes of them, like 200,429 or 2xx [default: 2xx,3xx]
+    #[arg(long, value_name = "STATUSES", help_heading = "HTTP (http:// only)")]
+    pub expect: Option<Expected>,
 }
 
 /// How replies are matched with messages.
@@ -182,7 +186,8 @@ impl FrameArgs {
 impl HttpArgs {
     /// The first option that was given, if any was.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { method, body, body_file, paths, pipeline, close, head_max, headers_max } = self;
+        let Self { method, body, body_file, paths, pipeline, close, head_max, headers_max, expect } =
+            self;
         let given = [
             ("--method", method.is_some()),
             ("--body", body.is_some()),
@@ -192,6 +197,7 @@ impl HttpArgs {
             ("--close", *close),
             ("--head-max", head_max.is_some()),
             ("--headers-max", headers_max.is_some()),
+            ("--expect", expect.is_some()),
         ];
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
@@ -355,7 +361,7 @@ pub struct RunArgs {
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0', 'http.5xx>0'
+    /// Exit with 4 if this holds, e.g. 'response.p99>50ms', 'connections.failed>0', 'http.5xx>1%'
     /// or 'generator.limited>0'. With --repeat that of all runs together counts
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
     pub fail_if: Vec<Threshold>,

@@ -459,6 +459,9 @@ impl Books<'_> {
         }
         if let Some(content) = content {
             recorder.record(Stage::FirstByte, content.begun - times.sent);
+            if let Some(class) = content.class {
+                recorder.record(class, *now - times.intended);
+            }
             totals.bytes_received += content.bytes;
             totals.unserved += unserved;
         }

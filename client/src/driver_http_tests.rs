@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use reactor::mailbox::{self, Outside};
 use reactor::sim::{Faults, Sim, World};
 use reactor::{Limits, Reactor};
+use report::statuses::Expected;
 use std::net::SocketAddr;
 use wire::http::{Composer, HeadLimits, Method, RequestSpec};
 
@@ -121,6 +122,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Met
         in_flight: load.in_flight_max,
         close: load.churn,
         heads: HeadLimits::default(),
+        expected: Expected::default(),
     }
 }
 

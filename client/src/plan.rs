@@ -536,6 +536,7 @@ impl Asked {
             in_flight,
             close: load.churn,
             heads: self.heads,
+            expected: args.http.expect.clone().unwrap_or_default(),
         };
         if load.size.saturating_mul(in_flight as usize) > 1 << 30 {
             return Err(usage(
@@ -908,6 +909,7 @@ fn http_record(args: &RunArgs, load: &Load, asked: &Asked) -> schema::Http {
         close: load.churn,
         head_max_bytes: asked.heads.bytes as u64,
         headers_max: asked.heads.headers as u64,
+        expect: args.http.expect.clone().unwrap_or_default().names(),
     }
 }
 

@@ -144,7 +144,9 @@ run_for 0 "$none_lost and r['connections']['ended'] > 10" "$nginx/" -c 10 --rate
 run_for 0 "$none_lost and r['connections']['ended_idle'] > 5" "$nginx/" -c 10 --rate 5 -d 4s
 run_for 0 "$none_lost" "$(service http folded)" -c 5 --rate 100 -d 1s
 run_for 6 "r['messages']['unserved'] > 20" "$(service http limited)" -c 5 --rate 100 -d 1s
-run_for 4 True "$(service http limited)" -c 5 --rate 100 -d 1s --fail-if 'http.429>0'
+run_for 4 True "$(service http limited)" -c 5 --rate 100 -d 1s --fail-if 'http.429>10%'
+run_for 0 "r['messages']['unserved'] == 0 and r['stages']['response_4xx']['count'] > 20" \
+    "$(service http limited)" -c 5 --rate 100 -d 1s --expect 200,429
 echo "realservers: connections of nginx, node and others that end are replaced, and no request is lost"
 
 # ---- Servers that speak of themselves -------------------------------------------------------------

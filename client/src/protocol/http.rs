@@ -4,13 +4,11 @@
 use super::order::{Chain, Clocks};
 use super::{Before, Content, End, Heard, Owed, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
+use report::statuses::Expected;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use wire::http::{Composer, HeadLimits, Method, Response, ResponseEvent, ResponsePool, Responses};
 
-/// Statuses that mean that a request was served. Redirects and "not modified" are among them.
-const SERVED: Range<u16> = 200..400;
 /// A status has three digits.
 const STATUSES: usize = 1000;
 /// How a server may take leave of a connection on which nobody asks anything (RFC 9110 15.5.9).
@@ -31,6 +29,8 @@ pub struct Setup {
     pub close: bool,
     /// How large the heads of responses may be.
     pub heads: HeadLimits,
+    /// The statuses that mean that a request was served.
+    pub expected: Expected,
 }
 
 impl Setup {
@@ -85,6 +85,8 @@ pub struct Http {
     clocks: Clocks,
     /// Responses by status.
     statuses: Box<[u64; STATUSES]>,
+    /// Which statuses mean that a request was served.
+    expected: Box<[bool; STATUSES]>,
     /// Requests on their way out.
     composed: Vec<u8>,
 }
@@ -93,7 +95,12 @@ impl Http {
     /// For one reactor.
     #[must_use]
     pub fn new(setup: Arc<Setup>) -> Self {
+        let mut expected = Box::new([false; STATUSES]);
+        for (status, is) in (0..).zip(expected.iter_mut()) {
+            *is = setup.expected.has(status);
+        }
         Self {
+            expected,
             message_bytes: setup.message_bytes(),
             pool: ResponsePool::new(setup.heads),
             setup,
@@ -111,12 +118,13 @@ impl Http {
         now: Nanos,
     ) -> (Method, (&'a mut Responses, &'a mut ResponsePool, Replies<'a>)) {
         let served = session.served();
-        let Self { setup, pool, clocks, statuses, .. } = self;
+        let Self { setup, pool, clocks, statuses, expected, .. } = self;
         let Session { responses, sent, in_flight, received, target, unasked, .. } = session;
         let method = setup.requests[usize::from(*target)].1.method();
         let replies = Replies {
             clocks,
             statuses,
+            expected,
             sent,
             in_flight,
             received,
@@ -135,6 +143,7 @@ impl Http {
 struct Replies<'a> {
     clocks: &'a mut Clocks,
     statuses: &'a mut [u64; STATUSES],
+    expected: &'a [bool; STATUSES],
     sent: &'a mut Chain,
     in_flight: &'a mut u32,
     received: &'a mut u32,
@@ -194,7 +203,9 @@ impl Replies<'_> {
         *self.received = self.received.saturating_add(1);
         self.heard.replies += 1;
         self.statuses[usize::from(status) % STATUSES] += 1;
-        let content = Content { begun, bytes: body_bytes, served: SERVED.contains(&status) };
+        let served = self.expected[usize::from(status) % STATUSES];
+        let class = Stage::of_status(status);
+        let content = Content { begun, bytes: body_bytes, served, class };
         on_reply(&times, Some(content));
         if !keeps || self.close {
             self.heard.end = Some(End::Agreed);
@@ -207,7 +218,13 @@ impl Protocol for Http {
 
     const HANDSHAKES: bool = false;
     const RENEWS: bool = true;
-    const STAGES: &'static [Stage] = &[Stage::FirstByte];
+    const STAGES: &'static [Stage] = &[
+        Stage::FirstByte,
+        Stage::Response2xx,
+        Stage::Response3xx,
+        Stage::Response4xx,
+        Stage::Response5xx,
+    ];
 
     fn session(&self, number: u32, target: SocketAddr, before: Before) -> Session {
         let of = self.setup.requests.iter().position(|(address, _)| *address == target);

@@ -237,6 +237,8 @@ pub struct Content {
     pub bytes: u64,
     /// Whether it brought what was asked for; else it says why not.
     pub served: bool,
+    /// The stage that it counts in apart, if it does in one.
+    pub class: Option<Stage>,
 }
 
 /// What the bytes of one read meant.

@@ -219,10 +219,53 @@ fn what_serves_nothing_is_counted_by_its_status_and_is_no_success() {
     });
     let args = [&url, "-c", "1", "-r", "500", "-d", "500ms"];
     assert_eq!(measure(&args).0.code, Some(0));
-    for (expression, code) in [("http.5xx>0", 4), ("http.non_2xx>1", 0), ("http.404>0", 0)] {
+    for (expression, code) in [
+        ("http.5xx>0", 4),
+        ("http.non_2xx>1", 0),
+        ("http.404>0", 0),
+        ("http.503>0.1%", 4),
+        ("http.503>1%", 0),
+    ] {
         let (ran, _) = measure(&[&args[..], &["--fail-if", expression]].concat());
         assert_eq!(ran.code, Some(code), "{expression}");
     }
+}
+
+#[test]
+fn what_is_expected_is_served_and_each_class_of_statuses_has_its_own_times() {
+    // Every other answer refuses, and takes 20 ms to do so.
+    let busy = "HTTP/1.1 429 Later\r\nContent-Length: 0\r\n\r\n";
+    let url = server(move |_, number| {
+        if number % 2 == 0 {
+            return (OK.as_bytes().to_vec(), false);
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        (busy.as_bytes().to_vec(), false)
+    });
+    let (code, result) = short(&url, &[]);
+    let unserved = result.messages.unserved;
+    assert!(code == Some(6) && (40..=60).contains(&unserved), "{:?}", result.run);
+    assert_eq!(result.plan.http.as_ref().expect("http").expect, ["2xx", "3xx"]);
+    let count = |stage| result.stages.get(stage).map_or(0, |entry| entry.count);
+    // The first echoes are no part of it.
+    assert_eq!(Stage::BY_CLASS.map(count), [100 - unserved, 0, unserved, 0]);
+    let least = |stage| result.stages.get(stage).expect("some").min;
+    assert!(least(Stage::Response4xx) >= 20_000_000, "{}", least(Stage::Response4xx));
+    assert!(least(Stage::Response2xx) < 20_000_000, "{}", least(Stage::Response2xx));
+
+    let (code, result) =
+        short(&url, &["--expect", "200,4xx", "--fail-if", "response_4xx.p50<10ms"]);
+    assert_eq!((code, result.messages.unserved), (Some(0), 0), "{:?}", result.run);
+    assert_eq!(result.plan.http.as_ref().expect("http").expect, ["200", "4xx"]);
+    assert!(result.run.warnings.iter().all(|one| one.code != "http_status"), "{:?}", result.run);
+    // What usually serves does not, where it is not expected.
+    let (code, result) = short(&url, &["--expect", "429"]);
+    let served = result.stages.get(Stage::Response4xx).map_or(0, |entry| entry.count);
+    assert_eq!((code, result.messages.unserved), (Some(6), 100 - served), "{:?}", result.run);
+    let http_status = result.run.warnings.iter().find(|one| one.code == "http_status");
+    assert!(http_status.is_some_and(|one| one.text.contains("with status 200")));
+    let ran = run(&[&["run", &url, "-q", "--expect", "429"], &SHORT[..]].concat());
+    assert!(ran.stdout.contains("not 429"), "{}", ran.stdout);
 }
 
 #[test]

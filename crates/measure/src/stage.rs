@@ -18,6 +18,14 @@ pub enum Stage {
     FirstByte,
     /// A reply, counted from the time at which its message was *meant* to be sent.
     Response,
+    /// Replies with a status of 200 to 299, counted as [`Self::Response`] does (HTTP).
+    Response2xx,
+    /// The same for 300 to 399.
+    Response3xx,
+    /// The same for 400 to 499.
+    Response4xx,
+    /// The same for 500 to 599.
+    Response5xx,
     /// The same reply, counted from the time at which its message was sent.
     Service,
     /// Actual minus intended send time: how late the generator was.
@@ -35,7 +43,7 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in the order of a connection's life, which is the order of the report.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
@@ -43,6 +51,10 @@ impl Stage {
         Self::FirstEcho,
         Self::FirstByte,
         Self::Response,
+        Self::Response2xx,
+        Self::Response3xx,
+        Self::Response4xx,
+        Self::Response5xx,
         Self::Service,
         Self::SendLag,
         Self::Outside,
@@ -65,6 +77,10 @@ impl Stage {
             Self::FirstEcho => "first_echo",
             Self::FirstByte => "first_byte",
             Self::Response => "response",
+            Self::Response2xx => "response_2xx",
+            Self::Response3xx => "response_3xx",
+            Self::Response4xx => "response_4xx",
+            Self::Response5xx => "response_5xx",
             Self::Service => "service",
             Self::SendLag => "send_lag",
             Self::Outside => "outside",
@@ -72,6 +88,16 @@ impl Stage {
             Self::Ping => "ping",
             Self::Close => "close",
         }
+    }
+
+    /// The stages that replies are told apart in by the class of their status, from 2xx on.
+    pub const BY_CLASS: [Self; 4] =
+        [Self::Response2xx, Self::Response3xx, Self::Response4xx, Self::Response5xx];
+
+    /// The one of those for a status; `None` outside of 200 to 599.
+    #[must_use]
+    pub fn of_status(status: u16) -> Option<Self> {
+        Self::BY_CLASS.get(usize::from(status / 100).checked_sub(2)?).copied()
     }
 
     /// The stage of that name.
@@ -92,5 +118,8 @@ mod tests {
             assert_eq!(Stage::from_name(stage.name()), Some(stage));
         }
         assert_eq!(Stage::from_name("latency"), None);
+        let of = [100, 199, 200, 299, 304, 429, 599, 600, 999].map(Stage::of_status);
+        let [two, three, four, five] = Stage::BY_CLASS.map(Some);
+        assert_eq!(of, [None, None, two, two, three, four, five, None, None]);
     }
 }

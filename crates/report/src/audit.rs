@@ -1,18 +1,23 @@
 //! Where the time of the audited messages went, as every summary tells it.
 
 use crate::schema::{Audit, StageEntry, TcpLook, ratio};
+use crate::text;
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped};
 
 /// The columns of the table of parts, behind the name.
-pub(crate) const COLUMNS: [&str; 7] = ["p50", "p90", "p99", "p99.9", "max", "mean", "share"];
+pub(crate) const COLUMNS: [&str; 8] = ["p50", "p90", "p95", "p99", "p99.9", "max", "mean", "share"];
 
 /// One row of the table: a part of the time, or all of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    /// In nanoseconds: the percentiles, the maximum and the mean.
-    pub(crate) times: [u64; 6],
+    /// What stands in the columns.
+    pub(crate) cells: Vec<String>,
+    /// The mean, in nanoseconds.
+    pub(crate) mean: f64,
+    /// Whether its values carry the percentiles.
+    pub(crate) carried: bool,
     /// The mean as a share of that of the response. It is the means that add up.
     pub(crate) share: f64,
 }
@@ -22,9 +27,12 @@ pub(crate) fn parts(audit: &Audit) -> Vec<Part> {
     let Some(parts) = &audit.parts else { return Vec::new() };
     let whole = parts.response.mean;
     let part = |(name, entry): (&'static str, &StageEntry)| {
-        let StageEntry { p50, p90, p99, p999, max, mean, .. } = *entry;
-        let times = [p50, p90, p99, p999, max, mean.max(0.0).round() as u64];
-        Part { name, times, share: ratio(mean, whole) }
+        let share = ratio(entry.mean, whole);
+        let mut cells = text::percentile_cells(entry);
+        cells.push(text::time_cell(entry.max));
+        cells.push(text::time_cell(entry.mean.max(0.0).round() as u64));
+        cells.push(format!("{:.1} %", 100.0 * share));
+        Part { name, cells, mean: entry.mean, carried: text::carried(entry), share }
     };
     parts.named().map(part).into()
 }
@@ -136,9 +144,9 @@ pub(crate) mod tests {
         let text = markdown::summary(&result);
         for line in [
             "- audit: where the time went: 2 messages, 1 connection (1 %)",
-            "| part | p50 | p90 | p99 | p99.9 | max | mean | share |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|",
-            "| outside | 90 us | 250 us | 250 us | 250 us | 250 us | 170 us | 85.0 % |",
+            "| part | p50 | p90 | p95 | p99 | p99.9 | max | mean | share |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "| outside | ~90us | ~250us | ~250us | ~250us | ~250us | 250 us | 170 us | 85.0 % |",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
         }

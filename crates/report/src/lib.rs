@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod schema;
 pub mod server;
 pub mod spread;
+pub mod statuses;
 pub mod store;
 pub mod text;
 pub mod verdict;

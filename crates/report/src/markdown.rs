@@ -81,19 +81,25 @@ pub fn summary(result: &ResultFile) -> String {
     }
     for one in &result.verdict.thresholds {
         let mark = if one.ok { "ok" } else { "**MISSED**" };
-        line(format!("- {mark}: {}", escaped(&plain(threshold_words(one)))));
+        line(format!("- {mark}: {}", plain(threshold_words(one))));
     }
     if result.stages.iter().next().is_some() {
         line(String::new());
-        line("| latency | count | p50 | p90 | p99 | p99.9 | max |".to_owned());
-        line("|---|---:|---:|---:|---:|---:|---:|".to_owned());
+        let names = text::PERCENTILES.map(|(name, _)| name).join(" | ");
+        line(format!("| latency | count | {names} | max |"));
+        line("|---|---:|---:|---:|---:|---:|---:|---:|".to_owned());
     }
-    for (stage, entry) in result.stages.iter() {
-        let mut row = format!("| {} | {}", stage.name(), format_grouped(entry.count));
-        for value in [entry.p50, entry.p90, entry.p99, entry.p999, entry.max] {
-            let _ = write!(row, " | {}", format_duration(Nanos(value)));
-        }
-        line(row + " |");
+    for (stage, entry) in text::shown_stages(result) {
+        line(format!(
+            "| {} | {} | {} | {} |",
+            stage.name(),
+            format_grouped(entry.count),
+            text::percentile_cells(entry).join(" | "),
+            format_duration(Nanos(entry.max)),
+        ));
+    }
+    if text::shown_stages(result).any(|(_, entry)| !text::carried(entry)) {
+        line(format!("\n{}", escaped(text::THIN)));
     }
     if let Some(audit) = &result.audit {
         line(String::new());
@@ -109,8 +115,7 @@ pub fn summary(result: &ResultFile) -> String {
             line(format!("|---|{}", "---:|".repeat(COLUMNS.len())));
         }
         for part in parts {
-            let times = part.times.map(|value| format_duration(Nanos(value))).join(" | ");
-            line(format!("| {} | {times} | {:.1} % |", part.name, 100.0 * part.share));
+            line(format!("| {} | {} |", part.name, part.cells.join(" | ")));
         }
     }
     if result.spread.iter().any(|one| one.values.len() > 1) {

@@ -2,6 +2,7 @@
 //! exports name them alike.
 
 use crate::schema::{Process, ResultFile, StageEntry};
+use crate::statuses::Statuses;
 use measure::units::{self, UnitError};
 use measure::{Failure, Stage};
 
@@ -212,6 +213,8 @@ pub(crate) enum Metric {
     Stage(Stage, &'static str),
     Failures(Failure),
     Statuses(Statuses),
+    /// The same, as a share of all responses.
+    Share(Statuses),
     Number(&'static Number),
 }
 
@@ -235,6 +238,14 @@ impl Metric {
         found.ok_or_else(|| UnknownMetric(name.to_owned(), what_exists(first)))
     }
 
+    /// The same of all, where it is a part of something that can be counted: a share, like `5%`.
+    pub(crate) fn share(self) -> Option<Self> {
+        match self {
+            Self::Statuses(which) => Some(Self::Share(which)),
+            _ => None,
+        }
+    }
+
     /// Every number of the result that is neither a latency nor a kind of failure.
     pub(crate) fn numbers() -> impl Iterator<Item = Self> {
         NUMBERS.iter().map(Self::Number)
@@ -246,7 +257,7 @@ impl Metric {
         match self {
             Self::Stage(stage, statistic) => format!("{}.{statistic}", stage.name()),
             Self::Failures(kind) => format!("failures.{}", kind.name()),
-            Self::Statuses(which) => format!("http.{}", which.name()),
+            Self::Statuses(which) | Self::Share(which) => format!("http.{which}"),
             Self::Number((path, ..)) => (*path).to_owned(),
         }
     }
@@ -277,7 +288,7 @@ impl Metric {
             "in_flight_max",
         ];
         match (self, self.unit()) {
-            (Self::Statuses(which), _) => which.has(200),
+            (Self::Statuses(which) | Self::Share(which), _) => which.has(200),
             (Self::Failures(_), _) | (_, Unit::Nanoseconds | Unit::Seconds | Unit::Ratio) => false,
             (Self::Number((path, ..)), Unit::Bytes) => {
                 path.starts_with("messages.") && !path.ends_with("surplus")
@@ -292,6 +303,7 @@ impl Metric {
         match self {
             Self::Stage(_, "count") | Self::Failures(_) | Self::Statuses(_) => Unit::Count,
             Self::Stage(..) => Unit::Nanoseconds,
+            Self::Share(_) => Unit::Ratio,
             Self::Number((_, unit, _)) => *unit,
         }
     }
@@ -308,6 +320,7 @@ impl Metric {
             }
             Self::Failures(kind) => Some(result.failures.get(kind) as f64),
             Self::Statuses(which) => which.count(result),
+            Self::Share(which) => which.share(result),
             Self::Number((_, _, read)) => read(result),
         }
     }
@@ -320,56 +333,6 @@ impl Metric {
             }
             _ => "not measured in this run, which is not a pass".to_owned(),
         }
-    }
-}
-
-/// Responses whose status is one of these.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Statuses {
-    /// This one: `http.404`.
-    Code(u16),
-    /// Those with this first digit: `http.5xx`.
-    Class(u16),
-    /// All but 2xx: `http.non_2xx`.
-    Not2xx,
-}
-
-impl Statuses {
-    fn parse(name: &str) -> Option<Self> {
-        if name == "non_2xx" {
-            return Some(Self::Not2xx);
-        }
-        if let Some(class) = name.strip_suffix("xx") {
-            return class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class);
-        }
-        name.parse().ok().filter(|code| name.len() == 3 && *code >= 100).map(Self::Code)
-    }
-
-    /// The name behind `http.`, which [`Self::parse`] reads.
-    fn name(self) -> String {
-        match self {
-            Self::Code(code) => code.to_string(),
-            Self::Class(class) => format!("{class}xx"),
-            Self::Not2xx => "non_2xx".to_owned(),
-        }
-    }
-
-    fn has(self, status: u16) -> bool {
-        match self {
-            Self::Code(code) => status == code,
-            Self::Class(class) => status / 100 == class,
-            Self::Not2xx => status / 100 != 2,
-        }
-    }
-
-    /// How many responses; nothing where no statuses are counted.
-    fn count(self, result: &ResultFile) -> Option<f64> {
-        let plan = &result.plan;
-        plan.http.is_some().then(|| {
-            let each = result.http_statuses.iter();
-            let these = each.filter(|(status, _)| status.parse().is_ok_and(|code| self.has(code)));
-            these.map(|(_, count)| *count).sum::<u64>() as f64
-        })
     }
 }
 

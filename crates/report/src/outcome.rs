@@ -2,6 +2,7 @@
 //! have.
 
 use crate::schema::{Model, Outcome, Warning};
+use crate::statuses::Expected;
 use crate::{ResultFile, generator, text};
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
@@ -248,15 +249,21 @@ fn statuses(result: &ResultFile, these: impl Fn(&str) -> bool) -> String {
 
 /// The doubts that only HTTP has.
 fn response_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str)) {
-    let unserved = statuses(result, |status| !status.starts_with(['2', '3']));
+    let expected = result.plan.http.as_ref().map(Expected::of).unwrap_or_default();
+    let served = |status: &str| status.parse().is_ok_and(|code| expected.has(code));
+    let unserved = statuses(result, |status| !served(status));
     if !unserved.is_empty() {
         doubt(
             "http_status",
             format!("requests were answered, and not served: {unserved}"),
-            "look at the paths, and at the server's log; --fail-if 'http.non_2xx>0' makes it a failure",
+            "look at the paths, and at the server's log; --expect says which statuses are meant to come, \
+             --fail-if 'http.5xx>1%' makes too many of one a failure",
         );
     }
-    let elsewhere = statuses(result, |status| status.starts_with('3') && status != "304");
+    // Who names redirects in --expect knows of them.
+    let meant = |status: &str| expected != Expected::default() && served(status);
+    let elsewhere = |status: &str| status.starts_with('3') && status != "304" && !meant(status);
+    let elsewhere = statuses(result, elsewhere);
     if !elsewhere.is_empty() {
         doubt(
             "redirected",
@@ -337,12 +344,14 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
         });
         let planned = messages.planned.unwrap_or(messages.sent);
         if messages.received >= planned && messages.unserved > 0 && on_time(result) {
+            let expected = plan.http.as_ref().map(Expected::of).unwrap_or_default();
             doubt(
                 "not_served",
                 format!(
-                    "all {} requests were answered, but {} of them with a status other than 2xx and 3xx",
+                    "all {} requests were answered, but {} of them with a status that is {}",
                     format_grouped(messages.received),
                     format_grouped(messages.unserved),
+                    expected.others(),
                 ),
                 "a request that is not served does not count as done (exit code 6)",
             );

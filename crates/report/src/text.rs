@@ -7,7 +7,7 @@
 //!
 //! connections  1,000,000 of 1,000,000 opened in 33.4 s (29.9k/s)
 //!
-//! latency            count      p50      p90      p99    p99.9      max
+//! latency            count      p50      p90      p95      p99    p99.9      max
 //!   connect      1,000,000  33.8 us   ...
 //! ```
 
@@ -20,9 +20,10 @@ use crate::schema::{
     Verdict, Warning, ratio,
 };
 use crate::spread;
+use crate::statuses::Expected;
 use crate::verdict::Threshold;
 use measure::units::{self, format_count, format_duration, format_grouped, format_size};
-use measure::{Failure, Nanos};
+use measure::{Failure, Nanos, Stage};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ use std::path::Path;
 pub const WIDTH: usize = 80;
 
 /// The narrowest text that the latency table fits in; a narrower width is taken as this one.
-pub const WIDTH_MIN: usize = 72;
+pub const WIDTH_MIN: usize = 78;
 
 /// Columns of the label on the left.
 const LABEL: usize = 13;
@@ -303,9 +304,9 @@ fn messages(result: &ResultFile) -> String {
     let served = served(result).map_or_else(String::new, |served| format!("{served}\n"));
     let planned =
         it.planned.map_or_else(String::new, |planned| format!(" of {}", format_grouped(planned)));
-    let (count, wrong) = match result.plan.http {
-        Some(_) => (it.unserved, "neither 2xx nor 3xx"),
-        None => (it.mismatched, "mismatched"),
+    let (count, wrong) = match &result.plan.http {
+        Some(http) => (it.unserved, Expected::of(http).others()),
+        None => (it.mismatched, "mismatched".to_owned()),
     };
     let resent = match it.resent {
         0 => String::new(),
@@ -384,12 +385,16 @@ fn latency(page: &mut Page, result: &ResultFile) {
         return;
     }
     page.blank();
-    let header = ["p50", "p90", "p99", "p99.9", "max"].map(str::to_owned);
+    let header = PERCENTILES.map(|(name, _)| name.to_owned());
+    let header: Vec<_> = header.into_iter().chain(["max".to_owned()]).collect();
     table_row(page, "latency", "count", &header);
-    for (stage, entry) in result.stages.iter() {
-        let times = [entry.p50, entry.p90, entry.p99, entry.p999, entry.max];
-        let times = times.map(time_cell);
-        table_row(page, &format!("  {}", stage.name()), &count_cell(entry.count), &times);
+    for (stage, entry) in shown_stages(result) {
+        let mut cells = percentile_cells(entry);
+        cells.push(time_cell(entry.max));
+        table_row(page, &format!("  {}", stage.name()), &count_cell(entry.count), &cells);
+    }
+    if shown_stages(result).any(|(_, entry)| !carried(entry)) {
+        page.section("", THIN);
     }
     if let (Some(response), Some(service)) = (&result.stages.response, &result.stages.service) {
         page.section("", &response_beside_service(response, service));
@@ -415,13 +420,56 @@ fn time_went(page: &mut Page, result: &ResultFile) {
     if !parts.is_empty() {
         row("", &audit::COLUMNS.map(str::to_owned));
     }
+    let thin = parts.iter().any(|part| !part.carried);
     for part in parts {
-        let times = part.times.into_iter().map(time_cell);
-        let share = format!("{:.1} %", 100.0 * part.share);
-        row(part.name, &times.chain([share]).collect::<Vec<_>>());
+        row(part.name, &part.cells);
+    }
+    if thin {
+        page.section("", THIN);
     }
     page.section("", &audit::missing(audit));
     page.section("tcp", &audit::tcp(audit));
+}
+
+/// The percentiles of the tables, each with the share of values that lie beyond it.
+pub(crate) const PERCENTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.1), ("p95", 0.05), ("p99", 0.01), ("p99.9", 0.001)];
+
+/// How many values must lie beyond a percentile; with fewer it is the luck of single messages.
+const BEYOND: f64 = 10.0;
+
+/// What the mark of those says.
+pub(crate) const THIN: &str = "~: fewer than 10 values lie beyond it";
+
+/// The percentiles of a stage as cells; those that its values cannot carry are marked.
+pub(crate) fn percentile_cells(entry: &StageEntry) -> Vec<String> {
+    let p95 = entry.p95().unwrap_or(entry.max);
+    let times = [entry.p50, entry.p90, p95, entry.p99, entry.p999];
+    let cell = |(time, (_, beyond)): (u64, (_, f64))| match carries(entry.count, beyond) {
+        true => time_cell(time),
+        // One column more for the mark, one less for the space.
+        false => format!("~{}", time_cell(time).replace(' ', "")),
+    };
+    times.into_iter().zip(PERCENTILES).map(cell).collect()
+}
+
+/// Whether so many values carry a percentile beyond which this share of them lies.
+pub(crate) fn carries(count: u64, beyond: f64) -> bool {
+    // A whole number is not to be missed by the last bit of its factor.
+    count as f64 * beyond > BEYOND - 1e-6
+}
+
+/// Whether the values of a stage carry all percentiles of the tables.
+pub(crate) fn carried(entry: &StageEntry) -> bool {
+    PERCENTILES.into_iter().all(|(_, beyond)| carries(entry.count, beyond))
+}
+
+/// The stages that tables show. Replies are told apart by the class of their status only where there was
+/// more than one.
+pub(crate) fn shown_stages(result: &ResultFile) -> impl Iterator<Item = (Stage, &StageEntry)> {
+    let classes = Stage::BY_CLASS.into_iter();
+    let classes = classes.filter(|class| result.stages.get(*class).is_some()).count();
+    result.stages.iter().filter(move |(stage, _)| classes > 1 || !Stage::BY_CLASS.contains(stage))
 }
 
 /// Columns of the names in the table of the spread.
@@ -459,7 +507,7 @@ fn spread(page: &mut Page, result: &ResultFile) {
     page.section("", "cv: their standard deviation, as a share of their mean");
 }
 
-fn table_row(page: &mut Page, name: &str, count: &str, times: &[String; 5]) {
+fn table_row(page: &mut Page, name: &str, count: &str, times: &[String]) {
     let mut row = format!("{name:LABEL$}{count:>11}");
     for time in times {
         let _ = write!(row, " {time:>TIME$}");
@@ -821,11 +869,12 @@ mod tests {
         let text = summary(&ResultFile { audit, ..ResultFile::default() }, 80);
         let expected = "
 audit        where the time went: 2 messages, 1 connection (1 %)
-                  p50     p90     p99   p99.9     max    mean   share
-  send_lag       0 ns   40 us   40 us   40 us   40 us   20 us  10.0 %
-  outside       90 us  250 us  250 us  250 us  250 us  170 us  85.0 %
-  receive_lag   10 us   10 us   10 us   10 us   10 us   10 us   5.0 %
-  response     100 us  300 us  300 us  300 us  300 us  200 us 100.0 %
+                  p50     p90     p95     p99   p99.9     max    mean   share
+  send_lag      ~0ns   ~40us   ~40us   ~40us   ~40us   40 us   20 us  10.0 %
+  outside      ~90us  ~250us  ~250us  ~250us  ~250us  250 us  170 us  85.0 %
+  receive_lag   ~10us   ~10us   ~10us   ~10us   ~10us   10 us   10 us   5.0 %
+  response     ~100us  ~300us  ~300us  ~300us  ~300us  300 us  200 us 100.0 %
+             ~: fewer than 10 values lie beyond it
 tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
              behind: rtt p50 55 us, p99 55 us, max 55 us; 3 packets sent again
 ";
@@ -908,12 +957,14 @@ spread of 3 runs                      min   median      max       cv
             count: 12_345_678_901,
             p50: 99_960_000_000,
             p90: 125_000_000_000,
+            p95: Some(3),
             max: measure::FineHistogram::HIGHEST,
             ..StageEntry::default()
         };
         let stages = Stages { connect: Some(entry), ..Stages::default() };
         let text = summary(&ResultFile { stages, ..ResultFile::default() }, 80);
-        let row = "  connect          12.3g    100 s    125 s     0 ns     0 ns   4398 s\n";
+        let row =
+            "  connect          12.3g    100 s    125 s     3 ns     0 ns     0 ns   4398 s\n";
         assert!(text.contains(row), "{text}");
     }
 

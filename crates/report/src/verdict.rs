@@ -7,6 +7,8 @@
 //! value     = duration with its unit | size | rate | count | ratio, as in measure::units
 //! ```
 //!
+//! Statuses may be held against a share of all responses: `http.429>5%`.
+//!
 //! What was not measured never passes: a latency threshold on a stage without samples is missed.
 
 use crate::metric::{Metric, Unit, UnknownMetric};
@@ -118,6 +120,7 @@ impl FromStr for Threshold {
         let operator = Operator::parse(operator).ok_or_else(|| {
             ThresholdError::UnknownOperator(expression.clone(), operator.to_owned())
         })?;
+        let metric = metric.share().filter(|_| value.ends_with('%')).unwrap_or(metric);
         let unit = metric.unit();
         let number = unit
             .parse(value)
@@ -247,6 +250,18 @@ mod tests {
         let all = ["2xx", "3xx", "4xx", "5xx", "non_2xx", "404", "500"];
         let counts = all.map(|name| value(&result, name));
         assert_eq!(counts, [90.0, 5.0, 2.0, 3.0, 10.0, 2.0, 0.0].map(Some));
+        let share = |name: &str| {
+            let threshold: Threshold = format!("http.{name} > 5 %").parse().expect(name);
+            let verdict = threshold.evaluate(&result);
+            (verdict.value, verdict.unit, verdict.ok)
+        };
+        let ratio = "ratio".to_owned();
+        assert_eq!(share("302"), (Some(0.05), ratio.clone(), true));
+        assert_eq!(share("non_2xx"), (Some(0.1), ratio.clone(), false));
+        let nothing = ResultFile { http_statuses: [].into(), ..result.clone() };
+        let verdict = "http.5xx>1%".parse::<Threshold>().expect("fine").evaluate(&nothing);
+        assert_eq!((verdict.value, verdict.ok), (None, false), "a share of nothing");
+        assert!(verdict.note.is_some());
         for bad in ["", "1xx", "6xx", "xx", "99", "1000", "+20", "non_5xx"] {
             assert!(error(&format!("http.{bad}>0")).contains("http has 2xx"), "{bad}");
         }
@@ -291,11 +306,11 @@ mod tests {
             ),
             (
                 "response.p98>5ms",
-                "there is no metric 'response.p98': response has p50, p75, p90, p99, p999, p9999, min, max, mean, stdev, count",
+                "there is no metric 'response.p98': response has p50, p75, p90, p95, p99, p999, p9999, min, max, mean, stdev, count",
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator or balance",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, response_2xx, response_3xx, response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator or balance",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (

@@ -6,6 +6,7 @@
 
 use crate::hist;
 use crate::schema::{ResultFile, ratio};
+use crate::statuses::Expected;
 use hdrhistogram::Histogram;
 use measure::Failure;
 use std::fmt::Write as _;
@@ -113,8 +114,13 @@ fn errors(result: &ResultFile) -> String {
             "  Socket errors: connect {connect}, read {read}, write 0, timeout {timed_out}"
         );
     }
-    if result.messages.unserved > 0 {
-        let _ = writeln!(text, "  Non-2xx or 3xx responses: {}", result.messages.unserved);
+    // Whatever --expect says, wrk's line is of these.
+    let usual = Expected::default();
+    let others = result.http_statuses.iter();
+    let others = others.filter(|(status, _)| !status.parse().is_ok_and(|code| usual.has(code)));
+    let others = others.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+    if result.plan.http.is_some() && others > 0 {
+        let _ = writeln!(text, "  Non-2xx or 3xx responses: {others}");
     }
     text
 }

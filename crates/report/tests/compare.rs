@@ -63,6 +63,7 @@ fn slower(run: &mut RunFile, factor: f64) {
             StageEntry {
                 p50: scaled(entry.p50),
                 p90: scaled(entry.p90),
+                p95: entry.p95().map(scaled),
                 p99: scaled(entry.p99),
                 p999: scaled(entry.p999),
                 ..entry.clone()
@@ -110,6 +111,7 @@ fn synthetic(lot: &mut Lot, runs: usize, noise: f64) -> Vec<RunFile> {
             };
             entry.p50 = noisy(entry.p50);
             entry.p90 = noisy(entry.p90);
+            entry.p95 = entry.p95().map(&mut noisy);
             entry.p99 = noisy(entry.p99);
             entry.p999 = noisy(entry.p999);
             run.result.stages.set(stage, Some(entry));

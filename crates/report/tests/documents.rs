@@ -176,6 +176,7 @@ fn holds(name: &str, result: &ResultFile) {
             entry.p50,
             entry.p75,
             entry.p90,
+            entry.p95().expect("a histogram"),
             entry.p99,
             entry.p999,
             entry.p9999,

@@ -70,6 +70,8 @@ fn the_histograms_of_old_files_have_the_percentiles_that_stand_beside_them() {
             let at = |quantile| histogram.value_at_quantile(quantile).min(entry.max);
             let expected = [entry.p50, entry.p75, entry.p90, entry.p99, entry.p999, entry.p9999];
             assert_eq!([0.5, 0.75, 0.9, 0.99, 0.999, 0.9999].map(at), expected, "{}", stage.name());
+            // These files are older than the one that is missing.
+            assert_eq!((entry.p95, entry.p95()), (None, Some(at(0.95))));
         }
     }
 }

@@ -44,8 +44,13 @@ const SECONDS_ALONE: f64 = 1.0;
 
 /// The percentiles that are compared, each with the limit that decides while noise is unknown: the
 /// further out, the more it varies from run to run.
-const PERCENTILES: [(&str, f64, f64); 4] =
-    [("p50", 0.5, 0.5), ("p90", 0.9, 1.0), ("p99", 0.99, 2.0), ("p999", 0.999, 4.0)];
+const PERCENTILES: [(&str, f64, f64); 5] = [
+    ("p50", 0.5, 0.5),
+    ("p90", 0.9, 1.0),
+    ("p95", 0.95, 1.5),
+    ("p99", 0.99, 2.0),
+    ("p999", 0.999, 4.0),
+];
 
 /// The limit for every other figure while noise is unknown.
 const LIMIT: f64 = 0.5;
@@ -290,11 +295,11 @@ fn summary(side: &Side) -> SideSummary {
 fn method(runs: usize, level: f64) -> Method {
     let negligible = NEGLIGIBLE;
     if runs < RUNS_MIN {
-        let [p50, p90, p99, p999] = PERCENTILES.map(|(.., limit)| 100.0 * limit);
+        let [p50, p90, p95, p99, p999] = PERCENTILES.map(|(.., limit)| 100.0 * limit);
         let text = format!(
             "noise is unknown: {runs} runs in all do not show it. A figure counts as different from \
-             {:.0} % on, a percentile from {p50:.0} % (p50), {p90:.0} % (p90), {p99:.0} % (p99) or \
-             {p999:.0} % (p99.9) on if {VALUES_ABOVE_ALONE:.0} values lie above it; what took less than a \
+             {:.0} % on, a percentile from {p50:.0} % (p50), {p90:.0} % (p90), {p95:.0} % (p95), \
+             {p99:.0} % (p99) or {p999:.0} % (p99.9) on if {VALUES_ABOVE_ALONE:.0} values lie above it; what took less than a \
              second is not judged. Repeat each side, \
              five times or more, to know",
             100.0 * LIMIT,
@@ -418,11 +423,16 @@ fn same_stage(a: Metric, b: Metric) -> bool {
     matches!((a, b), (Metric::Stage(a, _), Metric::Stage(b, _)) if a == b)
 }
 
-/// The handshake of plain TCP is its connect: once is enough.
+/// The handshake of plain TCP is its connect, and the replies of one class of status are all replies
+/// where there is no other: once is enough.
 fn is_repeated(stage: Stage, base: &Side, new: &Side) -> bool {
-    let mut runs = base.runs.iter().chain(&new.runs);
-    stage == Stage::Handshake
-        && runs.all(|run| run.result.stages.handshake == run.result.stages.connect)
+    let mut stages = base.runs.iter().chain(&new.runs).map(|run| &run.result.stages);
+    match stage {
+        Stage::Handshake => stages.all(|one| one.handshake == one.connect),
+        class if Stage::BY_CLASS.contains(&class) => stages
+            .all(|one| Stage::BY_CLASS.iter().filter(|of| one.get(**of).is_some()).count() < 2),
+        _ => false,
+    }
 }
 
 /// How many values of a stage lie above a percentile.

@@ -7,10 +7,11 @@ use measure::Failure;
 use std::fmt::Write as _;
 
 /// The percentiles of a summary.
-const QUANTILES: [(&str, &str); 6] = [
+const QUANTILES: [(&str, &str); 7] = [
     ("0.5", "p50"),
     ("0.75", "p75"),
     ("0.9", "p90"),
+    ("0.95", "p95"),
     ("0.99", "p99"),
     ("0.999", "p999"),
     ("0.9999", "p9999"),

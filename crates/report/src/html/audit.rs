@@ -5,6 +5,7 @@ use super::data::{Run, percent, time};
 use super::{Row, table_of};
 use crate::audit::{self, COLUMNS, Part};
 use crate::schema::Audit;
+use crate::text;
 use maud::{Markup, html};
 
 /// Of each run that has an audit; nothing where none has.
@@ -28,6 +29,7 @@ fn one(named: &str, audit: &Audit) -> Markup {
             } @else {
                 (bars(&parts))
                 (table_of(&audit::heading(audit), &COLUMNS, &rows(&parts)))
+                @if parts.iter().any(|part| !part.carried) { p.soft { (text::THIN) } }
             }
             figcaption {
                 "Send lag and receive lag are the client's own, outside is everything else. The means add "
@@ -47,7 +49,7 @@ fn words(part: &Part) -> String {
 fn bars(parts: &[Part]) -> Markup {
     // The last one is the sum of the others.
     let shown = &parts[..parts.len() - 1];
-    let mean = |part: &Part| part.times[5] as f64;
+    let mean = |part: &Part| part.mean;
     let bar = |part: &Part| {
         let text =
             format!("{}: {} on average, {}", words(part), time(mean(part)), percent(part.share));
@@ -66,8 +68,7 @@ fn bars(parts: &[Part]) -> Markup {
 
 fn rows(parts: &[Part]) -> Vec<Row> {
     let row = |part: &Part| {
-        let times = part.times.iter().map(|value| time(*value as f64));
-        (words(part), times.chain([percent(part.share)]).collect())
+        (words(part), part.cells.iter().map(|cell| cell.replace("us", "µs")).collect())
     };
     parts.iter().map(row).collect()
 }

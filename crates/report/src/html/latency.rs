@@ -4,15 +4,17 @@ use super::chart::{LineChart, Series, Stroke};
 use super::data::{self, Run, time};
 use super::{Row, audit, row, table, table_of};
 use crate::schema::Pacing;
+use crate::text;
 use maud::{Markup, html};
 use measure::Stage;
 use measure::units::format_grouped;
 
 /// The percentiles that tables list and curves mark, with their place on the axis 1/(1-p).
-const MARKS: [(&str, &str, f64); 6] = [
+const MARKS: [(&str, &str, f64); 7] = [
     ("p50", "50 %", 2.0),
     ("p75", "75 %", 4.0),
     ("p90", "90 %", 10.0),
+    ("p95", "95 %", 20.0),
     ("p99", "99 %", 100.0),
     ("p999", "99.9 %", 1_000.0),
     ("p9999", "99.99 %", 10_000.0),
@@ -35,6 +37,9 @@ const OPENING: [Stage; 5] =
 /// What a WebSocket goes through beside its messages.
 const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
 
+/// Replies by the class of their status; drawn where more than one occurred.
+const CLASSES: [Stage; 4] = Stage::BY_CLASS;
+
 pub(super) fn latency(runs: &[Run]) -> Markup {
     let measured = |stage: Stage| runs.iter().any(|run| run.has(stage));
     if !Stage::ALL.into_iter().any(measured) {
@@ -52,9 +57,10 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
                     (stages(run, "Replies", &REPLIES))
                     (stages(run, "Opening", &OPENING))
                     (stages(run, "Pings and closing", &BESIDES))
+                    (stages(run, "Responses by status", &CLASSES))
                 }
                 _ => {
-                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES) {
+                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES) {
                         // The service is drawn with the response.
                         @if stage != Stage::Service && runs.iter().any(|run| shows(run, stage)) {
                             (stage_of_runs(runs, stage))
@@ -67,6 +73,7 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
         details {
             summary { "Latency in numbers" }
             @for run in runs { (latency_table(run)) }
+            p.soft { (text::THIN) }
         }
         @if runs.iter().any(|run| run.result.pacing.is_some()) {
             details {
@@ -157,10 +164,12 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
     percentile_chart(heading, format!("Latency by percentile: {}", names.join(", ")), series)
 }
 
-/// Whether a stage was measured; the handshake of plain TCP is its connect and is not shown twice.
+/// Whether a stage was measured and is not another one again, as the handshake of plain TCP is its connect.
 fn shows(run: &Run, stage: Stage) -> bool {
     let stages = &run.result.stages;
-    run.has(stage) && !(stage == Stage::Handshake && stages.handshake == stages.connect)
+    let twice = stage == Stage::Handshake && stages.handshake == stages.connect;
+    let shown = text::shown_stages(&run.result).any(|(one, _)| one == stage);
+    run.has(stage) && shown && !twice
 }
 
 /// One stage of all runs in one chart; the response together with the service.
@@ -190,6 +199,10 @@ const fn words(stage: Stage) -> &'static str {
         Stage::Handshake => "handshake",
         Stage::FirstEcho => "first echo",
         Stage::Response => "response",
+        Stage::Response2xx => "response 2xx",
+        Stage::Response3xx => "response 3xx",
+        Stage::Response4xx => "response 4xx",
+        Stage::Response5xx => "response 5xx",
         Stage::Service => "service",
         Stage::SendLag => "send lag",
         Stage::Outside => "outside",
@@ -201,26 +214,18 @@ const fn words(stage: Stage) -> &'static str {
 }
 
 fn latency_table(run: &Run) -> Markup {
-    let columns =
-        ["count", "min", "50 %", "75 %", "90 %", "99 %", "99.9 %", "99.99 %", "max", "mean"];
-    let rows: Vec<Row> = run
-        .result
-        .stages
-        .iter()
+    let columns = [
+        "count", "min", "50 %", "75 %", "90 %", "95 %", "99 %", "99.9 %", "99.99 %", "max", "mean",
+    ];
+    let rows: Vec<Row> = text::shown_stages(&run.result)
         .map(|(stage, entry)| {
-            let times = [
-                entry.min,
-                entry.p50,
-                entry.p75,
-                entry.p90,
-                entry.p99,
-                entry.p999,
-                entry.p9999,
-                entry.max,
-            ];
-            let mut cells = vec![format_grouped(entry.count)];
-            cells.extend(times.map(|value| time(value as f64)));
-            cells.push(time(entry.mean));
+            let mut cells = vec![format_grouped(entry.count), time(entry.min as f64)];
+            cells.extend(MARKS.iter().map(|(statistic, _, x)| {
+                let thin = if text::carries(entry.count, 1.0 / x) { "" } else { "~" };
+                let value = entry.statistic(statistic).unwrap_or(entry.max as f64);
+                format!("{thin}{}", time(value))
+            }));
+            cells.extend([time(entry.max as f64), time(entry.mean)]);
             (words(stage).to_owned(), cells)
         })
         .collect();

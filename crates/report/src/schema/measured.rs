@@ -1,6 +1,7 @@
 //! What was measured: connections, stages, messages, failures, the timeline, resources, reactors.
 
 use super::{Spans, ratio};
+use crate::hist;
 use crate::server::slope;
 use measure::{Failure, Stage};
 use schemars::JsonSchema;
@@ -76,6 +77,18 @@ pub struct Stages {
     /// free of coordinated omission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<StageEntry>,
+    /// The replies whose status was 2xx, as `response` (HTTP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_2xx: Option<StageEntry>,
+    /// Those whose status was 3xx.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_3xx: Option<StageEntry>,
+    /// Those whose status was 4xx.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_4xx: Option<StageEntry>,
+    /// Those whose status was 5xx.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_5xx: Option<StageEntry>,
     /// The same reply, counted from the time at which its message was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<StageEntry>,
@@ -109,6 +122,10 @@ impl Stages {
             Stage::FirstEcho => self.first_echo.as_ref(),
             Stage::FirstByte => self.first_byte.as_ref(),
             Stage::Response => self.response.as_ref(),
+            Stage::Response2xx => self.response_2xx.as_ref(),
+            Stage::Response3xx => self.response_3xx.as_ref(),
+            Stage::Response4xx => self.response_4xx.as_ref(),
+            Stage::Response5xx => self.response_5xx.as_ref(),
             Stage::Service => self.service.as_ref(),
             Stage::SendLag => self.send_lag.as_ref(),
             Stage::Outside => self.outside.as_ref(),
@@ -128,6 +145,10 @@ impl Stages {
             Stage::FirstEcho => &mut self.first_echo,
             Stage::FirstByte => &mut self.first_byte,
             Stage::Response => &mut self.response,
+            Stage::Response2xx => &mut self.response_2xx,
+            Stage::Response3xx => &mut self.response_3xx,
+            Stage::Response4xx => &mut self.response_4xx,
+            Stage::Response5xx => &mut self.response_5xx,
             Stage::Service => &mut self.service,
             Stage::SendLag => &mut self.send_lag,
             Stage::Outside => &mut self.outside,
@@ -173,6 +194,10 @@ pub struct StageEntry {
     pub p75: u64,
     /// The value at or below which 90 % lie.
     pub p90: u64,
+    /// The value at or below which 95 % lie; absent in files of versions that did not write it, where it
+    /// comes from `hdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<u64>,
     /// The value at or below which 99 % lie.
     pub p99: u64,
     /// The value at or below which 99.9 % lie.
@@ -188,8 +213,17 @@ pub struct StageEntry {
 
 impl StageEntry {
     /// The numbers that [`Self::statistic`] knows, as thresholds name them.
-    pub const STATISTICS: [&'static str; 11] =
-        ["p50", "p75", "p90", "p99", "p999", "p9999", "min", "max", "mean", "stdev", "count"];
+    pub const STATISTICS: [&'static str; 12] = [
+        "p50", "p75", "p90", "p95", "p99", "p999", "p9999", "min", "max", "mean", "stdev", "count",
+    ];
+
+    /// The value at or below which 95 % lie; `None` if the file neither says it nor has a histogram that
+    /// can be read.
+    #[must_use]
+    pub fn p95(&self) -> Option<u64> {
+        let from_cells = || Some(hist::decode(&self.hdr).ok()?.value_at_quantile(0.95));
+        self.p95.or_else(|| from_cells().map(|value| value.min(self.max)))
+    }
 
     /// One of the numbers by its name: nanoseconds, except for the count.
     #[must_use]
@@ -198,6 +232,7 @@ impl StageEntry {
             "p50" => self.p50,
             "p75" => self.p75,
             "p90" => self.p90,
+            "p95" => self.p95()?,
             "p99" => self.p99,
             "p999" => self.p999,
             "p9999" => self.p9999,
@@ -659,6 +694,7 @@ mod tests {
             p50: 6,
             p75: 7,
             p90: 8,
+            p95: Some(13),
             p99: 9,
             p999: 10,
             p9999: 11,

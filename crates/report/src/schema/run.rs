@@ -196,6 +196,8 @@ pub struct Http {
     pub head_max_bytes: u64,
     /// The most header lines that it could have; 0 likewise.
     pub headers_max: u64,
+    /// The statuses and classes that counted as served; empty in files of versions that went by 2xx and 3xx.
+    pub expect: Vec<String>,
 }
 
 /// The options that only `ws://` has.
