@@ -77,9 +77,9 @@ pub(crate) fn planned_seconds(duration: Nanos, measured: &Measured) -> f64 {
     longest.unwrap_or_default().min(duration).as_secs_f64()
 }
 
-/// Messages on their way at the marks that every reactor has come to.
-pub(crate) fn backlog(measured: &Measured) -> Vec<u64> {
-    let each = || measured.finals.values().map(|last| &last.backlog.marks);
+/// A row of counts, one for each of the marks that every reactor has come to.
+pub(crate) fn marks(measured: &Measured, of: fn(&Backlog) -> &Vec<u64>) -> Vec<u64> {
+    let each = || measured.finals.values().map(|last| of(&last.backlog));
     let count = each().map(Vec::len).min().unwrap_or(0);
     (0..count).map(|mark| each().map(|marks| marks[mark]).sum()).collect()
 }

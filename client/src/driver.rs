@@ -262,7 +262,8 @@ impl<P: Protocol> LoadDriver<P> {
         let time = core.now() - self.drive_started;
         self.effort.end_sending(time, &core.times);
         self.effort.end(time);
-        self.backlog.end(core.now(), &self.totals);
+        let held_up = self.held_up.then_some(&self.schedule);
+        self.backlog.end(core.now(), &self.totals, held_up);
     }
 
     /// Hands over all that was counted and recorded, once.
@@ -527,7 +528,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, bytes: &mut [u8]) {
         let (now, receipt) = (core.now(), core.receipt());
         let Some(session) = core.session(key) else { return };
-        self.backlog.look(now, &self.totals);
+        self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
         let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.receive(&mut session.spoken, bytes, now, |times, content| {
             books.reply(times, content);

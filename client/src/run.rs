@@ -441,7 +441,8 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         served: account::sum(measured, |backlog| backlog.served()),
         served_seconds: account::planned_seconds(plan.load.duration, measured),
         backlog_at_end: had_traffic.then(|| account::sum(measured, |backlog| backlog.at_end())),
-        backlog: account::backlog(measured),
+        backlog: account::marks(measured, |backlog| &backlog.marks),
+        waiting: account::marks(measured, |backlog| &backlog.waiting),
         backlog_step_seconds: match had_traffic {
             true => plan.load.duration.as_secs_f64() / crate::backlog::MARKS as f64,
             false => 0.0,

@@ -189,7 +189,7 @@ impl<P: Protocol> LoadDriver<P> {
         // The end of a connection has no stamp, so a reply that ends with it has none either.
         let audited = self.auditing && core.closed_audited();
         let receipt = if audited { Receipt::Missing } else { Receipt::NotAudited };
-        self.backlog.look(now, &self.totals);
+        self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
         let (protocol, mut books) = self.books(now, receipt);
         let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
             books.reply(times, content);

@@ -126,7 +126,7 @@ impl<P: Protocol> LoadDriver<P> {
             match self.step {
                 Step::FirstEcho => self.totals.first_sent += u64::from(part),
                 _ => {
-                    self.backlog.look(now, &self.totals);
+                    self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
                     self.backlog.sent(now);
                     self.totals.sent += u64::from(part);
                     self.last_sent_at = now;

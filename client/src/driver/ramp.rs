@@ -114,7 +114,7 @@ impl<P: Protocol> LoadDriver<P> {
         self.begun += 1;
         // It counts as sent when its connection begins to open, so that its time has the connect in it.
         let now = core.now();
-        self.backlog.look(now, &self.totals);
+        self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
         self.backlog.sent(now);
         match owed {
             Some(_) => self.totals.resent += 1,

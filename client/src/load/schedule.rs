@@ -94,6 +94,25 @@ impl Schedule {
         (self.left > 0).then_some(self.due)
     }
 
+    /// How many of those to come are due by `at`: exact where they are evenly spread, and as many as are
+    /// to be expected where they come at random.
+    #[must_use]
+    pub fn overdue(&self, at: Nanos) -> u64 {
+        if self.left == 0 || self.due > at {
+            return 0;
+        }
+        match &self.spread {
+            Spread::Even { pace, place, step } => {
+                let by_then = pace.count_before(at + Nanos(1));
+                by_then.saturating_sub(*place).div_ceil(*step).min(self.left)
+            }
+            Spread::Random { span, .. } => {
+                let share = ratio(at.min(*span) - self.due, *span - self.due);
+                1 + ((self.left - 1) as f64 * share) as u64
+            }
+        }
+    }
+
     /// Goes on to the one behind it. Does nothing if there is none.
     #[inline]
     pub fn advance(&mut self) {
@@ -160,6 +179,10 @@ impl Schedule {
     }
 }
 
+fn ratio(part: Nanos, of: Nanos) -> f64 {
+    if of == Nanos::ZERO { 1.0 } else { part.0 as f64 / of.0 as f64 }
+}
+
 /// A number above 0 and up to 1, all multiples of 2^-53 equally likely.
 #[inline]
 fn unit(random: &mut SplitMix64) -> f64 {
@@ -173,6 +196,32 @@ mod tests {
     use proptest::prelude::*;
 
     const MILLI: Nanos = Nanos::from_millis(1);
+
+    proptest! {
+        #[test]
+        fn what_is_overdue_is_what_would_be_drawn_by_then(
+            (rate, parts, millis) in (1.0..5_000.0f64, 1..5u64, 1..2_000u64),
+            (taken, seed) in (0..50u64, any::<u64>()),
+        ) {
+            let (span, at) = (Nanos::from_secs(2), Nanos::from_millis(millis));
+            for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
+                let mut schedule = Schedule::new(arrivals, rate, span, (parts - 1, parts), seed);
+                (0..taken).for_each(|_| schedule.advance());
+                let told = schedule.overdue(at);
+                let left = schedule.left();
+                while schedule.due().is_some_and(|due| due <= at) {
+                    schedule.advance();
+                }
+                let drawn = left - schedule.left();
+                if arrivals == Arrivals::Uniform {
+                    prop_assert_eq!(told, drawn);
+                } else {
+                    let far = 1.0 + 6.0 * (left as f64).sqrt();
+                    prop_assert!((told as f64 - drawn as f64).abs() <= far, "{} {}", told, drawn);
+                }
+            }
+        }
+    }
 
     fn times(schedule: Schedule) -> Vec<Nanos> {
         let next = |schedule: &mut Schedule| {

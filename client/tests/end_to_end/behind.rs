@@ -46,6 +46,51 @@ fn a_server_that_falls_behind_is_said_to_have_fallen_behind() {
     assert!(summary.starts_with("verdict      the server fell behind"), "{summary}");
 }
 
+/// An HTTP server that takes so long for each request: of all connections together, or of each by itself.
+fn slow_http(each: Duration, together: bool) -> String {
+    let (clock, free_at) = (Clock::start(), Arc::new(Mutex::new(Nanos::ZERO)));
+    let url = peer(move |mut stream| {
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+            let mut free_at = free_at.lock().expect("whole");
+            let now = clock.now();
+            let from = if together { (*free_at).max(now) } else { now };
+            let until = from + Nanos::from(each);
+            *free_at = until;
+            drop(free_at);
+            std::thread::park_timeout(Duration::from(until - now));
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    url.replace("tcp://", "http://")
+}
+
+#[test]
+fn a_server_whose_connections_are_all_busy_fell_behind_if_it_keeps_them_waiting() {
+    let load = ["-c", "20", "-r", "300", "-d", "2s", "--timeout", "30s"];
+    let url = slow_http(Duration::from_millis(10), true);
+    let (ran, result) = run_and_read(&[&[&url[..]], &load[..]].concat());
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    let (messages, codes) = (&result.messages, |code: &str| {
+        result.run.warnings.iter().any(|warning| warning.code == code)
+    });
+    assert!(result.server.as_ref().expect("traffic").behind, "{messages:?}");
+    assert!(codes("server_behind") && !codes("connections_busy"), "{:?}", result.run.warnings);
+    // 100 a second are served of 300; all but 20 of what is owed waits at the client.
+    assert!(messages.backlog_at_end.expect("counted") > 250, "{messages:?}");
+    assert!(messages.waiting.last().expect("marks") > &200, "{messages:?}");
+    assert!(messages.in_flight_max.expect("marks") <= 20, "{messages:?}");
+
+    // A server that takes 100 ms for whatever it is asked cannot answer more on 20 connections.
+    let url = slow_http(Duration::from_millis(100), false);
+    let (_, result) = run_and_read(&[&[&url[..]], &load[..]].concat());
+    assert!(!result.server.as_ref().expect("traffic").behind, "{:?}", result.messages);
+    let busy = result.run.warnings.iter().find(|warning| warning.code == "connections_busy");
+    assert!(busy.is_some_and(|busy| busy.remedy.contains("--connections")), "{result:?}");
+}
+
 #[test]
 fn a_stall_that_is_caught_up_with_is_named_and_fails_nothing() {
     let server = Server::start(&["--stall", "400ms/2s", "tcp://127.0.0.1:0"]);

@@ -413,7 +413,8 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
         backlog_step_seconds: all().map(|one| one.backlog_step_seconds).fold(0.0, f64::max),
         backlog_at_end: kind.backlog(all().map(|one| one.backlog_at_end)),
         in_flight_max: kind.backlog(all().map(|one| one.in_flight_max)),
-        backlog: backlog(results, kind),
+        backlog: marks(results, kind, |one| &one.backlog),
+        waiting: marks(results, kind, |one| &one.waiting),
         first_echo: first_echo(results, kind),
         ..Messages::default()
     };
@@ -423,10 +424,10 @@ fn messages(results: &[&ResultFile], kind: Kind) -> Messages {
 
 /// The marks of shards added, as far as all of them have some: they began together, or nearly so. Repeats
 /// have no marks in common.
-fn backlog(results: &[&ResultFile], kind: Kind) -> Vec<u64> {
-    let each = || results.iter().map(|result| &result.messages.backlog);
+fn marks(results: &[&ResultFile], kind: Kind, of: fn(&Messages) -> &Vec<u64>) -> Vec<u64> {
+    let each = || results.iter().map(|result| of(&result.messages));
     match (kind, results) {
-        (_, [one]) => one.messages.backlog.clone(),
+        (_, [one]) => of(&one.messages).clone(),
         (Kind::Repeats, _) => Vec::new(),
         (Kind::Shards, _) => {
             let count = each().map(Vec::len).min().unwrap_or(0);

@@ -271,7 +271,9 @@ fn response_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &st
             "redirects are not followed: give the URL that the server names",
         );
     }
-    if busy_connections(result) {
+    // Of a server that keeps its connections waiting, more of them would wait.
+    let behind = result.server.as_ref().is_some_and(|server| server.behind);
+    if busy_connections(result) && !behind {
         doubt(
             "connections_busy",
             "requests that were due had to wait since all connections were busy".to_owned(),
@@ -368,6 +370,9 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
                 _ if lost_most(result) => {
                     "connections were lost, and what was on its way there, or was to leave on them, \
                                  with them: see the failures by kind"
+                }
+                _ if result.server.as_ref().is_some_and(|server| server.behind) => {
+                    "the server fell behind: ask for a rate below what it served"
                 }
                 (true, true) => {
                     "every connection was busy, and the client had time to spare: give more \

@@ -13,8 +13,12 @@
 //! queue that has grown to a length and keeps it, as a constant delay makes one. A stall is told by itself,
 //! and fails nothing.
 //!
-//! Only what has left counts as backlog: where every connection is busy (HTTP), or peers take nothing, what is
-//! due waits at the client, and the run misses its rate with words of its own.
+//! The backlog is what is due and not answered. Where every connection is busy (HTTP), or peers take nothing, a
+//! part of it waits at the client, and that may have two causes: a server at its end, or so few connections that
+//! even an idle server could not answer more on them. A server at its end keeps what it is asked waiting: so
+//! where more than half of the backlog waits at the client, it fell behind only if the median of the service is
+//! three times its least or more. Else more connections are what it takes, and the run misses its rate with
+//! words of its own.
 //!
 //! The closed model asks for no rate: it sends when replies come, so no server ever falls behind it.
 
@@ -29,6 +33,8 @@ pub const SERVED: f64 = 0.99;
 const NEVER_LESS: f64 = 0.25;
 /// The part of it by which it has to rise along its line in the second half: all the time would be a half.
 const ROSE: f64 = 0.25;
+/// A server that keeps requests waiting takes so many times its least service, at the median.
+const QUEUED: u64 = 3;
 /// A silence shorter than this is no stall.
 pub const SILENCE: Nanos = Nanos::from_millis(200);
 /// A stall is so many times the median of the service: a server that always takes its time does not stall.
@@ -64,7 +70,21 @@ pub fn is_behind(result: &ResultFile) -> bool {
         return false;
     };
     let limited = !generator::reasons(result).is_empty();
-    share < SERVED && !limited && grew(&messages.backlog, at_end)
+    share < SERVED
+        && !limited
+        && grew(&messages.backlog, at_end)
+        && (waiting(result) <= at_end / 2 || queued(result))
+}
+
+/// How much of the backlog waited at the client in the end.
+fn waiting(result: &ResultFile) -> u64 {
+    result.messages.waiting.last().copied().unwrap_or(0)
+}
+
+/// Whether requests waited at the server: most took far longer than the quickest.
+fn queued(result: &ResultFile) -> bool {
+    let service = result.stages.service.as_ref().filter(|service| service.count > 0);
+    service.is_some_and(|service| service.p50 >= service.min.saturating_mul(QUEUED))
 }
 
 /// Whether a backlog grew over most of the time. Without marks, as in merged repeats, there is nothing to
@@ -255,6 +275,24 @@ mod tests {
             Some(StageEntry { p50: 100_000_000, count: 9, ..Default::default() });
         fill(&mut result, Some((Nanos::ZERO, Nanos::from_millis(400))));
         assert_eq!(codes(&result), [""; 0]);
+    }
+
+    #[test]
+    fn busy_connections_are_the_servers_fault_only_if_it_keeps_them_waiting() {
+        let judged = |waiting_share: u64, min, p50| {
+            let mut result = run(7_000, line(0, 50));
+            let waiting = result.messages.backlog.iter().map(|owed| owed * waiting_share / 100);
+            result.messages.waiting = waiting.collect();
+            result.stages.service =
+                Some(StageEntry { count: 9, min, p50, ..StageEntry::default() });
+            result.fill_derived();
+            fill(&mut result, None);
+            (fared(&result), result.messages.in_flight_max)
+        };
+        let share = Some(Fared::Share(0.7));
+        assert_eq!(judged(90, 1_000_000, 2_900_000), (share, Some(300)), "too few connections");
+        assert_eq!(judged(90, 1_000_000, 3_000_000), (Some(Fared::Behind), Some(300)));
+        assert_eq!(judged(40, 1_000_000, 1_000_000), (Some(Fared::Behind), Some(1_800)));
     }
 
     #[test]

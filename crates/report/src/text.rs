@@ -343,7 +343,7 @@ pub(crate) fn served(result: &ResultFile) -> Option<String> {
         let growth = it.backlog_growth_per_second.filter(|growth| *growth >= 1.0);
         let growth =
             growth.map_or_else(String::new, |by| format!(", grown by {}", format_rate(by)));
-        format!("; {} on their way at the end{growth}", format_grouped(count))
+        format!("; {} due and not answered at the end{growth}", format_grouped(count))
     });
     Some(format!("{} served in time{share}{backlog}", format_rate(served)))
 }

@@ -294,7 +294,8 @@ pub struct Messages {
     /// Those replies per second of that time: what the server served while it was asked. Null in files
     /// from before it was counted. Derived.
     pub rate_served: Option<f64>,
-    /// How many messages were on their way at the end of the planned time; of merged repeats the most.
+    /// How many messages were due and not answered at the end of the planned time; of merged repeats the
+    /// most.
     pub backlog_at_end: Option<u64>,
     /// By how many messages a second that grew: the straight line of least squares through `backlog`.
     /// Derived.
@@ -303,9 +304,13 @@ pub struct Messages {
     pub in_flight_max: Option<u64>,
     /// The time from one mark of `backlog` to the next; 0 without any.
     pub backlog_step_seconds: f64,
-    /// How many messages were on their way at 60 evenly spaced marks of the planned time, the last of them
-    /// at its end. Empty in merged repeats, and fewer in a run that was cut short.
+    /// How many messages were due and not answered at 60 evenly spaced marks of the planned time, the last
+    /// of them at its end: those on their way, and those of `waiting`. Empty in merged repeats, and fewer
+    /// in a run that was cut short.
     pub backlog: Vec<u64>,
+    /// How many of those waited at the client at each mark, since every connection was busy or its peer
+    /// took nothing. Empty likewise, and in files from before these were counted.
+    pub waiting: Vec<u64>,
     /// The round in which each connection echoes once; null if there was none.
     pub first_echo: Option<FirstEcho>,
 }
@@ -319,7 +324,10 @@ impl Messages {
         if !self.backlog.is_empty() {
             let marks: Vec<f64> = self.backlog.iter().map(|mark| *mark as f64).collect();
             self.backlog_growth_per_second = Some(ratio(slope(&marks), self.backlog_step_seconds));
-            self.in_flight_max = self.backlog.iter().max().copied();
+            let waiting = self.waiting.iter().chain(std::iter::repeat(&0));
+            let in_flight = self.backlog.iter().zip(waiting);
+            self.in_flight_max =
+                in_flight.map(|(owed, waiting)| owed.saturating_sub(*waiting)).max();
         }
         if let Some(round) = &mut self.first_echo {
             round.rate_per_second = ratio(round.received as f64, round.seconds);
