@@ -97,6 +97,8 @@ pub(crate) struct Coordinator<'a> {
     reports: Receiver<Report>,
     signals: Receiver<Signal>,
     progress: Progress,
+    /// Reactors that have closed their connections, and all of them.
+    closed: (u64, u64),
     halt: Halt,
     /// The step that each reactor has come to the end of, and when the last of them did.
     done: Vec<Step>,
@@ -132,6 +134,7 @@ impl<'a> Coordinator<'a> {
             reports,
             signals,
             progress,
+            closed: (0, 0),
             halt: Halt::None,
             done: vec![Step::Waiting; reactors],
             done_at: Nanos::ZERO,
@@ -194,7 +197,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn settle(&mut self, measured: &mut Measured) {
-        self.enter("settle", None);
+        self.enter("settle", Some(SETTLE));
         self.wait(SETTLE);
         measured.ramped = self.read();
         if self.plan.load.first_echo && self.halt == Halt::None {
@@ -272,9 +275,16 @@ impl<'a> Coordinator<'a> {
         self.tell_all(Command::Close);
     }
 
-    /// Shows how closing goes on until `is_over` says that it is, or somebody asks for the end.
-    pub(crate) fn watch_closing(&mut self, is_over: impl Fn() -> bool) {
-        while !is_over() && self.halt < Halt::Abort {
+    /// Shows how closing goes on, of which `finished` says how many reactors are at its end, until all are
+    /// or somebody asks for the end.
+    pub(crate) fn watch_closing(&mut self, finished: impl Fn() -> usize) {
+        let all = self.outsides.len() as u64;
+        loop {
+            self.closed = (finished() as u64, all);
+            if self.closed.0 >= all || self.halt >= Halt::Abort {
+                return;
+            }
+            self.show();
             self.take(Nanos::from_millis(50));
         }
     }
@@ -465,6 +475,18 @@ impl<'a> Coordinator<'a> {
         self.show();
     }
 
+    /// How far the phase is, where that can be counted.
+    fn phase_done(&self, totals: &Totals) -> Option<(u64, u64)> {
+        match self.phase {
+            "first echo" => {
+                let first = totals.first_received + totals.first_unanswered;
+                Some((first, totals.open().max(first)))
+            }
+            "close" => Some(self.closed),
+            _ => None,
+        }
+    }
+
     fn show(&mut self) {
         let now = self.clock.now();
         let totals = self.timeline.total();
@@ -476,6 +498,7 @@ impl<'a> Coordinator<'a> {
             phase: self.phase,
             elapsed: now,
             phase_elapsed,
+            phase_done: self.phase_done(&totals),
             phase_left: self.phase_length.map(|length| length - phase_elapsed),
             planned: load.connections,
             opened: totals.opened,

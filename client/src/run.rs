@@ -177,7 +177,9 @@ fn run_planned<P: Protocol>(
     let written = save(args, &mut result);
     if !coordinator.is_aborted() {
         coordinator.close();
-        coordinator.watch_closing(|| reactors.iter().all(|reactor| reactor.thread.is_finished()));
+        coordinator.watch_closing(|| {
+            reactors.iter().filter(|reactor| reactor.thread.is_finished()).count()
+        });
     }
     coordinator.clear_progress();
     let interrupted = coordinator.is_interrupted();

@@ -63,6 +63,9 @@ pub enum MergeError {
     /// The plans are not parts of one.
     #[error("these runs are not parts of one plan: {0} differs")]
     Plans(String),
+    /// A sum is beyond what a result can hold.
+    #[error("the sum of {0} is beyond 2^64: one of these files is damaged, no run counts so many")]
+    TooMuch(String),
     /// A histogram cannot be read.
     #[error("stage '{stage}' of run '{run}': {error}")]
     Histogram {
@@ -134,6 +137,7 @@ pub fn repeats(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
 fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> {
     let results: Vec<&ResultFile> = parts.iter().map(|part| part.result).collect();
     check_plans(&results, kind)?;
+    check_sums(&results)?;
     let timeline = timeline(parts, kind);
     let mut warnings = warnings(&results);
     let mut merged = ResultFile {
@@ -250,6 +254,47 @@ fn check_plans(results: &[&ResultFile], kind: Kind) -> Result<(), MergeError> {
         }
     }
     Ok(())
+}
+
+/// The parts of a result whose whole numbers are added up.
+const ADDED: [&str; 9] = [
+    "connections",
+    "messages",
+    "failures",
+    "http_statuses",
+    "violations",
+    "close_codes",
+    "limits_reached",
+    "timeline",
+    "reactors",
+];
+
+/// Whether every whole number can be added up, whatever is added up of it: each over all results, and all
+/// that stand under one name, as those of the seconds and reactors do.
+fn check_sums(results: &[&ResultFile]) -> Result<(), MergeError> {
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for result in results {
+        let whole = serde_json::to_value(result).unwrap_or_default();
+        for section in ADDED {
+            add_up(section, &whole[section], &mut sums)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_up(path: &str, value: &Value, sums: &mut BTreeMap<String, u64>) -> Result<(), MergeError> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| add_up(path, item, sums)),
+        Value::Object(members) => members
+            .iter()
+            .try_for_each(|(name, member)| add_up(&format!("{path}.{name}"), member, sums)),
+        _ => {
+            let Some(number) = value.as_u64() else { return Ok(()) };
+            let sum = sums.entry(path.to_owned()).or_default();
+            *sum = sum.checked_add(number).ok_or_else(|| MergeError::TooMuch(path.to_owned()))?;
+            Ok(())
+        }
+    }
 }
 
 fn plan(results: &[&ResultFile], kind: Kind) -> Plan {

@@ -50,6 +50,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
     }
     page.section("target", &result.plan.targets.join(" "));
     page.section("plan", &plan(&result.plan));
+    page.section("", without_load(&result.plan));
     page.section("outcome", &outcome(&result.run, &result.verdict));
     let limited = generator::reasons(result);
     page.section("generator", &client_limited(&limited));
@@ -223,6 +224,16 @@ pub(crate) fn plan(plan: &Plan) -> String {
     format!("{connections} connections{at_a_time}{ramp}{hold}; {traffic}")
 }
 
+/// What to add to a plan that only opens connections and lets them go.
+fn without_load(plan: &Plan) -> &'static str {
+    match (plan.model, plan.hold_ns) {
+        (Model::None, 0) => {
+            "for more: --rate N or --closed sends messages, --hold TIME keeps the connections"
+        }
+        _ => "",
+    }
+}
+
 /// What is asked for.
 fn requests(http: &Http, body_bytes: u64) -> String {
     let mut text = http.method.clone();
@@ -297,8 +308,10 @@ fn messages(result: &ResultFile) -> String {
     let asked = it.rate_planned.map_or_else(
         || ", as fast as replies come".to_owned(),
         |rate| {
+            // A share of nothing is no share.
             let share = percent(ratio(it.rate_achieved, rate), 1);
-            format!(" of {} asked ({share})", format_rate(rate))
+            let share = if it.sent > 0 { format!(" ({share})") } else { String::new() };
+            format!(" of {} asked{share}", format_rate(rate))
         },
     );
     let served = served(result).map_or_else(String::new, |served| format!("{served}\n"));
@@ -870,8 +883,8 @@ mod tests {
         let expected = "
 audit        where the time went: 2 messages, 1 connection (1 %)
                   p50     p90     p95     p99   p99.9     max    mean   share
-  send_lag      ~0ns   ~40us   ~40us   ~40us   ~40us   40 us   20 us  10.0 %
-  outside      ~90us  ~250us  ~250us  ~250us  ~250us  250 us  170 us  85.0 %
+  send_lag       ~0ns   ~40us   ~40us   ~40us   ~40us   40 us   20 us  10.0 %
+  outside       ~90us  ~250us  ~250us  ~250us  ~250us  250 us  170 us  85.0 %
   receive_lag   ~10us   ~10us   ~10us   ~10us   ~10us   10 us   10 us   5.0 %
   response     ~100us  ~300us  ~300us  ~300us  ~300us  300 us  200 us 100.0 %
              ~: fewer than 10 values lie beyond it
@@ -886,6 +899,20 @@ tcp          before: rtt p50 40 us, p99 40 us, max 40 us; 0 packets sent again
             "{text}"
         );
         assert!(!text.contains("share"), "{text}");
+    }
+
+    #[test]
+    fn a_run_without_load_says_what_to_add_and_nothing_is_no_percentage() {
+        let mut result = ResultFile::default();
+        assert!(summary(&result, 80).contains("for more: --rate N or --closed sends messages"));
+        result.plan.hold_ns = 1;
+        assert!(!summary(&result, 80).contains("for more"));
+        result.plan.model = Model::Open;
+        result.messages.rate_planned = Some(100.0);
+        result.messages.planned = Some(10);
+        assert!(summary(&result, 80).contains("0/s achieved of 100/s asked\n"));
+        result.messages.sent = 1;
+        assert!(summary(&result, 80).contains("0/s achieved of 100/s asked (0.0 %)\n"));
     }
 
     #[test]

@@ -401,3 +401,22 @@ fn a_merged_result_is_done_only_if_all_its_parts_are() {
     let merged = merge(&[result("a", 0, &[1]), late]).expect("repeats");
     assert_eq!((merged.run.outcome, merged.verdict.exit_code), (Outcome::NotReached, 6));
 }
+
+#[test]
+fn sums_that_no_result_can_hold_are_refused() {
+    let half = |id: &str, sent| {
+        let mut one = result(id, 0, &[1, 2]);
+        one.messages.sent = sent;
+        one
+    };
+    let merged = merge(&[half("a", 1 << 63), half("b", (1 << 63) - 1)]).expect("it just fits");
+    assert_eq!(merged.messages.sent, u64::MAX);
+    let error = merge(&[half("a", 1 << 63), half("b", 1 << 63)]).expect_err("one too many");
+    assert_eq!(error, MergeError::TooMuch("messages.sent".to_owned()));
+    assert!(error.to_string().starts_with("the sum of messages.sent is beyond 2^64"), "{error}");
+    // Also where it is spread over reactors.
+    let mut one = result("a", 0, &[1, 2]);
+    one.reactors = vec![Reactor { messages: 1 << 63, ..Reactor::default() }; 2];
+    let error = merge(&[one, result("b", 0, &[3])]).expect_err("one too many");
+    assert_eq!(error, MergeError::TooMuch("reactors.messages".to_owned()));
+}

@@ -20,9 +20,11 @@ pub struct View {
     pub elapsed: Nanos,
     /// Since the phase started.
     pub phase_elapsed: Nanos,
-    /// Until the phase ends, where that is known beforehand. Where it is not, the bar shows how many
-    /// of the planned connections have been tried.
+    /// Until the phase ends, where that is known beforehand.
     pub phase_left: Option<Nanos>,
+    /// How much of the phase is done and how much there is to do, where that can be counted. Where neither
+    /// is known, the bar shows how many of the planned connections have been tried.
+    pub phase_done: Option<(u64, u64)>,
     /// Connections planned.
     pub planned: u64,
     /// Connections that became usable.
@@ -62,9 +64,10 @@ pub struct View {
 impl View {
     /// How much of the phase is done, from 0 to 1.
     fn done(&self) -> f64 {
-        let (part, whole) = match self.phase_left {
-            Some(left) => (self.phase_elapsed.0, (self.phase_elapsed + left).0),
-            None => (self.opened.saturating_add(self.failed), self.planned),
+        let tried = (self.opened.saturating_add(self.failed), self.planned);
+        let (part, whole) = match (self.phase_left, self.phase_done) {
+            (Some(left), _) => (self.phase_elapsed.0, (self.phase_elapsed + left).0),
+            (None, done) => done.unwrap_or(tried),
         };
         if whole == 0 { 0.0 } else { (part as f64 / whole as f64).min(1.0) }
     }

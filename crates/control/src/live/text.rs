@@ -156,6 +156,7 @@ mod tests {
             elapsed: Nanos::from_secs(62),
             phase_elapsed: Nanos::from_secs(12),
             phase_left: Some(Nanos::from_secs(18)),
+            phase_done: None,
             planned: 1_000_000,
             opened: 999_990,
             open: 999_988,
@@ -202,6 +203,16 @@ mod tests {
             "note        the target's accept queue i…",
         ];
         assert_eq!(lines(&view, 40), expected);
+    }
+
+    #[test]
+    fn what_can_be_counted_of_a_phase_is_its_bar() {
+        let view =
+            View { phase: "first echo", phase_left: None, phase_done: Some((1, 4)), ..steady() };
+        let expected = "first echo  [#######.......................]  25%  62 s in all";
+        assert_eq!(lines(&view, 80)[0], expected);
+        let nothing = View { phase_done: Some((0, 0)), ..view };
+        assert!(lines(&nothing, 80)[0].contains("  0%"), "{:?}", lines(&nothing, 80));
     }
 
     #[test]
