@@ -736,6 +736,10 @@ pub(crate) fn threshold(one: &ThresholdVerdict) -> String {
 pub(crate) fn threshold_words(one: &ThresholdVerdict) -> String {
     let measured = match (&one.note, one.value) {
         (Some(note), _) => format!("({note})"),
+        // A limit in percent is met by one.
+        (None, Some(value)) if one.unit == Unit::Ratio.name() && one.expression.ends_with('%') => {
+            tight(&format!("{:.1} %", 100.0 * value))
+        }
         (None, Some(value)) => in_unit(value, &one.unit),
         (None, None) => "(not measured)".to_owned(),
     };
@@ -853,6 +857,8 @@ mod tests {
                 "response.p99 1\u{a0}ms, fails above 1.2345\u{a0}ms",
             ),
             ("of.later>5", 1.0, "count", "of.later>5 1, fails if that holds"),
+            ("http.429>5%", 0.0213, "ratio", "http.429 2.1\u{a0}%, fails above 5%"),
+            ("generator.busy_max>0.9", 0.5, "ratio", "generator.busy_max 0.500, fails above 0.9"),
         ] {
             one.expression = expression.to_owned();
             one.value = Some(value);

@@ -22,7 +22,7 @@ pub(super) fn audit(runs: &[Run]) -> Markup {
 fn one(named: &str, audit: &Audit) -> Markup {
     let parts = audit::parts(audit);
     html! {
-        figure {
+        figure.whole {
             h3 { "Where the time went" (named) }
             @if parts.is_empty() {
                 p { "No audited message was answered." }

@@ -141,7 +141,7 @@ fn headline(run: &Run, named: bool) -> Markup {
         p {
             @if named { strong { (run.name) } " " }
             span.badge.(class) { (words) } " "
-            @if !verdict.is_empty() { strong.(colour) { (verdict) } " " }
+            @if !verdict.is_empty() { strong.(colour) { (verdict) } br; }
             (text::plan(&result.plan).replace('\u{a0}', " "))
         }
         p.soft {
