@@ -1,6 +1,7 @@
 //! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
 //! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
+use crate::checkpoint::{self, Checkpoints, Snapshot};
 use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
@@ -17,6 +18,7 @@ use report::{hist, schema};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Attempts without a single success after which a ramp is given up: nobody is there.
@@ -110,6 +112,14 @@ pub(crate) struct Coordinator<'a> {
     phase_length: Option<Nanos>,
     notes: Vec<String>,
     doctor: Doctor,
+    checkpoints: Option<Checkpoints>,
+    /// When the next one is due.
+    checkpoint_due: Nanos,
+    /// Why the first that could not be written was not.
+    checkpoint_trouble: Option<String>,
+    /// When the ramp began and ended, and when the traffic did and was to.
+    opening: (Nanos, Option<Nanos>),
+    traffic: Option<(Nanos, Nanos)>,
     /// Descriptors kept free while connections take what there is, so that the readings after the
     /// ramp and the result can still open their files.
     spare: Vec<File>,
@@ -145,13 +155,33 @@ impl<'a> Coordinator<'a> {
             phase_length: None,
             notes: Vec::new(),
             doctor: Doctor::new(plan),
+            checkpoints: None,
+            checkpoint_due: Nanos::ZERO,
+            checkpoint_trouble: None,
+            opening: (Nanos::ZERO, None),
+            traffic: None,
             spare: (0..SPARE_DESCRIPTORS).flat_map(|_| File::open("/dev/null")).collect(),
         }
+    }
+
+    /// Has it hand over what is measured from time to time.
+    pub(crate) fn with_checkpoints(self, checkpoints: Option<Checkpoints>) -> Self {
+        Self { checkpoints, ..self }
+    }
+
+    /// Ends the checkpoints: where the last one lies, and what is to be said of them.
+    pub(crate) fn end_checkpoints(&mut self) -> (Option<PathBuf>, Option<schema::Warning>) {
+        let Some(checkpoints) = self.checkpoints.take() else { return (None, None) };
+        self.look_for_trouble(&checkpoints);
+        let trouble = self.checkpoint_trouble.as_deref().map(checkpoint::warning);
+        (Some(checkpoints.end()), trouble)
     }
 
     /// Takes the run through its phases up to the end of the measurement; the connections are still
     /// open then, see [`Coordinator::close`].
     pub(crate) fn measure(&mut self) -> Measured {
+        // The first one says what was planned, and whether the file can be written.
+        self.checkpoint();
         let mut measured = Measured { before: self.read(), ..Measured::default() };
         self.ramp(&mut measured);
         self.settle(&mut measured);
@@ -186,10 +216,12 @@ impl<'a> Coordinator<'a> {
     fn ramp(&mut self, measured: &mut Measured) {
         self.enter("ramp", None);
         let started = self.clock.now();
+        self.opening = (started, None);
         self.open_in_turns(started);
         self.spare.clear();
         let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
         measured.ramp = ended - started;
+        self.opening.1 = Some(ended);
         let nobody = self.timeline.total().opened == 0 && !self.plan.load.churn;
         if nobody && self.all_done(Step::Ramp) {
             self.halt(Halt::Hopeless);
@@ -229,6 +261,7 @@ impl<'a> Coordinator<'a> {
             self.phase_started = start;
             self.tell_all(Command::Drive(start));
             let until = start + self.plan.load.duration;
+            self.traffic = Some((start, until));
             let probe = Probe::start(&self.plan.seats, self.clock, start, until);
             self.wait_until_done(Step::Drive);
             measured.probed = probe.end();
@@ -386,8 +419,42 @@ impl<'a> Coordinator<'a> {
         self.halt = self.halt.max(halt);
     }
 
+    /// Hands over what there is, if the time has come for it and the last one is written.
+    fn checkpoint(&mut self) {
+        let now = self.clock.now();
+        if now < self.checkpoint_due {
+            return;
+        }
+        let Some(checkpoints) = self.checkpoints.take() else { return };
+        if !checkpoints.is_busy() {
+            self.checkpoint_due = now + checkpoint::EVERY;
+            let (began, ended) = self.opening;
+            let traffic = self.traffic.map_or(Nanos::ZERO, |(from, to)| now.min(to) - from.min(now));
+            checkpoints.hand_over(Snapshot {
+                elapsed: now,
+                opening: ended.unwrap_or(now) - began,
+                traffic,
+                ..self.timeline.snapshot()
+            });
+        }
+        self.look_for_trouble(&checkpoints);
+        self.checkpoints = Some(checkpoints);
+    }
+
+    /// Says once that a checkpoint could not be written.
+    fn look_for_trouble(&mut self, checkpoints: &Checkpoints) {
+        if let Some(error) = checkpoints.trouble()
+            && self.checkpoint_trouble.is_none()
+        {
+            let text = checkpoint::warning(&error).text;
+            self.progress.message(&format!("warning: {text}; the run goes on without"));
+            self.checkpoint_trouble = Some(error);
+        }
+    }
+
     /// Takes what arrives within `patience`, and shows it.
     fn take(&mut self, patience: Nanos) {
+        self.checkpoint();
         let give_up = self.clock.now() + patience;
         loop {
             let left = Duration::from(give_up - self.clock.now());
@@ -539,6 +606,28 @@ struct Slice {
     send_lag: IntervalHistogram,
 }
 
+impl Slice {
+    /// As it goes into the result, behind the second before it.
+    fn second(&self, second: u64, before: Option<&schema::Second>) -> schema::Second {
+        let open = before.map_or(0, |before| before.open);
+        schema::Second {
+            second,
+            opened: self.opened,
+            open: (open + self.opened).saturating_sub(self.lost + self.ended),
+            failed: self.failed + self.lost,
+            sent: self.sent,
+            received: self.received,
+            response_p50_ns: self.response.quantile(0.5),
+            response_p99_ns: self.response.quantile(0.99),
+            response_max_ns: self.response.max(),
+            response_hdr: hist::interval(&self.response),
+            service_p50_ns: self.service.quantile(0.5),
+            service_p99_ns: self.service.quantile(0.99),
+            service_max_ns: self.service.max(),
+        }
+    }
+}
+
 /// The run second by second. Reactors report running totals; what a second holds is the difference.
 #[derive(Debug)]
 struct Timeline {
@@ -551,6 +640,10 @@ struct Timeline {
     slices: BTreeMap<u64, Slice>,
     /// Seconds that do not.
     closed: Vec<schema::Second>,
+    /// How many of those were handed over for a checkpoint.
+    handed_over: usize,
+    /// All seconds together.
+    whole: Slice,
     empty: Slice,
 }
 
@@ -562,6 +655,8 @@ impl Timeline {
             reported: vec![0; reactors],
             slices: BTreeMap::new(),
             closed: Vec::new(),
+            handed_over: 0,
+            whole: Slice::default(),
             empty: Slice::default(),
         }
     }
@@ -586,6 +681,9 @@ impl Timeline {
         slice.response.merge(&report.response);
         slice.service.merge(&report.service);
         slice.send_lag.merge(&report.send_lag);
+        self.whole.response.merge(&report.response);
+        self.whole.service.merge(&report.service);
+        self.whole.send_lag.merge(&report.send_lag);
         self.settle(report.reactor, now);
         self.reported[report.reactor] = report.second + u64::from(report.whole);
         while (self.closed.len() as u64) + LATE_SECONDS < second {
@@ -611,22 +709,29 @@ impl Timeline {
     fn close_next(&mut self) {
         let second = self.closed.len() as u64;
         let slice = self.slices.remove(&second).unwrap_or_default();
-        let open = self.closed.last().map_or(0, |before| before.open);
-        self.closed.push(schema::Second {
-            second,
-            opened: slice.opened,
-            open: (open + slice.opened).saturating_sub(slice.lost + slice.ended),
-            failed: slice.failed + slice.lost,
-            sent: slice.sent,
-            received: slice.received,
-            response_p50_ns: slice.response.quantile(0.5),
-            response_p99_ns: slice.response.quantile(0.99),
-            response_max_ns: slice.response.max(),
-            response_hdr: hist::interval(&slice.response),
-            service_p50_ns: slice.service.quantile(0.5),
-            service_p99_ns: slice.service.quantile(0.99),
-            service_max_ns: slice.service.max(),
-        });
+        self.closed.push(slice.second(second, self.closed.last()));
+    }
+
+    /// What is new since the last one, and what stands now.
+    fn snapshot(&mut self) -> Snapshot {
+        let closed = self.closed[self.handed_over..].to_vec();
+        self.handed_over = self.closed.len();
+        let mut open: Vec<schema::Second> = Vec::new();
+        let last = self.slices.keys().next_back().map_or(0, |last| last + 1);
+        for second in self.closed.len() as u64..last {
+            let slice = self.slices.get(&second).unwrap_or(&self.empty);
+            open.push(slice.second(second, open.last().or(self.closed.last())));
+        }
+        let Slice { response, service, send_lag, .. } = &self.whole;
+        Snapshot {
+            closed,
+            open,
+            totals: self.sum,
+            response: response.clone(),
+            service: service.clone(),
+            send_lag: send_lag.clone(),
+            ..Snapshot::default()
+        }
     }
 
     fn finish(&mut self) -> Vec<schema::Second> {
@@ -672,6 +777,26 @@ mod tests {
             seconds[second].response_hdr.as_ref().map(|hdr| hist::decode(hdr).map(|all| all.len()))
         };
         assert_eq!((all(0), all(2)), (Some(Ok(2)), None));
+    }
+
+    #[test]
+    fn each_second_is_handed_over_once_when_it_is_closed_and_whatever_is_open_each_time() {
+        let mut timeline = Timeline::new(1);
+        let numbers = |seconds: &[schema::Second]| -> Vec<u64> {
+            seconds.iter().map(|second| second.second).collect()
+        };
+        timeline.add(&report(0, 0, 5, 1, 100));
+        timeline.add(&report(0, 1, 6, 2, 200));
+        let first = timeline.snapshot();
+        assert_eq!((numbers(&first.closed), numbers(&first.open)), (vec![], vec![0, 1]));
+        assert_eq!((first.open[1].open, first.totals.opened, first.response.count()), (6, 6, 2));
+        timeline.add(&report(0, 4, 6, 3, 300));
+        let second = timeline.snapshot();
+        assert_eq!((numbers(&second.closed), numbers(&second.open)), (vec![0, 1], vec![2, 3, 4]));
+        assert_eq!((second.open[2].received, second.response.count()), (1, 3));
+        timeline.add(&report(0, 5, 6, 4, 300));
+        assert_eq!(numbers(&timeline.snapshot().closed), [2]);
+        assert_eq!(numbers(&timeline.finish()), [0, 1, 2, 3, 4, 5], "the result lacks none");
     }
 
     #[test]

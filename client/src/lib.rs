@@ -4,6 +4,7 @@
 //!   main ── reads the command line, plans, checks the machine, starts:
 //!     ├─ reactor-0 … reactor-k   pinned; each opens and drives its share of the connections
 //!     ├─ coordinator (main)      moves all reactors from phase to phase, merges what they report
+//!     ├─ checkpoints             writes what there is so far beside the place of the result
 //!     └─ signals                 the first drains, the second leaves at once; both write the result
 //! ```
 //!
@@ -15,6 +16,7 @@ mod account;
 pub mod audit;
 mod backlog;
 mod check;
+mod checkpoint;
 pub mod cli;
 mod coordinator;
 mod doctor;

@@ -3,6 +3,7 @@
 use crate::account;
 use crate::audit;
 use crate::check;
+use crate::checkpoint::Checkpoints;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
 use crate::coordinator::{Coordinator, Measured, Reading};
 use crate::doctor::walls;
@@ -14,7 +15,7 @@ use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use crate::repeat;
 use crate::tally::Report;
 use control::Error;
-use control::console::say;
+use control::console::{complain, say};
 use control::group::{self, Parts, Running, Seat};
 use control::live::{Mode, Progress};
 use control::signals::Signals;
@@ -25,6 +26,7 @@ use host::preflight;
 use measure::units::format_duration;
 use measure::{Clock, Nanos, Stage};
 use report::outcome::{exit_code, outcome, warnings};
+use report::part::Part;
 use report::schema::{self, ResultFile, Warning, timestamp};
 use report::{generator, hist, server, store, text, verdict};
 use std::collections::BTreeMap;
@@ -164,17 +166,34 @@ fn run_planned<P: Protocol>(
     let outsides = reactors.iter().map(|reactor| reactor.outside.clone()).collect();
     let cpus: Vec<usize> = reactors.iter().map(|reactor| reactor.cpu).collect();
     let receiver = signals.receiver().clone();
+    let checkpoints = Checkpoints::start(
+        args.output.as_deref(),
+        plan,
+        ResultFile {
+            run: schema::Run { repeat: turn.repeat.clone(), ..run_of(args, plan, started) },
+            ..frame(plan, facts)
+        },
+    );
     let mut coordinator =
-        Coordinator::new(plan, clock, args.peer, outsides, taken, receiver, progress);
+        Coordinator::new(plan, clock, args.peer, outsides, taken, receiver, progress)
+            .with_checkpoints(checkpoints);
     let measured = coordinator.measure();
+    let (part, trouble) = coordinator.end_checkpoints();
     let mut result = result_of(args, plan, facts, &cpus, measured, started);
     result.run.repeat = turn.repeat.clone();
     result.run.warnings.extend(turn.warning.clone());
+    result.run.warnings.extend(trouble);
     if let Some(seconds) = &mut result.resources.client.cpu_seconds {
         *seconds = (*seconds - cpu_before.as_secs_f64()).max(0.0);
     }
     // The result is safe before the connections are closed, which may take a while.
     let written = save(args, &mut result);
+    // What could not be written where it should leaves what lies there.
+    if let (Ok(_), Some(part)) = (&written, part)
+        && let Err(error) = Part::remove(&part)
+    {
+        complain("c1000k-client", error);
+    }
     if !coordinator.is_aborted() {
         coordinator.close();
         coordinator.watch_closing(|| {
@@ -301,28 +320,8 @@ fn result_of(
     mut measured: Measured,
     started: SystemTime,
 ) -> ResultFile {
-    let seed = plan.load.seed;
-    let run = schema::Run {
-        id: format!("{}-{seed:x}", timestamp(started).replace([':', '.'], "")),
-        label: args.label.clone(),
-        started: timestamp(started),
-        ended: timestamp(SystemTime::now()),
-        // Names of files need not be UTF-8, and `args` panics at those.
-        command: std::env::args_os()
-            .map(|word| without_password(&word.to_string_lossy()).into_owned())
-            .collect(),
-        seed,
-        ..schema::Run::default()
-    };
     let mut result = ResultFile {
-        tool: schema::Tool {
-            name: "c1000k-client".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("C1000K_COMMIT").map(str::to_owned),
-        },
-        run,
-        plan: plan.record.clone(),
-        host: serde_json::to_value(facts).unwrap_or_default(),
+        run: run_of(args, plan, started),
         peer: measured.end.peer.clone().or_else(|| measured.ramped.peer.clone()),
         connections: connections_of(plan, &measured),
         messages: messages_of(plan, &measured),
@@ -336,7 +335,7 @@ fn result_of(
         audit: audit_of(plan, &measured),
         limits_reached: limits_of(&measured),
         timeline: std::mem::take(&mut measured.timeline),
-        ..ResultFile::default()
+        ..frame(plan, facts)
     };
     fill_stages(&mut result, &mut measured);
     account::fill(&mut result, &measured);
@@ -367,6 +366,52 @@ fn result_of(
         });
     }
     result
+}
+
+/// Which run it is.
+fn run_of(args: &RunArgs, plan: &Plan, started: SystemTime) -> schema::Run {
+    let seed = plan.load.seed;
+    schema::Run {
+        id: format!("{}-{seed:x}", timestamp(started).replace([':', '.'], "")),
+        label: args.label.clone(),
+        started: timestamp(started),
+        ended: timestamp(SystemTime::now()),
+        // Names of files need not be UTF-8, and `args` panics at those.
+        command: std::env::args_os()
+            .map(|word| without_password(&word.to_string_lossy()).into_owned())
+            .collect(),
+        seed,
+        ..schema::Run::default()
+    }
+}
+
+/// What is known of a result before its run.
+fn frame(plan: &Plan, facts: &Facts) -> ResultFile {
+    ResultFile {
+        tool: schema::Tool {
+            name: "c1000k-client".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("C1000K_COMMIT").map(str::to_owned),
+        },
+        plan: plan.record.clone(),
+        host: serde_json::to_value(facts).unwrap_or_default(),
+        connections: schema::Connections {
+            planned: plan.load.connections,
+            ..schema::Connections::default()
+        },
+        messages: schema::Messages {
+            planned: messages_planned(plan),
+            rate_planned: plan.record.rate_per_second,
+            ..schema::Messages::default()
+        },
+        ..ResultFile::default()
+    }
+}
+
+/// How many messages the open model is to send.
+fn messages_planned(plan: &Plan) -> Option<u64> {
+    let rate = plan.record.rate_per_second.filter(|_| plan.record.model == schema::Model::Open)?;
+    Some(crate::load::pace::Pace::new(rate).count_before(plan.load.duration))
 }
 
 fn statuses_of(measured: &Measured) -> BTreeMap<String, u64> {
@@ -416,16 +461,11 @@ fn traffic_time(plan: &Plan, measured: &Measured) -> Option<Nanos> {
 fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
     let (totals, size) = (&measured.totals, plan.load.size as u64);
     let unasked = &measured.causes.unasked;
-    let open = plan.record.model == schema::Model::Open;
-    let planned = open.then(|| {
-        let rate = plan.record.rate_per_second.unwrap_or(0.0);
-        crate::load::pace::Pace::new(rate).count_before(plan.load.duration)
-    });
     let (http, time) = (plan.record.http.is_some(), traffic_time(plan, measured));
     let had_traffic = plan.record.model != schema::Model::None;
     let bytes_received = if http { totals.bytes_received } else { totals.received * size };
     schema::Messages {
-        planned,
+        planned: messages_planned(plan),
         sent: totals.sent,
         received: totals.received,
         unserved: totals.unserved,

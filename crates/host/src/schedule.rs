@@ -8,6 +8,15 @@ use measure::Nanos;
 use std::collections::BTreeMap;
 use std::fs;
 
+/// Has the calling thread, and no other, give way to all others from now on.
+///
+/// # Errors
+/// If that is not allowed.
+pub fn give_way() -> std::io::Result<()> {
+    // In Linux "the calling process" is the thread (setpriority(2), C library/kernel differences).
+    Ok(rustix::process::setpriority_process(None, 19)?)
+}
+
 /// How long the calling thread has been ready to run and waited for a core, since it started: the
 /// second field of `/proc/thread-self/schedstat`. `None` where the kernel does not keep it, or no
 /// descriptor is left to ask.

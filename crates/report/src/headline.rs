@@ -2,6 +2,7 @@
 //! thresholds hold? With the worst of the three, which gives it its colour.
 
 use crate::generator;
+use crate::part::is_unfinished;
 use crate::schema::{Model, Outcome, ResultFile};
 use crate::server::{self, Fared};
 
@@ -43,7 +44,7 @@ fn of_server(result: &ResultFile) -> Option<(String, Worst)> {
 }
 
 fn of_generator(result: &ResultFile) -> Option<(String, Worst)> {
-    if result.plan.model == Model::None || result.messages.sent == 0 {
+    if result.plan.model == Model::None || result.messages.sent == 0 || is_unfinished(result) {
         return None;
     }
     Some(match generator::reasons(result).is_empty() {
@@ -68,6 +69,7 @@ fn of_run(result: &ResultFile) -> Option<(String, Worst)> {
         Outcome::Done => return None,
         Outcome::NotReached if server::fared(result) == Some(Fared::Behind) => return None,
         Outcome::NotReached => "the plan was not reached",
+        Outcome::Interrupted if is_unfinished(result) => "cut off before its end",
         Outcome::Interrupted => "interrupted",
         Outcome::Failed => "failed",
     };
@@ -108,5 +110,10 @@ mod tests {
         assert_eq!(of(&result), (words.to_owned(), Worst::Bad));
         result.server = None;
         assert!(of(&result).0.ends_with("the plan was not reached"));
+        // What never came to its end was not judged.
+        result.run.outcome = Outcome::Interrupted;
+        result.messages.rate_served = None;
+        result.run.warnings.push(Warning { code: "unfinished".to_owned(), ..Warning::default() });
+        assert_eq!(of(&result), ("cut off before its end".to_owned(), Worst::Bad));
     }
 }

@@ -24,6 +24,7 @@ pub mod markdown;
 pub mod merge;
 mod metric;
 pub mod outcome;
+pub mod part;
 pub mod schema;
 pub mod server;
 pub mod spread;

@@ -106,6 +106,12 @@ pub enum StoreError {
     },
 }
 
+/// Whether a path means stdout: `-`, as many programs have it. A file of that name is `./-`.
+#[must_use]
+pub fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Writes a result: into a temporary file beside `path`, then renamed over it, so that whoever looks
 /// finds the old file or the new one and never half of one. A symbolic link is followed; a device or
 /// a pipe (`/dev/stdout`) is written to as it is.
@@ -145,6 +151,13 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     written.map_err(|error| write_error(path, error))
 }
 
+/// Puts a file in the place of `path` in one step, but does not force it to the disk: for what is soon
+/// written again. A link is replaced.
+pub(crate) fn write_unforced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace_by(path, |temporary| create_new(temporary)?.write_all(bytes))
+        .map_err(|error| write_error(path, error))
+}
+
 fn write_error(path: &Path, error: io::Error) -> StoreError {
     let path = path.to_owned();
     match error.kind() {
@@ -168,26 +181,35 @@ fn folder_of(path: &Path) -> &Path {
 
 /// Puts a file with these bytes in the place of `path` in one step.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?;
-    let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
-    let temporary = folder_of(path).join(temporary);
-    let done = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if done.is_err() {
-        // The first error is the one to tell; a left-over file is the lesser evil.
-        let _ = fs::remove_file(&temporary);
-        return done;
-    }
+    replace_by(path, |temporary| write_synced(temporary, bytes))?;
     sync_folder(folder_of(path));
     Ok(())
 }
 
+/// Puts what `write` makes of a temporary file in the place of `path`.
+fn replace_by(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?;
+    let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
+    let temporary = folder_of(path).join(temporary);
+    let done = write(&temporary).and_then(|()| fs::rename(&temporary, path));
+    if done.is_err() {
+        // The first error is the one to tell; a left-over file is the lesser evil.
+        let _ = fs::remove_file(&temporary);
+    }
+    done
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
     // A file of this name is left from a process of the same number that died: containers repeat
     // numbers. A link of this name may point anywhere, so it is never written through.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 /// Makes the new name last through a power cut. The file is complete either way, so a folder that
