@@ -116,7 +116,8 @@ pub(crate) fn warning(error: &str) -> Warning {
     Warning {
         code: "checkpoint".to_owned(),
         text: format!("a checkpoint could not be written: {error}"),
-        remedy: "the run went on without, and would have left nothing if it had been killed".to_owned(),
+        remedy: "the run went on without, and would have left nothing if it had been killed"
+            .to_owned(),
     }
 }
 

@@ -349,7 +349,8 @@ pub struct RunArgs {
     pub force: bool,
 
     /// Write the result (JSON) to this file. With --repeat it is the merged one; those of the single runs
-    /// lie beside it, as result-1.json, result-2.json, … for result.json
+    /// lie beside it, as result-1.json, result-2.json, … for result.json. While a run goes on, what it has
+    /// measured so far lies in FILE.part. '-' is stdout, as with --json
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
     /// A name for this run, kept in the result

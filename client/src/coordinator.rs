@@ -52,7 +52,7 @@ pub(crate) enum Halt {
 /// Memory and CPU time at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
-    pub(crate) rss_bytes: u64,
+    pub(crate) rss_bytes: Option<u64>,
     pub(crate) memfree_bytes: Option<u64>,
     pub(crate) slab_bytes: Option<u64>,
     /// Of the whole machine.
@@ -429,7 +429,8 @@ impl<'a> Coordinator<'a> {
         if !checkpoints.is_busy() {
             self.checkpoint_due = now + checkpoint::EVERY;
             let (began, ended) = self.opening;
-            let traffic = self.traffic.map_or(Nanos::ZERO, |(from, to)| now.min(to) - from.min(now));
+            let traffic =
+                self.traffic.map_or(Nanos::ZERO, |(from, to)| now.min(to) - from.min(now));
             checkpoints.hand_over(Snapshot {
                 elapsed: now,
                 opening: ended.unwrap_or(now) - began,

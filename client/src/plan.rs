@@ -352,6 +352,13 @@ fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
             return Err(usage(format!("{name} 0 leaves no time: give more, such as 10s")));
         }
     }
+    let messages = args.rate.map(|rate| rate * args.duration().as_secs_f64());
+    if let Some(messages) = messages.filter(|messages| *messages < 0.5) {
+        return Err(usage(format!(
+            "--rate for {} is {messages:.2} messages, which is none: give a higher rate or a longer --duration",
+            format_duration(args.duration())
+        )));
+    }
     repeat::check_numbers(args)?;
     let year = Nanos::from_secs(366 * 86_400);
     for (name, span) in [("--duration", args.duration()), ("--hold", args.hold)] {

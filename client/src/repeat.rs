@@ -46,6 +46,17 @@ pub(crate) fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     if args.repeat.is_some_and(|count| !(1..=REPEATS_MAX).contains(&count)) {
         return usage(format!("--repeat takes a number from 1 to {REPEATS_MAX}"));
     }
+    let read = [("--paths", &args.http.paths), ("--body-file", &args.http.body_file)];
+    for (option, file) in read {
+        let many = args.repeat.is_some_and(|count| count > 1);
+        if let Some(file) = file.as_ref().filter(|file| many && file.exists() && !file.is_file()) {
+            return usage(format!(
+                "{option} {}: with --repeat it is read for each run, and a pipe or device can be read once: \
+                 name a file",
+                file.display()
+            ));
+        }
+    }
     if args.cool_down.is_some_and(|rest| rest > COOL_DOWN_MAX) {
         return usage("--cool-down is more than a day: give less".to_owned());
     }

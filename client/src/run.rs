@@ -18,7 +18,7 @@ use control::Error;
 use control::console::{complain, say};
 use control::group::{self, Parts, Running, Seat};
 use control::live::{Mode, Progress};
-use control::signals::Signals;
+use control::signals::{self, Signals};
 use control::spawn::join_all;
 use crossbeam_channel::{Sender, bounded};
 use host::facts::Facts;
@@ -45,6 +45,8 @@ type Reactor<P> = Running<LoadDriver<P>, Command, ()>;
 /// # Errors
 /// What kept the run from taking place.
 pub fn run(cli: &Cli) -> Result<u8, Error> {
+    signals::survive_file_limits()
+        .map_err(|error| Error::Failed(format!("catching signals: {error}")))?;
     host::table::raise_descriptor_limit()
         .map_err(|error| Error::Failed(format!("raising the descriptor limit: {error}")))?;
     let facts = Facts::read();
@@ -54,12 +56,24 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
             say(check::text(args, &plan, &facts)?.trim_end())?;
             Ok(if plan.is_refused() { 3 } else { 0 })
         }
-        CliCommand::Run(args) => match args.repeat {
-            Some(count @ 2..) => repeat::run(args, count, facts),
-            _ => run_alone(args, &facts),
-        },
+        CliCommand::Run(args) => {
+            let args = &to_stdout(args);
+            match args.repeat {
+                Some(count @ 2..) => repeat::run(args, count, facts),
+                _ => run_alone(args, &facts),
+            }
+        }
         CliCommand::Echo(args) => echo::run(args, &facts),
     }
+}
+
+/// `-o -` is `--json`: the result, and nothing else, on stdout.
+fn to_stdout(args: &RunArgs) -> RunArgs {
+    let mut args = args.clone();
+    if args.output.as_deref().is_some_and(store::is_stdout) {
+        (args.output, args.json) = (None, true);
+    }
+    args
 }
 
 /// One run, which is all.
@@ -266,14 +280,22 @@ pub(crate) fn try_output(path: &Path) -> Result<(), Error> {
             path.join("result.json").display()
         )));
     }
-    let folder = match path.parent() {
+    if let Some(kind) = std::fs::metadata(path).ok().and_then(|found| no_place(path, &found)) {
+        return Err(Error::Usage(format!(
+            "--output {}: that is {kind}: name a file, or give - and read the result from stdout",
+            path.display()
+        )));
+    }
+    if path.exists() && !path.is_file() {
+        // A device, or a pipe that the shell made and holds, takes what it gets.
+        return Ok(());
+    }
+    // Of a symbolic link it is the target's folder that is written into.
+    let target = target_of(path);
+    let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    if path.exists() && !path.is_file() {
-        // A device or a pipe takes what it gets.
-        return Ok(());
-    }
     let trial = folder.join(format!(".c1000k-{}.tmp", std::process::id()));
     let tried = std::fs::File::create(&trial).and_then(|_| std::fs::remove_file(&trial));
     tried.map_err(|error| {
@@ -283,6 +305,32 @@ pub(crate) fn try_output(path: &Path) -> Result<(), Error> {
             folder.display()
         ))
     })
+}
+
+/// What it is, if no result is written there: opening a pipe by its name would wait for a reader, or take
+/// its end for the end of the result, and a disk is no file.
+fn no_place(path: &Path, found: &std::fs::Metadata) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = found.file_type();
+    // Those that a shell made for `>(...)` or a pipe of its own are open here already.
+    let inherited = path.starts_with("/dev") || path.starts_with("/proc");
+    match kind {
+        _ if kind.is_fifo() && !inherited => Some("a pipe"),
+        _ if kind.is_socket() => Some("a socket"),
+        _ if kind.is_block_device() => Some("a disk"),
+        _ => None,
+    }
+}
+
+/// The file that is written: what a symbolic link leads to, be it not there yet.
+fn target_of(path: &Path) -> PathBuf {
+    if let Ok(target) = path.canonicalize() {
+        return target;
+    }
+    match std::fs::read_link(path) {
+        Ok(target) => path.parent().unwrap_or(Path::new("")).join(target),
+        Err(_) => path.to_owned(),
+    }
 }
 
 /// Judges the result and writes it where it was asked for.
@@ -341,6 +389,15 @@ fn result_of(
     account::fill(&mut result, &measured);
     result.fill_derived();
     result.run.warnings = walls(&measured.walls);
+    if result.resources.client.rss_bytes.is_none() {
+        result.run.warnings.push(Warning {
+            code: "no_proc".to_owned(),
+            text: "this system shows nothing in /proc: memory, waits for cores and the kernel's counters \
+                   were not measured, and are null"
+                .to_owned(),
+            remedy: "mount it (mount -t proc proc /proc), in a container with its usual mounts".to_owned(),
+        });
+    }
     if let (Some(duration), schema::Model::None) = (args.duration, result.plan.model) {
         result.run.warnings.push(Warning {
             code: "duration_unused".to_owned(),
@@ -505,9 +562,9 @@ fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resources {
     let Measured { before, ramped, drive_from, drive_to, end, .. } = measured;
     let seconds = |from: &Reading, to: &Reading| Some((to.cpu - from.cpu).as_secs_f64());
     let client = schema::Process {
-        rss_bytes_before: Some(before.rss_bytes),
-        rss_bytes: Some(ramped.rss_bytes),
-        rss_bytes_after_traffic: Some(drive_to.rss_bytes),
+        rss_bytes_before: before.rss_bytes,
+        rss_bytes: ramped.rss_bytes,
+        rss_bytes_after_traffic: drive_to.rss_bytes,
         cpu_seconds: Some(end.cpu.as_secs_f64()),
         cpu_seconds_opening: seconds(before, ramped),
         cpu_seconds_traffic: seconds(drive_from, drive_to),
@@ -569,7 +626,7 @@ fn taken(plan: &Plan, measured: &Measured) -> Option<schema::Footprint> {
         false => 0,
     };
     Some(schema::Footprint {
-        memory_bytes: slab + ramped.rss_bytes + server,
+        memory_bytes: slab + ramped.rss_bytes? + server,
         open_files: ramped.open_files?.saturating_sub(before.open_files?),
     })
 }

@@ -50,8 +50,8 @@ pub struct ServerSnapshot {
     pub http: HttpSnapshot,
     /// The most connections accepted by one reactor over the mean: 1 is even.
     pub accept_skew: f64,
-    /// Resident memory of the process.
-    pub rss_bytes: u64,
+    /// Resident memory of the process; null where `/proc` does not tell.
+    pub rss_bytes: Option<u64>,
     /// CPU time of the process.
     pub cpu_ns: u64,
     /// Descriptors that one table may hold.
@@ -247,7 +247,7 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
             "c1000k_resident_memory_bytes",
             Kind::Gauge,
             "Resident memory of the process.",
-            snapshot.rss_bytes as f64,
+            snapshot.rss_bytes.map_or(f64::NAN, |bytes| bytes as f64),
         ),
         (
             "c1000k_cpu_seconds_total",
@@ -286,7 +286,8 @@ fn exposition(snapshot: &ServerSnapshot) -> Page {
             snapshot.silent_reactors as f64,
         ),
     ];
-    for (name, kind, help, value) in whole {
+    // What is not known is left out.
+    for (name, kind, help, value) in whole.into_iter().filter(|one| !one.3.is_nan()) {
         page.family(name, kind, help).sample(&[], value);
     }
     type Field = fn(&Snapshot) -> f64;

@@ -10,7 +10,7 @@ use control::Error;
 use control::console::{complain, say};
 use control::endpoint::Endpoint;
 use control::group::{self, Parts, Running, Seat};
-use control::signals::Signals;
+use control::signals::{self, Signals};
 use control::spawn::join_all;
 use host::facts::Facts;
 use host::preflight;
@@ -49,6 +49,7 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         return self::check(check);
     }
     let failed = |what: &str, error: io::Error| Error::Failed(format!("{what}: {error}"));
+    signals::survive_file_limits().map_err(|error| failed("catching signals", error))?;
     host::table::raise_descriptor_limit()
         .map_err(|error| failed("raising the descriptor limit", error))?;
     let plan = Plan::new(&cli.serve, &Facts::read())?;

@@ -5,6 +5,7 @@ mod audit;
 mod behind;
 mod common;
 mod http;
+mod odd;
 mod repeat;
 mod runs;
 mod usage;

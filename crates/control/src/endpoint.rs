@@ -1,17 +1,17 @@
 //! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors.
 //!
-//! One connection at a time, one request each, all of it within two seconds: a scraper comes every
-//! few seconds, and a slow or silent client costs the others two seconds at most. The thread waits in
-//! `poll` on its socket and on an eventfd, so that it stops at once and never wakes for nothing.
+//! One request for each connection, all of it within two seconds. Up to [`CONNECTIONS_MAX`] are served side
+//! by side, and where one more comes the oldest goes: whoever is silent, or does not read, costs the others
+//! nothing. The thread waits in `poll` on all its sockets and on an eventfd, so that it stops at once and
+//! never wakes for nothing.
 
 use crate::deadline::Deadline;
 use crate::spawn::{STACK_BYTES, spawn_named};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const HEADERS_MAX: usize = 64;
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long of that the client may take to close after the reply.
 const LINGER_TIME_MAX: Duration = Duration::from_millis(200);
+/// Connections that are served at the same time.
+const CONNECTIONS_MAX: usize = 64;
 /// How long accepting rests when the process or the kernel has run out of something.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Scrapers that wait for their turn; more than a handful is a mistake.
@@ -113,32 +115,51 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Why a wait or an exchange ended early.
-#[derive(Debug)]
-enum Ended {
-    /// The endpoint is to stop.
-    Stopped,
-    /// The client is gone, or its time is over. Nobody needs to hear of it.
-    Lost(io::Error),
-}
-
-impl From<io::Error> for Ended {
-    fn from(error: io::Error) -> Self {
-        Self::Lost(error)
-    }
-}
-
 /// The thread's loop, until the endpoint is stopped.
 fn serve(listener: &TcpListener, stop: &OwnedFd, routes: &Routes) {
-    while wait(stop, Some((listener.as_fd(), PollFlags::IN)), None).is_ok() {
-        let ended = match listener.accept() {
-            Ok((stream, _)) => Exchange::new(stream, stop).and_then(|mut it| it.run(routes)),
-            Err(error) if passes(&error) => continue,
-            // Without descriptors or memory the listener stays readable: rest, do not spin.
-            Err(_) => wait(stop, None, Some(&Deadline::after(REFUSED_PAUSE))),
-        };
-        if matches!(ended, Err(Ended::Stopped)) {
+    // The oldest first.
+    let mut exchanges: Vec<Exchange> = Vec::new();
+    // Until when accepting rests.
+    let mut rest: Option<Deadline> = None;
+    loop {
+        rest = rest.filter(|rest| rest.left().is_ok());
+        let deadlines = exchanges.iter().map(|exchange| &exchange.deadline).chain(&rest);
+        let timeout = deadlines.map(|deadline| deadline.left().unwrap_or_default()).min();
+        let timeout = timeout.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        let accepting = if rest.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(listener, accepting)];
+        fds.extend(
+            exchanges.iter().map(|exchange| PollFd::new(&exchange.stream, exchange.waits())),
+        );
+        // A signal, or too little memory: what is ready is found out below, by trying.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        if ready[0] {
             return;
+        }
+        let mut ready = ready[1..].iter();
+        let somebody_came = ready.next().copied().unwrap_or(false);
+        exchanges.retain_mut(|exchange| {
+            let is_ready = ready.next().copied().unwrap_or(false);
+            if is_ready { exchange.go_on(routes) } else { exchange.in_time() }
+        });
+        if !somebody_came {
+            continue;
+        }
+        match listener.accept().and_then(|(stream, _)| Exchange::new(stream)) {
+            Ok(exchange) => {
+                if exchanges.len() == CONNECTIONS_MAX {
+                    exchanges.remove(0);
+                }
+                exchanges.push(exchange);
+            }
+            Err(error) if passes(&error) => {}
+            // Without descriptors or memory the listener stays readable: rest, do not spin.
+            Err(_) => rest = Some(Deadline::after(REFUSED_PAUSE)),
         }
     }
 }
@@ -149,38 +170,6 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.kind(), Kind::WouldBlock | Kind::ConnectionAborted | Kind::Interrupted)
 }
 
-/// Waits for a socket to become ready, for the deadline, or for the stop.
-fn wait(
-    stop: &OwnedFd,
-    socket: Option<(BorrowedFd<'_>, PollFlags)>,
-    deadline: Option<&Deadline>,
-) -> Result<(), Ended> {
-    loop {
-        let timeout = deadline.map(Deadline::left).transpose()?.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        let stop = PollFd::new(stop, PollFlags::IN);
-        let polled = match socket {
-            Some((socket, flags)) => {
-                let mut fds = [stop, PollFd::from_borrowed_fd(socket, flags)];
-                poll(&mut fds, timeout.as_ref()).map(|_| fds.map(|fd| !fd.revents().is_empty()))
-            }
-            None => {
-                let mut fds = [stop];
-                poll(&mut fds, timeout.as_ref()).map(|_| [!fds[0].revents().is_empty(), false])
-            }
-        };
-        match polled {
-            Ok([true, _]) => return Err(Ended::Stopped),
-            Ok([_, true]) => return Ok(()),
-            // A signal, or the time is over: then there is none left.
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(Ended::Lost(error.into())),
-        }
-    }
-}
-
 /// What a request's head asks for.
 #[derive(Debug, Eq, PartialEq)]
 enum Asked {
@@ -188,93 +177,119 @@ enum Asked {
     Refused(&'static str),
 }
 
-/// One connection: a request, its reply, the close.
-struct Exchange<'a> {
-    stream: TcpStream,
-    stop: &'a OwnedFd,
-    deadline: Deadline,
+/// How far an exchange has come.
+#[derive(Debug)]
+enum Stage {
+    /// So much of the head is there.
+    Head(Vec<u8>),
+    /// The reply, and how much of it is sent.
+    Reply(Vec<u8>, usize),
+    /// The reply is sent; what the client still says is dropped until it closes. A close with unread bytes
+    /// resets the connection, and it would lose what it has not read yet (RFC 9112, section 9.6).
+    Linger,
 }
 
-impl<'a> Exchange<'a> {
-    fn new(stream: TcpStream, stop: &'a OwnedFd) -> Result<Self, Ended> {
+/// One connection: a request, its reply, the close. Dropping it closes it.
+struct Exchange {
+    stream: TcpStream,
+    deadline: Deadline,
+    stage: Stage,
+}
+
+impl Exchange {
+    fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, stop, deadline: Deadline::after(CONNECTION_TIME_MAX) })
+        let deadline = Deadline::after(CONNECTION_TIME_MAX);
+        Ok(Self { stream, deadline, stage: Stage::Head(Vec::new()) })
     }
 
-    fn run(&mut self, routes: &Routes) -> Result<(), Ended> {
-        let reply = match self.read_head()? {
-            Asked::Refused(status) => reply(status, &refusal(status), true),
-            Asked::Page { path, with_body } => match routes(&path) {
-                Some(page) => reply("200 OK", &page, with_body),
-                None => reply("404 Not Found", &refusal("404 Not Found"), with_body),
-            },
-        };
-        self.write(&reply)?;
-        self.linger()
+    /// What it waits for.
+    fn waits(&self) -> PollFlags {
+        match self.stage {
+            Stage::Reply(..) => PollFlags::OUT,
+            Stage::Head(_) | Stage::Linger => PollFlags::IN,
+        }
     }
 
-    fn read_head(&mut self) -> Result<Asked, Ended> {
-        let mut head = [0; HEAD_BYTES_MAX];
-        let mut length = 0;
+    /// Whether it goes on, though nothing has happened. Who has not asked in time is told so.
+    fn in_time(&mut self) -> bool {
+        if self.deadline.left().is_ok() {
+            return true;
+        }
+        if let Stage::Head(_) = self.stage {
+            let status = "408 Request Timeout";
+            // Nobody waits for a peer that does not even take this.
+            let _ = self.stream.write(&reply(status, &refusal(status), true));
+            let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        }
+        false
+    }
+
+    /// Does what can be done without waiting. Whether it goes on after that.
+    fn go_on(&mut self, routes: &Routes) -> bool {
         loop {
-            let count = match self.read(&mut head[length..]) {
-                Err(Ended::Lost(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Ok(Asked::Refused("408 Request Timeout"));
-                }
-                count => count?,
+            let done = match &mut self.stage {
+                Stage::Head(head) => read_head(&mut self.stream, head).map(|asked| {
+                    let reply = answer(&asked, routes);
+                    self.stage = Stage::Reply(reply, 0);
+                }),
+                Stage::Reply(bytes, sent) => match self.stream.write(&bytes[*sent..]) {
+                    Ok(count) => {
+                        *sent += count;
+                        if *sent == bytes.len() {
+                            self.deadline = self.deadline.no_later_than(LINGER_TIME_MAX);
+                            self.stage = Stage::Linger;
+                            self.stream.shutdown(std::net::Shutdown::Write)
+                        } else {
+                            Ok(())
+                        }
+                    }
+                    Err(error) => Err(error),
+                },
+                // One read a turn: who goes on talking must not keep the others waiting.
+                Stage::Linger => match self.stream.read(&mut [0; 4096]) {
+                    Ok(0) => return false,
+                    Ok(_) => return self.in_time(),
+                    Err(error) => Err(error),
+                },
             };
-            length += count;
-            match parse(&head[..length]) {
-                Some(asked) => return Ok(asked),
-                // The end within a head, or before any.
-                None if count == 0 => return Ok(Asked::Refused("400 Bad Request")),
-                None if length == HEAD_BYTES_MAX => {
-                    return Ok(Asked::Refused("431 Request Header Fields Too Large"));
-                }
-                None => {}
+            match done {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.in_time(),
+                // It is gone. Nobody needs to hear of it.
+                Err(_) => return false,
             }
         }
     }
+}
 
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, Ended> {
-        loop {
-            match self.stream.read(into) {
-                Ok(count) => return Ok(count),
-                Err(error) => self.wait_after(error, PollFlags::IN)?,
+/// Reads on until the head is whole, or says why it never will be.
+fn read_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<Asked> {
+    let mut bytes = [0; HEAD_BYTES_MAX];
+    loop {
+        let count = stream.read(&mut bytes[head.len()..])?;
+        let length = head.len();
+        head.extend_from_slice(&bytes[length..length + count]);
+        match parse(head) {
+            Some(asked) => return Ok(asked),
+            // The end within a head, or before any.
+            None if count == 0 => return Ok(Asked::Refused("400 Bad Request")),
+            None if head.len() == HEAD_BYTES_MAX => {
+                return Ok(Asked::Refused("431 Request Header Fields Too Large"));
             }
+            None => {}
         }
     }
+}
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Ended> {
-        while !bytes.is_empty() {
-            match self.stream.write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) => self.wait_after(error, PollFlags::OUT)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_after(&self, error: io::Error, flags: PollFlags) -> Result<(), Ended> {
-        match error.kind() {
-            io::ErrorKind::Interrupted => Ok(()),
-            io::ErrorKind::WouldBlock => {
-                wait(self.stop, Some((self.stream.as_fd(), flags)), Some(&self.deadline))
-            }
-            _ => Err(Ended::Lost(error)),
-        }
-    }
-
-    /// Closes so that the reply arrives: a close with unread bytes resets the connection, and the
-    /// client would lose what it has not read yet (RFC 9112, section 9.6).
-    fn linger(&mut self) -> Result<(), Ended> {
-        self.stream.shutdown(std::net::Shutdown::Write)?;
-        self.deadline = self.deadline.no_later_than(LINGER_TIME_MAX);
-        let mut ignored = [0; 4096];
-        while self.read(&mut ignored)? > 0 {
-            self.deadline.left()?;
-        }
-        Ok(())
+fn answer(asked: &Asked, routes: &Routes) -> Vec<u8> {
+    match asked {
+        Asked::Refused(status) => reply(status, &refusal(status), true),
+        Asked::Page { path, with_body } => match routes(path) {
+            Some(page) => reply("200 OK", &page, *with_body),
+            None => reply("404 Not Found", &refusal("404 Not Found"), *with_body),
+        },
     }
 }
 

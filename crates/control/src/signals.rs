@@ -5,7 +5,7 @@
 
 use crate::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -67,6 +67,15 @@ impl Signals {
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
+}
+
+/// Has a write beyond the limit of file sizes (`ulimit -f`) fail with an error, as on a full disk, where the
+/// kernel would end the process by SIGXFSZ.
+///
+/// # Errors
+/// If the handler cannot be had.
+pub fn survive_file_limits() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(|_| ())
 }
 
 /// Whether this process ignores SIGHUP, as `/proc/self/status` has it (proc_pid_status(5)).

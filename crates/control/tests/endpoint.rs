@@ -110,16 +110,33 @@ fn the_end_within_a_head_is_a_bad_request() {
 }
 
 #[test]
-fn a_silent_client_holds_the_others_up_for_two_seconds_only() {
+fn silent_clients_hold_nobody_up_and_are_told_when_their_time_is_over() {
     let endpoint = start();
-    let mut silent = connect(&endpoint);
+    let mut silent: Vec<_> = (0..3).map(|_| connect(&endpoint)).collect();
+    silent[0].write_all(b"GET /healthz").expect("send");
     let clock = Clock::start();
-    silent.write_all(b"GET /healthz").expect("send");
+    for _ in 0..3 {
+        assert_eq!(get(&endpoint, "/healthz").1, "ok\n");
+    }
+    // They have two seconds each: one after the other, that would be six.
+    assert!(clock.now() < Nanos::from_millis(1_500), "{}", clock.now());
+    for silent in &mut silent {
+        assert!(read_reply(silent).0.starts_with("HTTP/1.1 408 "));
+    }
+    assert!(clock.now() < Nanos::from_secs(6), "{}", clock.now());
+}
+
+#[test]
+fn of_too_many_silent_clients_the_oldest_go_and_nobody_waits() {
+    let endpoint = start();
+    let mut silent: Vec<_> = (0..100).map(|_| connect(&endpoint)).collect();
+    let clock = Clock::start();
     assert_eq!(get(&endpoint, "/healthz").1, "ok\n");
-    let waited = clock.now();
-    assert!(waited > Nanos::from_millis(1_500), "the silent one came first: {waited}");
-    assert!(waited < Nanos::from_secs(5), "{waited}");
-    assert!(read_reply(&mut silent).0.starts_with("HTTP/1.1 408 "));
+    assert!(clock.now() < Nanos::from_millis(1_500), "{}", clock.now());
+    let mut nothing = Vec::new();
+    // Closed without a word, as there was no room for them.
+    silent[0].read_to_end(&mut nothing).expect("its end");
+    assert_eq!(nothing, b"");
 }
 
 #[test]
@@ -127,7 +144,10 @@ fn a_client_that_does_not_read_is_cut_off() {
     let endpoint = start();
     let mut lazy = connect(&endpoint);
     lazy.write_all(b"GET /large HTTP/1.1\r\n\r\n").expect("send");
+    let clock = Clock::start();
     assert_eq!(get(&endpoint, "/healthz").1, "ok\n");
+    assert!(clock.now() < Nanos::from_millis(1_500), "nor holds it others up: {}", clock.now());
+    let _ = crossbeam_channel::after(Duration::from_millis(2_500)).recv();
     let mut received = Vec::new();
     // What it had not read yet may be lost to a reset.
     let _ = lazy.read_to_end(&mut received);

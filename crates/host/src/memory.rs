@@ -4,12 +4,15 @@ use crate::{cgroup, sockopt};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// Resident memory of this process in bytes (proc_pid_statm(5)); 0 where `/proc` is not mounted.
+/// Resident memory of this process in bytes (proc_pid_statm(5)); `None` where `/proc` is not mounted.
 #[must_use]
-pub fn process_rss_bytes() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+pub fn process_rss_bytes() -> Option<u64> {
+    parse_resident(&fs::read_to_string("/proc/self/statm").ok()?)
+}
+
+fn parse_resident(statm: &str) -> Option<u64> {
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(rustix::param::page_size() as u64)
 }
 
 /// Gives memory that this process has freed back to the system: else what comes next seems to need less
@@ -150,11 +153,22 @@ mod tests {
     fn this_machine_has_memory_and_this_process_uses_some() {
         let info = memory_info().expect("meminfo");
         assert!(info.free_bytes <= info.total_bytes && info.slab_bytes > 0);
-        let before = process_rss_bytes();
+        let before = process_rss_bytes().expect("statm");
         assert!(before > 0 && before < info.total_bytes);
         let touched = std::hint::black_box(vec![1u8; 32 << 20]);
-        assert!(process_rss_bytes() >= before + (16 << 20), "{} bytes were touched", touched.len());
+        assert!(
+            process_rss_bytes() >= Some(before + (16 << 20)),
+            "{} bytes were touched",
+            touched.len()
+        );
         assert!(cgroup_limit_bytes().is_none_or(|limit| limit > 0));
+    }
+
+    #[test]
+    fn what_is_not_told_is_nothing_and_not_zero() {
+        assert_eq!(parse_resident(""), None);
+        assert_eq!(parse_resident("12"), None);
+        assert!(parse_resident("12 3 1 1 0 1 0").is_some_and(|bytes| bytes >= 3 * 4_096));
     }
 
     #[test]

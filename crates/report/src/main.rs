@@ -12,6 +12,8 @@ use serde_json::to_string_pretty;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::{Arc, atomic::AtomicBool};
 
 /// The exit code of a comparison that found a regression.
 const REGRESSION: u8 = 5;
@@ -37,7 +39,7 @@ enum Command {
         /// Result files, or folders of them; eight runs at most.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The page; without it the page goes to stdout.
+        /// The page; without it, or with '-', the page goes to stdout.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -46,7 +48,7 @@ enum Command {
         /// Result files, or folders of them.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The merged result; without it the result goes to stdout.
+        /// The merged result; without it, or with '-', the result goes to stdout.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -60,7 +62,7 @@ enum Command {
         /// Which stage, in the format of a single one (hgrm); without it the response.
         #[arg(long, value_parser = stage)]
         stage: Option<Stage>,
-        /// Where to; without it to stdout.
+        /// Where to; without it, or with '-', to stdout.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -223,7 +225,7 @@ fn merged(files: &[PathBuf]) -> anyhow::Result<String> {
 
 /// Text for a file, or for stdout where none is named.
 fn written(output: Option<PathBuf>, text: String) -> anyhow::Result<Output> {
-    let Some(path) = output else { return Ok(text.into()) };
+    let Some(path) = output.filter(|path| !store::is_stdout(path)) else { return Ok(text.into()) };
     store::write_text(&path, &text)?;
     Ok(String::new().into())
 }
@@ -252,6 +254,9 @@ fn run(command: Command) -> anyhow::Result<Output> {
 }
 
 fn main() -> ExitCode {
+    // A write beyond the limit of file sizes (ulimit -f) fails, and does not end the program.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
     let printed = run(Command::parse()).and_then(|Output { text, exit_code }| {
         match io::stdout().write_all(text.as_bytes()) {
             // Whoever read the output has seen enough: `| head` is no failure.

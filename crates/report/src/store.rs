@@ -7,6 +7,8 @@ use serde_json::error::Category;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::time::Duration;
 
 /// The largest file that is read: 1 GiB. A long run with a full timeline takes a few megabytes.
 pub const BYTES_MAX: u64 = 1 << 30;
@@ -47,6 +49,17 @@ pub enum StoreError {
     /// The file may not be read.
     #[error("cannot read '{0}': no permission")]
     NotReadable(PathBuf),
+    /// It would be larger than files may be (`ulimit -f`, or the file system's own limit).
+    #[error(
+        "cannot write '{0}': files may not be so large here (ulimit -f): raise that limit or choose another place"
+    )]
+    FileLimit(PathBuf),
+    /// A pipe from which nobody reads, or a socket.
+    #[error("cannot write '{0}': nobody reads from it: name a file, or - for stdout")]
+    NoReader(PathBuf),
+    /// A pipe from which nothing was taken for a while.
+    #[error("cannot write '{0}': whoever reads from it took nothing for 30 s: name a file instead")]
+    SlowReader(PathBuf),
     /// Any other error of the operating system.
     #[error("cannot {verb} '{path}': {error}")]
     Io {
@@ -141,7 +154,7 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let written = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(StoreError::IsFolder(path.to_owned())),
         Ok(found) if found.is_file() => path.canonicalize().and_then(|p| replace(&p, bytes)),
-        Ok(_) => OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(bytes)),
+        Ok(_) => write_stream(path, bytes),
         // A link to a file that does not exist yet makes that file, as a shell's `>` does.
         Err(_) => match fs::read_link(path) {
             Ok(target) => replace(&folder_of(path).join(target), bytes),
@@ -168,8 +181,56 @@ fn write_error(path: &Path, error: io::Error) -> StoreError {
             StoreError::NotWritable(path)
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull(path),
+        ErrorKind::FileTooLarge => StoreError::FileLimit(path),
+        ErrorKind::BrokenPipe => StoreError::NoReader(path),
+        ErrorKind::TimedOut => StoreError::SlowReader(path),
+        // Opening a pipe that nobody reads, or a socket (open(2)).
+        _ if error.raw_os_error() == NO_DEVICE => StoreError::NoReader(path),
         _ => StoreError::Io { verb: "write", path, error },
     }
+}
+
+/// ENXIO, where it is known.
+const NO_DEVICE: Option<i32> = if cfg!(unix) { Some(6) } else { None };
+
+/// How long a reader that takes nothing is waited for, and how often is looked.
+#[cfg(unix)]
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+#[cfg(unix)]
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Writes to a pipe or a device as it is. Who reads from a pipe and takes nothing is not waited for
+/// without end: the signals that would end the wait mean something else to a run.
+#[cfg(unix)]
+fn write_stream(path: &Path, mut bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let without_waiting = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
+    let mut file = OpenOptions::new().write(true).custom_flags(without_waiting).open(path)?;
+    let mut waited = Duration::ZERO;
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                bytes = &bytes[count..];
+                waited = Duration::ZERO;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if waited >= READER_PATIENCE {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                std::thread::park_timeout(LOOK_AGAIN);
+                waited += LOOK_AGAIN;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(bytes)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -231,14 +292,28 @@ pub fn read(path: &Path) -> Result<ResultFile, StoreError> {
             if file.metadata()?.len() > BYTES_MAX {
                 return Ok(true);
             }
-            // A pipe or a growing file says nothing true about its length: count as it comes.
-            Ok(file.take(BYTES_MAX + 1).read_to_end(&mut bytes)? as u64 > BYTES_MAX)
+            // A pipe or a growing file says nothing true about its length: count as it comes. What does not
+            // begin as JSON, such as /dev/zero, is not read to its end: there may be none.
+            let mut file = file.take(BYTES_MAX + 1);
+            file.by_ref().take(FIRST_BYTES).read_to_end(&mut bytes)?;
+            if bytes.trim_ascii_start().first().is_some_and(|first| !begins_json(*first)) {
+                return Ok(false);
+            }
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes.len() as u64 > BYTES_MAX)
         })
         .map_err(|error| read_error(path, error))?;
     if too_large {
         return Err(StoreError::TooLarge(path.to_owned()));
     }
     parse(path, &bytes)
+}
+
+/// How much of a file is read before it is looked at.
+const FIRST_BYTES: u64 = 64 * 1024;
+
+fn begins_json(byte: u8) -> bool {
+    matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
 }
 
 fn read_error(path: &Path, error: io::Error) -> StoreError {
@@ -374,6 +449,39 @@ mod tests {
         write(Path::new("/dev/null"), &ResultFile::default()).expect("taken");
         let full = write(Path::new("/dev/full"), &ResultFile::default());
         assert!(matches!(full, Err(StoreError::DiskFull(_))), "{full:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_without_end_is_refused_at_once() {
+        let said = message(read(Path::new("/dev/zero")));
+        assert_eq!(said, "'/dev/zero' is damaged or not JSON: line 1, column 1");
+        assert!(message(read(Path::new("/dev/null"))).contains("is empty"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_takes_a_result_while_somebody_reads_and_is_named_when_nobody_does() {
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let alone = write(&pipe, &ResultFile::default());
+        assert!(matches!(alone, Err(StoreError::NoReader(_))), "{alone:?}");
+        // More than a pipe holds.
+        let text = "x".repeat(1 << 20);
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).expect("read")
+        });
+        let written = loop {
+            match write_text(&pipe, &text) {
+                Err(StoreError::NoReader(_)) => std::thread::park_timeout(LOOK_AGAIN),
+                written => break written,
+            }
+        };
+        written.expect("taken");
+        assert_eq!(reader.join().expect("a reader"), text);
     }
 
     #[test]
