@@ -178,6 +178,7 @@ impl Plan {
             connections: args.connections,
             reactors: reactors as u64,
             own_tables,
+            other_descriptors: 0,
             sources: sources.len() as u64,
             targets: targets.len() as u64,
             ports,

@@ -103,6 +103,10 @@ pub struct ServeArgs {
     /// The folder whose files http:// serves [default: none, but a page with the server's counters]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Large files (over 64 KiB) of --root that each reactor has open, those that are being sent included;
+    /// a request for one more is answered with 503 [default: 512, or an eighth of a descriptor table]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub open_files: Option<u64>,
     /// The largest body of an HTTP request, which is read and dropped; a larger one is refused (413)
     #[arg(long, value_name = "SIZE", default_value = "1m", value_parser = parse_size)]
     pub body_max: u64,

@@ -338,10 +338,22 @@ fn the_page_and_its_counters() {
 
 #[test]
 fn requests_that_are_partly_here_are_bounded() {
-    let config = http::Config { partial_requests_max: 2, ..http::Config::default() };
+    let config = http::Config { partial_request_bytes_max: 1_000, ..http::Config::default() };
     let mut rig = rig_of(config, limits(), None, None);
+    let short = rig.connect_to(0, 10);
+    assert!(short.iter().all(|peer| ask(&mut rig, peer, &GET[..9]).is_empty()));
+    drop(short);
+    rig.settle();
+    assert_eq!((counts(&rig).partial_requests, counts(&rig).abandoned), (0, 10));
+    // A head that is partly here counts, and so does one whose body is.
+    let long = format!("POST / HTTP/1.1\r\nHost: h\r\nX: {}\r\n", "a".repeat(300));
+    let whole = format!("{long}Content-Length: 9\r\n\r\nhalf");
     let peers = rig.connect_to(0, 3);
-    let answers: Vec<String> = peers.iter().map(|peer| ask(&mut rig, peer, &GET[..9])).collect();
+    let answers: Vec<String> = [&whole, &long, &long]
+        .into_iter()
+        .zip(&peers)
+        .map(|(text, peer)| ask(&mut rig, peer, text.as_bytes()))
+        .collect();
     assert_eq!(&answers[..2], ["", ""]);
     assert!(answers[2].starts_with("HTTP/1.1 503 ") && is_closed(&peers[2]));
     let http = counts(&rig);
@@ -349,5 +361,5 @@ fn requests_that_are_partly_here_are_bounded() {
     drop(peers);
     rig.settle();
     let http = counts(&rig);
-    assert_eq!((http.partial_requests, http.receiving, http.abandoned), (0, 0, 2));
+    assert_eq!((http.partial_requests, http.receiving, http.abandoned), (0, 0, 12));
 }

@@ -304,10 +304,17 @@ fn a_server_whose_peers_answer_stops_at_once() {
 
 #[test]
 fn requests_that_are_partly_here_are_bounded() {
-    let config = Config { partial_heads_max: 2, ..Config::default() };
+    // As bytes, not as a number: many short ones fit, or a few long ones.
+    let config = Config { partial_head_bytes_max: 1_000, ..Config::default() };
     let mut rig = rig_with(config, None, None);
+    let short = rig.connect_to(0, 10);
+    assert!(short.iter().all(|peer| rig.say(peer, b"GET / HT").is_empty()));
+    drop(short);
+    rig.settle();
+    assert_eq!((rig.websockets().partial_requests, rig.websockets().abandoned), (0, 10));
+    let long = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'a'; 400]].concat();
     let peers = rig.connect_to(0, 3);
-    let answers = peers.iter().map(|peer| rig.say(peer, b"GET / HT")).collect::<Vec<_>>();
+    let answers = peers.iter().map(|peer| rig.say(peer, &long)).collect::<Vec<_>>();
     assert!(answers[..2].iter().all(Vec::is_empty));
     assert!(answers[2].starts_with(b"HTTP/1.1 503 "));
     let ws = rig.websockets();
@@ -315,7 +322,7 @@ fn requests_that_are_partly_here_are_bounded() {
     drop(peers);
     rig.settle();
     let ws = rig.websockets();
-    assert_eq!((ws.partial_requests, ws.opening, ws.abandoned), (0, 0, 2));
+    assert_eq!((ws.partial_requests, ws.opening, ws.abandoned), (0, 0, 12));
 }
 
 #[test]

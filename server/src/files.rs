@@ -35,11 +35,9 @@ pub const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Files that one reactor keeps, small and large.
 pub const KEPT_FILES_MAX: usize = 4096;
 
-/// Large files that one reactor keeps open. Transfers under way hold theirs, too.
+/// Large files that one reactor keeps open, or half of those that it may have open, if that is less.
+/// Transfers under way hold theirs, too.
 pub const KEPT_DESCRIPTORS_MAX: usize = 256;
-
-/// Large files that one reactor has open, those under way included. Beyond it: 503.
-pub const OPEN_FILES_MAX: usize = 1024;
 
 /// How often a file that changes while it is read is read anew.
 const READS_MAX: usize = 3;
@@ -348,6 +346,9 @@ pub struct Files {
     /// The large files that are open, by what they are: one descriptor each, under however many
     /// spellings it is asked for and however many transfers of it wait.
     open: HashMap<Identity, Weak<OwnedFd>>,
+    /// How many they may be. Beyond it: 503.
+    open_max: usize,
+    refused: u64,
     /// Where paths are decoded.
     room: Vec<u8>,
     hits: u64,
@@ -366,9 +367,9 @@ struct Entry {
 }
 
 impl Files {
-    /// Nothing kept yet.
+    /// Nothing kept yet. Large files may take so many descriptors, those of transfers under way included.
     #[must_use]
-    pub fn new(root: Arc<Root>) -> Self {
+    pub fn new(root: Arc<Root>, open_max: usize) -> Self {
         Self {
             root,
             kept: HashMap::new(),
@@ -376,6 +377,8 @@ impl Files {
             bytes: 0,
             descriptors: 0,
             open: HashMap::new(),
+            open_max,
+            refused: 0,
             room: Vec::new(),
             hits: 0,
             misses: 0,
@@ -447,6 +450,18 @@ impl Files {
         self.misses
     }
 
+    /// Large files that are open, those of transfers under way included.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.open.values().filter(|open| open.strong_count() > 0).count()
+    }
+
+    /// How often one more was asked for in vain.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// Whether none is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -489,10 +504,16 @@ impl Files {
             *fd = open;
             return Ok(());
         }
-        if self.open.len() >= OPEN_FILES_MAX {
+        if self.open.len() >= self.open_max {
             self.open.retain(|_, open| open.strong_count() > 0);
         }
-        if self.open.len() >= OPEN_FILES_MAX {
+        // Those that are only kept make room for those that are asked for.
+        while self.open.len() >= self.open_max && self.descriptors > 0 {
+            self.make_room();
+            self.open.retain(|_, open| open.strong_count() > 0);
+        }
+        if self.open.len() >= self.open_max {
+            self.refused += 1;
             return Err(Errno::MFILE.into());
         }
         self.open.insert(kept.identity, Arc::downgrade(fd));
@@ -503,7 +524,7 @@ impl Files {
         let (size, descriptors) = (entry.kept.size(), entry.kept.descriptors());
         while self.kept.len() >= KEPT_FILES_MAX
             || self.bytes + size > KEPT_BYTES_MAX
-            || self.descriptors + descriptors > KEPT_DESCRIPTORS_MAX
+            || self.descriptors + descriptors > self.kept_descriptors_max()
         {
             self.make_room();
         }
@@ -511,6 +532,10 @@ impl Files {
         self.descriptors += descriptors;
         self.order.push_back(path.into());
         self.kept.insert(path.into(), entry);
+    }
+
+    fn kept_descriptors_max(&self) -> usize {
+        KEPT_DESCRIPTORS_MAX.min(self.open_max.div_ceil(2))
     }
 
     /// Forgets the first file in the order that was not asked for since its last turn.

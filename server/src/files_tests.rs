@@ -112,7 +112,7 @@ fn later(seconds: u64) -> Nanos {
 }
 
 fn files(root: Root) -> Files {
-    Files::new(Arc::new(root))
+    Files::new(Arc::new(root), 512)
 }
 
 fn body(files: &mut Files, path: &str, now: Nanos) -> Result<Vec<u8>, u16> {
@@ -280,4 +280,32 @@ fn a_large_file_under_many_spellings_is_open_once() {
     // Other tests of this process open files, too.
     assert!(descriptors() < before + 300, "{} transfers", transfers.len());
     assert_eq!(files.open.len(), 1);
+}
+
+/// Each transfer holds the descriptor of its file, but no more may be open than agreed; those that are only
+/// kept go first.
+#[test]
+fn large_files_that_are_open_are_bounded() {
+    let (folder, root) = site();
+    let mut files = Files::new(Arc::new(root), 4);
+    for number in 0..8 {
+        let name = folder.path().join("root").join(format!("large-{number}"));
+        let large = disk::File::create(name).expect("a file");
+        large.set_len(SMALL_BYTES_MAX + 1).expect("a length");
+    }
+    let get = |files: &mut Files, number: usize| {
+        let (head, part) = ask(files, &format!("GET /large-{number} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        (head[9..12].to_owned(), part)
+    };
+    for number in 0..8 {
+        assert_eq!(get(&mut files, number).0, "200", "none is on its way");
+    }
+    assert!(files.open_files() <= 4 && files.refused() == 0);
+    let mut under_way: Vec<_> = (0..4).map(|number| get(&mut files, number)).collect();
+    assert!(under_way.iter().all(|(status, part)| status == "200" && part.is_some()));
+    assert_eq!(get(&mut files, 4).0, "503");
+    assert_eq!(get(&mut files, 0).0, "200", "what is open may be asked for by many");
+    assert_eq!((files.open_files(), files.refused()), (4, 1));
+    drop(under_way.pop());
+    assert_eq!(get(&mut files, 4).0, "200", "one has ended");
 }

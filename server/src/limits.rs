@@ -13,17 +13,27 @@ pub(crate) const STOP_PATIENCE: Nanos = Nanos::from_secs(1);
 /// How long a peer has to close after our last word (RFC 6455, section 7.1.1, leaves it to us).
 pub(crate) const CLOSING_TIMEOUT: Nanos = Nanos::from_secs(5);
 
-/// Requests that may be only partly here, over all reactors. Each holds 16 KiB at the most.
-pub(crate) const PARTIAL_HEADS_MAX: usize = 16 * 1024;
+/// Bytes of requests that are only partly here, over all reactors, once for each of WebSocket and HTTP.
+/// As vectors grow by doubling they may hold twice as much memory.
+pub(crate) const PARTIAL_HEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The same for one reactor, however many there are.
-pub(crate) const PARTIAL_HEADS_PER_REACTOR_MIN: usize = 64;
+/// The same for one reactor, however many there are: a head of the usual size finds room.
+pub(crate) const PARTIAL_HEAD_BYTES_PER_REACTOR_MIN: usize = 256 * 1024;
 
-/// Inflating streams in use, over all reactors: about 48 KiB each.
+/// Inflating streams in use, over all reactors.
 pub(crate) const INFLATERS_MAX: usize = 4096;
 
-/// Deflating streams in use, over all reactors: about 300 KiB each.
+/// What each of them takes, in bytes. Measured.
+pub(crate) const INFLATER_BYTES: u64 = 48 * 1024;
+
+/// Deflating streams in use, over all reactors.
 pub(crate) const DEFLATERS_MAX: usize = 1024;
+
+/// What each of them takes, in bytes. Measured.
+pub(crate) const DEFLATER_BYTES: u64 = 300 * 1024;
+
+/// All streams of both kinds together may take this part of the memory that there is.
+pub(crate) const STREAMS_MEMORY_SHARE: u64 = 4;
 
 /// Streams of either kind that a reactor has in any case.
 pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
@@ -107,6 +117,9 @@ pub(crate) const DELAYED_BYTES_PER_REACTOR_MIN: usize = 4 * 1024 * 1024;
 /// Delayed replies that are sent before the loop looks for events again.
 pub(crate) const DELAYED_PER_TURN: usize = 1024;
 
-/// Descriptors of a reactor that connections may not have where files are served: of the files that
-/// are kept open, and of those on their way.
-pub(crate) const FILE_DESCRIPTORS: u64 = 512;
+/// Large files that one reactor has open, those on their way included, unless told otherwise: descriptors
+/// of its table that connections do not get.
+pub(crate) const OPEN_FILES: u64 = 512;
+
+/// Where tables are small, no more than this part of one.
+pub(crate) const OPEN_FILES_TABLE_SHARE: u64 = 8;

@@ -6,7 +6,8 @@ use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
 use crate::limits::{
-    ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, FILE_DESCRIPTORS, HTTP_ANSWERS_BYTES_MAX, sharing,
+    ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, HTTP_ANSWERS_BYTES_MAX, OPEN_FILES,
+    OPEN_FILES_TABLE_SHARE, sharing,
 };
 use crate::websocket;
 use control::Error;
@@ -80,8 +81,9 @@ impl Plan {
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
         // Each listener takes a descriptor out of the table too.
-        let for_files = if args.root.is_some() { FILE_DESCRIPTORS } else { 0 };
-        let not_for_connections = listen.len() as u64 + for_files.min(facts.descriptors_hard / 8);
+        let open_files = choose_open_files(args, facts)?;
+        let for_files = if args.root.is_some() { open_files } else { 0 };
+        let not_for_connections = listen.len() as u64 + for_files;
         let limit = facts.descriptors_hard.saturating_sub(not_for_connections).min(SLOTS_MAX);
         let wanted = args.connections_max;
         if wanted == Some(0) {
@@ -114,14 +116,18 @@ impl Plan {
         }
         let slots = connections_max.min(per_table) as usize;
         let limits = choose_limits(args, slots, reactors)?;
-        let websocket = choose_websocket(args, reactors)?;
-        let http = choose_http(args, reactors)?;
+        let usual = choose_websocket(args, reactors)?;
+        let memory = preflight::spare_bytes(facts).unwrap_or(u64::MAX);
+        let websocket = usual.clone().within(memory, reactors);
+        let mut http = choose_http(args, reactors)?;
+        http.open_files_max = usize::try_from(open_files).unwrap_or(usize::MAX);
         let demand = Demand {
             role: Role::Server,
             peer_here: listen.iter().all(|(_, address)| address.ip().is_loopback()),
             connections: wanted.unwrap_or(1),
             reactors: reactors as u64,
             own_tables,
+            other_descriptors: not_for_connections,
             sources: 1,
             targets: listen.len() as u64,
             ports: facts.port_range,
@@ -133,7 +139,18 @@ impl Plan {
             silent_seconds: 0,
             interfaces: interfaces_of(&listen, facts),
         };
-        let findings = preflight::check(&demand, facts);
+        let mut findings = preflight::check(&demand, facts);
+        if args.deflate.is_some() {
+            let all = |each: usize| (each * reactors) as u64;
+            let enough = websocket.inflaters_max == usual.inflaters_max;
+            findings.push(preflight::streams(
+                all(websocket.inflaters_max),
+                all(websocket.deflaters_max),
+                websocket.stream_bytes(reactors),
+                enough,
+                facts,
+            ));
+        }
         Ok(Self {
             listen,
             seats,
@@ -237,7 +254,32 @@ fn choose_http(args: &ServeArgs, reactors: usize) -> Result<http::Config, Error>
     }
     let heads = HeadLimits { bytes: args.head_max, headers: args.headers_max };
     let config = http::Config::new(args.root.clone(), args.body_max, reactors);
-    Ok(http::Config { heads, ..config })
+    // A head of the largest size must find room where no other is.
+    let least = args.head_max.saturating_mul(2);
+    let partial_request_bytes_max = config.partial_request_bytes_max.max(least);
+    Ok(http::Config { heads, partial_request_bytes_max, ..config })
+}
+
+/// How many large files each reactor may have open: they share its table with connections.
+fn choose_open_files(args: &ServeArgs, facts: &Facts) -> Result<u64, Error> {
+    let table = facts.descriptors_hard;
+    let Some(asked) = args.open_files else {
+        return Ok(OPEN_FILES.min(table / OPEN_FILES_TABLE_SHARE).max(1));
+    };
+    if args.root.is_none() {
+        return Err(Error::Usage(
+            "--open-files is for the files of --root: give that too, or leave --open-files out"
+                .to_owned(),
+        ));
+    }
+    if asked == 0 || asked > table / 2 {
+        return Err(Error::Usage(format!(
+            "--open-files {}: give from 1 to {}, half of a descriptor table: connections need the other half",
+            format_grouped(asked),
+            format_grouped(table / 2)
+        )));
+    }
+    Ok(asked)
 }
 
 /// A delay must leave time for what has limits of its own.
@@ -457,6 +499,76 @@ mod tests {
         assert!(deflating.unsent_bytes_per_connection > plain.receive_buffer_bytes + (2 << 20));
         let (bounded, _) = limits(&["--deflate", "--unsent-max", "1m", "--reactors", "2"]);
         assert_eq!(bounded.unsent_bytes_per_connection, bounded.unsent_bytes);
+    }
+
+    #[test]
+    fn compression_takes_no_more_than_a_part_of_the_memory_and_says_so() {
+        let planned = |megabytes: u64, group: Option<u64>| {
+            let memory = host::memory::MemoryInfo {
+                available_bytes: megabytes << 20,
+                ..host::memory::MemoryInfo::default()
+            };
+            let facts = Facts {
+                memory: Some(memory),
+                cgroup_memory_bytes: group.map(|megabytes| megabytes << 20),
+                ..facts(20_000)
+            };
+            let line = ["c1000k-server", "ws://127.0.0.1:0", "--deflate", "--reactors", "2"];
+            let plan = Plan::new(&Cli::parse_from(line).serve, &facts).expect("planned");
+            let said = plan.findings.iter().find(|finding| finding.name == "compression");
+            let said = said.expect("said").clone();
+            (plan.websocket.inflaters_max, plan.websocket.deflaters_max, said)
+        };
+        let (inflaters, deflaters, said) = planned(64_000, None);
+        assert_eq!((inflaters, deflaters, said.severity), (2_048, 512, Severity::Ok));
+        assert!(said.why.contains("4,096 inflating and 1,024 deflating"), "{}", said.why);
+        // A control group counts as the machine does.
+        for (inflaters, deflaters, said) in [planned(200, None), planned(64_000, Some(200))] {
+            assert!(
+                2 * (inflaters * 48 + deflaters * 300) <= 50 * 1_024,
+                "{inflaters} {deflaters}"
+            );
+            assert!(inflaters > 100 && deflaters > 40, "{inflaters} {deflaters}");
+            assert_eq!(said.severity, Severity::Note);
+            assert!(said.need.contains("MiB") && said.remedy.is_some(), "{said:?}");
+        }
+        let (inflaters, deflaters, _) = planned(0, None);
+        assert_eq!((inflaters, deflaters), (1, 1));
+        let plain = plan(20_000, &[]).expect("planned");
+        assert!(!plain.findings.iter().any(|finding| finding.name == "compression"));
+    }
+
+    #[test]
+    fn files_take_descriptors_that_connections_do_not_get() {
+        let planned = |descriptors: u64, args: &[&str]| {
+            let line =
+                ["c1000k-server", "http://127.0.0.1:0", "--reactors", "2"].iter().chain(args);
+            Plan::new(&Cli::parse_from(line).serve, &facts(descriptors))
+        };
+        let without = planned(20_000, &[]).expect("planned");
+        let with = planned(20_000, &["--root", "/"]).expect("planned");
+        assert_eq!(with.http.open_files_max, 512);
+        assert_eq!(with.connections_max + 2 * 512, without.connections_max);
+        let more = planned(20_000, &["--root", "/", "--open-files", "2k"]).expect("planned");
+        assert_eq!(more.connections_max + 2 * 2_000, without.connections_max);
+        assert_eq!(planned(1_024, &["--root", "/"]).expect("planned").http.open_files_max, 128);
+        // What is asked for is held against what is left: one table that has room for 19,000
+        // connections, but not with 1,000 files beside them.
+        let tight = |root: &[&str]| {
+            let line = ["c1000k-server", "http://127.0.0.1:0", "--connections-max", "19k"];
+            let line = line.iter().chain(&["--reactors", "1"]).chain(root);
+            let plan = Plan::new(&Cli::parse_from(line).serve, &facts(20_000)).expect("planned");
+            lacks(&plan, "descriptors")
+        };
+        assert!(!tight(&[]) && !tight(&["--root", "/"]));
+        assert!(tight(&["--root", "/", "--open-files", "1k"]));
+        for bad in [
+            &["--open-files", "9"][..],
+            &["--root", "/", "--open-files", "0"],
+            &["--root", "/", "--open-files", "10001"],
+        ] {
+            assert_eq!(planned(20_000, bad).map(|_| ()).map_err(|e| e.code()), Err(2), "{bad:?}");
+        }
     }
 
     #[test]

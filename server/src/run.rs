@@ -265,6 +265,7 @@ impl Server {
                     "cores": self.reactors.iter().map(|reactor| reactor.cpu).collect::<Vec<_>>(),
                     "connections_max": plan.connections_max,
                     "backlog": plan.backlog,
+                    "open_files_max": plan.http.root.as_ref().map(|_| plan.http.open_files_max),
                     "faults": self.watcher.faults,
                     "metrics": self.metrics_address().map(|address| address.to_string()),
                 })
@@ -276,8 +277,12 @@ impl Server {
                 let metrics = self.metrics_address();
                 let metrics =
                     metrics.map_or_else(String::new, |at| format!(", metrics on http://{at}"));
+                // A reactor has so many besides its connections.
+                let files = plan.http.root.as_ref().map_or_else(String::new, |_| {
+                    format!(", {} large files open per reactor", plan.http.open_files_max)
+                });
                 format!(
-                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{}{metrics})",
+                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{files}{}{metrics})",
                     self.reactors.len(),
                     if self.reactors.len() == 1 { "" } else { "s" },
                     host::cpu::format_cpu_list(&cores),

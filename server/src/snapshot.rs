@@ -98,6 +98,12 @@ pub struct HttpSnapshot {
     pub response_bytes: u64,
     /// Files that are kept in memory or open.
     pub files_kept: u64,
+    /// Large files that are open, those on their way included.
+    #[serde(default)]
+    pub files_open: u64,
+    /// How often one more was asked for in vain: each time a request was answered with 503.
+    #[serde(default)]
+    pub files_refused: u64,
     /// How often a file was answered with that had just been looked at.
     pub cache_hits: u64,
     /// How often a file had to be looked at, or was looked for in vain.
@@ -127,6 +133,8 @@ impl HttpSnapshot {
         self.requests += other.requests;
         self.response_bytes += other.response_bytes;
         self.files_kept += other.files_kept;
+        self.files_open += other.files_open;
+        self.files_refused += other.files_refused;
         self.cache_hits += other.cache_hits;
         self.cache_misses += other.cache_misses;
         self.idle_closed += other.idle_closed;

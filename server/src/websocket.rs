@@ -9,8 +9,9 @@
 //! ```
 
 use crate::limits::{
-    ANSWER_KEPT_BYTES_MAX, DEFLATERS_MAX, INFLATERS_MAX, PARTIAL_HEADS_MAX,
-    PARTIAL_HEADS_PER_REACTOR_MIN, STREAMS_PER_REACTOR_MIN,
+    ANSWER_KEPT_BYTES_MAX, DEFLATER_BYTES, DEFLATERS_MAX, INFLATER_BYTES, INFLATERS_MAX,
+    PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN, STREAMS_MEMORY_SHARE,
+    STREAMS_PER_REACTOR_MIN,
 };
 use crate::session::Answer;
 use crate::snapshot::WebSocketSnapshot;
@@ -29,8 +30,8 @@ pub struct Config {
     pub policy: Policy,
     /// What messages may be like.
     pub limits: Limits,
-    /// Requests that may be only partly here, per reactor.
-    pub partial_heads_max: usize,
+    /// Bytes of requests that may be only partly here, per reactor.
+    pub partial_head_bytes_max: usize,
     /// Inflating streams that may be in use, per reactor.
     pub inflaters_max: usize,
     /// Deflating streams that may be in use, per reactor.
@@ -45,10 +46,40 @@ impl Config {
         Self {
             policy,
             limits,
-            partial_heads_max: share(PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN),
+            partial_head_bytes_max: share(
+                PARTIAL_HEAD_BYTES_MAX,
+                PARTIAL_HEAD_BYTES_PER_REACTOR_MIN,
+            ),
             inflaters_max: share(INFLATERS_MAX, STREAMS_PER_REACTOR_MIN),
             deflaters_max: share(DEFLATERS_MAX, STREAMS_PER_REACTOR_MIN),
         }
+    }
+}
+
+impl Config {
+    /// The same, with no more streams on each of so many reactors than a quarter of this memory has room
+    /// for; one of each kind in any case.
+    #[must_use]
+    pub fn within(self, memory_bytes: u64, reactors: usize) -> Self {
+        let usual = INFLATERS_MAX as u64 * INFLATER_BYTES + DEFLATERS_MAX as u64 * DEFLATER_BYTES;
+        let (room, reactors) = (memory_bytes / STREAMS_MEMORY_SHARE, reactors.max(1) as u64);
+        let fit = |usual_count: usize, now: usize| {
+            let share = u128::from(room) * usual_count as u128 / u128::from(usual * reactors);
+            now.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1)
+        };
+        Self {
+            inflaters_max: fit(INFLATERS_MAX, self.inflaters_max),
+            deflaters_max: fit(DEFLATERS_MAX, self.deflaters_max),
+            ..self
+        }
+    }
+
+    /// What the streams of so many reactors may take, in bytes.
+    #[must_use]
+    pub fn stream_bytes(&self, reactors: usize) -> u64 {
+        let each =
+            self.inflaters_max as u64 * INFLATER_BYTES + self.deflaters_max as u64 * DEFLATER_BYTES;
+        each.saturating_mul(reactors as u64)
     }
 }
 
@@ -202,7 +233,7 @@ impl WebSockets {
         out.clear();
         let read = head.read(heads, bytes, |head| config.policy.answer(head, out));
         match read {
-            Ok(None) if heads.in_use() <= config.partial_heads_max => Answer::more(&[]),
+            Ok(None) if heads.bytes() <= config.partial_head_bytes_max => Answer::more(&[]),
             Ok(None) => self.refuse(phase, HandshakeError::Busy),
             Err(error) => self.refuse(phase, error.into()),
             Ok(Some((Err(error), _))) => self.refused(phase, error),

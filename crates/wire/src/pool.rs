@@ -1,6 +1,10 @@
 //! `Pool`: what connections share a reactor's room for, numbered, so that a connection keeps four
 //! bytes of it.
 
+/// What it takes to keep a few bytes of a connection, besides those: an entry, and what the
+/// allocator adds.
+pub(crate) const HELD_OVERHEAD_BYTES: usize = 64;
+
 /// Things lent out by number. The room of those that were taken back is used again.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {

@@ -15,7 +15,8 @@ mod site;
 
 use crate::limits::{
     ANSWER_KEPT_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN, HTTP_ANSWERS_BYTES_MAX,
-    LOOKUP_WORK, PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN, REQUEST_WORK,
+    LOOKUP_WORK, OPEN_FILES, PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN,
+    REQUEST_WORK,
 };
 use crate::snapshot::HttpSnapshot;
 use held::{Held, NOTHING};
@@ -43,8 +44,10 @@ pub struct Config {
     pub body_bytes_max: u64,
     /// How large the head of a request may be.
     pub heads: HeadLimits,
-    /// Requests that may be only partly here, per reactor.
-    pub partial_requests_max: usize,
+    /// Bytes of requests that may be only partly here, per reactor. Of one with a body that is its head.
+    pub partial_request_bytes_max: usize,
+    /// Large files that may be open, those on their way included, per reactor.
+    pub open_files_max: usize,
     /// Bytes of requests that may wait for the answers before them, per reactor.
     pub held_bytes_max: usize,
 }
@@ -58,7 +61,11 @@ impl Config {
             root,
             body_bytes_max,
             heads: HeadLimits::default(),
-            partial_requests_max: share(PARTIAL_HEADS_MAX, PARTIAL_HEADS_PER_REACTOR_MIN),
+            partial_request_bytes_max: share(
+                PARTIAL_HEAD_BYTES_MAX,
+                PARTIAL_HEAD_BYTES_PER_REACTOR_MIN,
+            ),
+            open_files_max: OPEN_FILES as usize,
             held_bytes_max: share(HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN),
         }
     }
@@ -188,6 +195,8 @@ impl Http {
             partial_requests: self.pool.in_use() as u64,
             held_bytes: self.held.bytes() as u64,
             files_kept,
+            files_open: self.site.files_open(),
+            files_refused: self.site.files_refused(),
             cache_hits,
             cache_misses,
             ..self.counts.clone()
@@ -290,7 +299,9 @@ impl Http {
                 (bytes.len(), Then::Last)
             }
             (Ok(_), None) if requests.is_over() => (bytes.len(), Then::Last),
-            (Ok(_), None) if pool.in_use() > config.partial_requests_max && !requests.is_idle() => {
+            (Ok(_), None)
+                if pool.bytes() > config.partial_request_bytes_max && !requests.is_idle() =>
+            {
                 let busy = Status::SERVICE_UNAVAILABLE;
                 write_status(busy, Method::Get, Persistence::Close, date, out);
                 answers[usize::from(busy.0)] += 1;

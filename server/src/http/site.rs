@@ -45,7 +45,7 @@ impl Site {
     pub fn open(config: &Config) -> io::Result<Self> {
         let Some(root) = &config.root else { return Ok(Self::page()) };
         let root = Root::open(root)?;
-        Ok(Self::Files(Box::new(Files::new(Arc::new(root)))))
+        Ok(Self::Files(Box::new(Files::new(Arc::new(root), config.open_files_max))))
     }
 
     /// The page.
@@ -66,6 +66,22 @@ impl Site {
         match self {
             Self::Files(files) => (files.len() as u64, files.hits(), files.misses()),
             Self::Page { .. } => (0, 0, 0),
+        }
+    }
+
+    /// Large files that are open, those on their way included.
+    pub(super) fn files_open(&self) -> u64 {
+        match self {
+            Self::Files(files) => files.open_files() as u64,
+            Self::Page { .. } => 0,
+        }
+    }
+
+    /// How often one more was asked for in vain.
+    pub(super) fn files_refused(&self) -> u64 {
+        match self {
+            Self::Files(files) => files.refused(),
+            Self::Page { .. } => 0,
         }
     }
 

@@ -376,6 +376,35 @@ fn a_slow_reader_of_a_large_file_gets_all_of_it_and_holds_up_nobody() {
     assert!(got[head..] == large);
 }
 
+/// Descriptors that files may take are announced, and one file more is refused until another has left.
+#[test]
+fn large_files_on_their_way_are_bounded_and_announced() {
+    let folder = site();
+    for number in 0..3 {
+        let file = fs::File::create(folder.path().join(format!("root/large-{number}")));
+        file.expect("a file").set_len(30_000_000).expect("a length");
+    }
+    let server = serve(&folder, &["--reactors", "1", "--open-files", "2"]);
+    assert_eq!(server.ready[0]["open_files_max"], 2);
+    let mut unread: Vec<TcpStream> = (0..2).map(|_| server.connect()).collect();
+    for (number, peer) in unread.iter_mut().enumerate() {
+        let request = format!("GET /large-{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+        peer.write_all(request.as_bytes()).expect("taken");
+        peer.read_exact(&mut [0; 1000]).expect("it begins");
+    }
+    let mut other = server.connect();
+    assert_eq!(get(&mut other, "/large-2", "").status, 503);
+    assert_eq!(get(&mut other, "/hello.txt", "").status, 200, "small ones hold nothing");
+    let http = server.snapshot().http;
+    assert_eq!((http.files_open, http.files_refused), (2, 1));
+    drop(unread);
+    eventually("they have left", || server.snapshot().connections == 1);
+    let whole = get(&mut other, "/large-2", "");
+    assert_eq!((whole.status, whole.body.len()), (200, 30_000_000));
+    // Without files nothing of the kind is said.
+    assert!(Server::on(URL, &[]).ready[0]["open_files_max"].is_null());
+}
+
 #[test]
 fn a_file_that_changes_is_served_as_it_is() {
     let folder = site();

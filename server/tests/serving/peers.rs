@@ -1,9 +1,11 @@
 //! Peers of every kind: many, greedy, deaf, silent, half-closed, too many.
 
 use crate::common::{Server, echo, eventually, is_closed};
+use crate::ws::{PING, frame, request};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn bytes_come_back_in_order_over_either_kind_of_table() {
@@ -142,4 +144,51 @@ fn a_reset_is_counted_and_harms_nobody() {
     eventually("it is gone", || server.snapshot().connections == 1);
     assert_eq!(server.snapshot().reactors[0].broken, 1);
     echo(&mut good);
+}
+
+/// Pongs that nobody reads are told from other answers, and from a machine without memory.
+#[test]
+fn who_pings_and_reads_no_pongs_is_named_so() {
+    let args = ["--reactors", "1", "--unsent-max", "512k", "--message-max", "16k"];
+    let server = Server::on(&["ws://127.0.0.1:0"], &args);
+    let pings = frame(PING, &[7; 125]).repeat(1_000);
+    let mut deaf = Vec::new();
+    eventually("one of them had to go", || {
+        let mut peer = server.connect();
+        let upgraded = peer.write_all(request("").as_bytes());
+        upgraded.expect("taken");
+        peer.set_nonblocking(true).expect("option");
+        // Until its buffers are full, and those of the server.
+        let mut at = 0;
+        for _ in 0..20 {
+            while let Ok(count) = peer.write(&pings[at..]) {
+                at = (at + count) % pings.len();
+            }
+            let _ = crossbeam_channel::after(Duration::from_millis(2)).recv();
+        }
+        deaf.push(peer);
+        server.snapshot().failures.contains_key("unread_pongs")
+    });
+    let failures = server.snapshot().failures;
+    assert!(
+        !failures.contains_key("no_memory") && !failures.contains_key("unread"),
+        "{failures:?}"
+    );
+}
+
+/// Which of its listeners the kernel turned connections away at is known to the server itself.
+#[test]
+fn a_listener_whose_queue_is_full_is_known() {
+    let urls = ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"];
+    let args = ["--reactors", "1", "--backlog", "1", "--stall", "900ms/1s"];
+    let server = Server::on(&urls, &args);
+    let mut peers = Vec::new();
+    eventually("its queue overflows", || {
+        let wait = Duration::from_millis(50);
+        peers.extend((0..8).map(|_| TcpStream::connect_timeout(&server.address_of(0), wait)));
+        server.snapshot().listeners[0].turned_away.is_some_and(|count| count > 0)
+    });
+    let listeners = server.snapshot().listeners;
+    assert_eq!(listeners[1].turned_away, Some(0));
+    assert_eq!(listeners[0].url, format!("tcp://{}", server.address_of(0)));
 }

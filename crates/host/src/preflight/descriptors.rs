@@ -46,15 +46,21 @@ pub fn reactors_needed(connections: u64, limit: u64, hashed: bool) -> Option<u64
 
 pub(super) fn per_table(demand: &Demand, facts: &Facts) -> Option<Finding> {
     let limit = facts.descriptors_hard;
-    let (room, need) = (descriptors_per_table(limit, demand.reactors), demand.fullest_table());
-    let reactors = reactors_needed(demand.connections, limit, demand.role.accepts());
+    let others = demand.other_descriptors;
+    let usable = limit.saturating_sub(others);
+    let (room, need) = (descriptors_per_table(usable, demand.reactors), demand.fullest_table());
+    let reactors = reactors_needed(demand.connections, usable, demand.role.accepts());
     let finding = Finding::compare("descriptors", Unit::Things, room, need, Severity::Refusal);
     let why = format!(
         "each connection takes a descriptor, and RLIMIT_NOFILE (hard {}) bounds each table; \
-         the fullest of {} would hold {}",
+         the fullest of {} would hold {}{}",
         Unit::Things.format(limit),
         format_grouped(demand.tables()),
         format_grouped(need),
+        match others {
+            0 => String::new(),
+            others => format!(", beside {} for files", format_grouped(others)),
+        },
     );
     let raise = need.saturating_add(limit.saturating_sub(room).max(RESERVED_DESCRIPTORS));
     let command = format!("sudo prlimit --pid $$ --nofile={raise}:{raise}");

@@ -23,6 +23,31 @@ pub fn bytes_needed(demand: &Demand) -> u64 {
     one_end.saturating_mul(demand.ends_here()).saturating_add(queued)
 }
 
+/// Memory that this process may still have: the machine's, or its control group's limit, bytes;
+/// `None` where nothing tells.
+#[must_use]
+pub fn spare_bytes(facts: &Facts) -> Option<u64> {
+    let available = facts.memory.map(|memory| memory.available_bytes);
+    available.into_iter().chain(facts.cgroup_memory_bytes).min()
+}
+
+/// What compression may take: so many streams of each kind for messages that are under way, `bytes`
+/// in all. `usual` is whether memory leaves room for as many as otherwise.
+#[must_use]
+pub fn streams(inflating: u64, deflating: u64, bytes: u64, usual: bool, facts: &Facts) -> Finding {
+    let have = spare_bytes(facts).map_or_else(|| "not told".to_owned(), format_size);
+    let need = format!("at most {}", format_size(bytes));
+    let finding = Finding::judge("compression", have, need, usual, Severity::Note);
+    let why = format!(
+        "{} inflating and {} deflating streams may be in use at once, a quarter of the memory at the \
+         most; who finds no inflating one is closed with 1011, who finds no deflating one is \
+         answered uncompressed",
+        format_grouped(inflating),
+        format_grouped(deflating),
+    );
+    finding.why(why).remedy("give the machine or the control group more memory, for more of them")
+}
+
 pub(super) fn memory(demand: &Demand, facts: &Facts) -> Option<Finding> {
     let available = facts.memory?.available_bytes;
     let group = facts.cgroup_memory_bytes.unwrap_or(u64::MAX);

@@ -16,7 +16,7 @@ mod threads;
 pub use descriptors::{descriptors_per_table, files_needed, fullest_table, reactors_needed};
 pub use finding::{Finding, Severity};
 pub use formats::{settings, shell, table};
-pub use memory::bytes_needed;
+pub use memory::{bytes_needed, spare_bytes, streams};
 
 use crate::facts::Facts;
 use measure::units::format_grouped;
@@ -67,6 +67,10 @@ pub struct Demand {
     pub reactors: u64,
     /// Each reactor has a descriptor table of its own.
     pub own_tables: bool,
+    /// Descriptors of each table that connections do not get, besides what a reactor needs for
+    /// itself: those of files that are served.
+    #[serde(default)]
+    pub other_descriptors: u64,
     /// Source addresses of the client.
     pub sources: u64,
     /// Addresses (ip and port) that the client connects to.

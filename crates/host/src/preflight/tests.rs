@@ -30,6 +30,7 @@ fn million(role: Role) -> Demand {
         connections: 1_000_000,
         reactors: 56,
         own_tables: true,
+        other_descriptors: 0,
         sources: 20,
         targets: 1,
         ports: (1_024, 65_535),

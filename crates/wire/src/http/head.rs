@@ -4,7 +4,7 @@ use super::fields::is_token;
 use crate::limits::{
     HTTP_HEAD_BYTES_LIMIT, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_LIMIT, HTTP_HEADERS_MAX,
 };
-use crate::pool::Pool;
+use crate::pool::{HELD_OVERHEAD_BYTES, Pool};
 use crate::unasked::OtherProtocol;
 use std::borrow::Cow;
 
@@ -122,6 +122,7 @@ impl Head {
             return Err(too_large(bytes, max));
         }
         if !bytes.is_empty() {
+            pool.bytes += bytes.len() + HELD_OVERHEAD_BYTES;
             self.partial = pool.heads.put(bytes.to_vec());
         }
         Ok(None)
@@ -137,8 +138,9 @@ impl Head {
         let seen = head.len();
         let fits = bytes.len().min(max - seen);
         head.extend_from_slice(&bytes[..fits]);
+        pool.bytes += fits;
         if let Some(end) = end_of_head(head, seen, max) {
-            let mut head = pool.heads.take(self.partial);
+            let mut head = pool.take(self.partial);
             self.partial = NONE;
             head.truncate(end);
             return Ok(Some((Cow::Owned(head), end - seen)));
@@ -172,7 +174,7 @@ impl Head {
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut HeadPool) {
         if self.partial != NONE {
-            pool.heads.take(self.partial);
+            drop(pool.take(self.partial));
             self.partial = NONE;
         }
     }
@@ -217,6 +219,7 @@ pub(crate) enum Begin {
 #[derive(Debug, Default)]
 pub struct HeadPool {
     heads: Pool<Vec<u8>>,
+    bytes: usize,
     pub(crate) limits: HeadLimits,
     begin: Begin,
 }
@@ -224,7 +227,20 @@ pub struct HeadPool {
 impl HeadPool {
     /// For heads of this size.
     pub(crate) fn new(limits: HeadLimits, begin: Begin) -> Self {
-        Self { heads: Pool::default(), limits, begin }
+        Self { heads: Pool::default(), bytes: 0, limits, begin }
+    }
+
+    /// Bytes of heads that are only partly here, and what it takes to keep each.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn take(&mut self, index: u32) -> Vec<u8> {
+        let head = self.heads.take(index);
+        self.bytes -= head.len() + HELD_OVERHEAD_BYTES;
+        head
     }
 
     /// Heads that are only partly here.
@@ -250,12 +266,12 @@ mod tests {
             match verdict {
                 Ok(None) => at = end,
                 Ok(Some((text, used))) => {
-                    assert_eq!(pool.in_use(), 0);
+                    assert_eq!((pool.in_use(), pool.bytes()), (0, 0));
                     return Ok(Some((text, at + used)));
                 }
                 Err(error) => {
                     head.forget(&mut pool);
-                    assert_eq!(pool.in_use(), 0);
+                    assert_eq!((pool.in_use(), pool.bytes()), (0, 0));
                     return Err(error);
                 }
             }

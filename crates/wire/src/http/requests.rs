@@ -7,7 +7,7 @@ use super::memo::Memo;
 use super::request::{Facts, Refusal, Request};
 use super::status::Method;
 use crate::limits::{HTTP_BODY_PIECE_BYTES, HTTP_FRAMING_WORK, HTTP_LINE_WORK};
-use crate::pool::Pool;
+use crate::pool::{HELD_OVERHEAD_BYTES, Pool};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
@@ -26,6 +26,7 @@ pub enum RequestEvent<'a> {
 pub struct RequestPool {
     heads: HeadPool,
     bodies: Pool<Pending>,
+    body_bytes: usize,
     memo: Memo<Facts>,
     /// That of the last request that was refused.
     refused: Method,
@@ -47,6 +48,7 @@ impl RequestPool {
         Self {
             heads: HeadPool::new(limits, Begin::Token),
             bodies: Pool::default(),
+            body_bytes: 0,
             memo: Memo::default(),
             refused: Method::default(),
             work: 0,
@@ -86,6 +88,25 @@ impl RequestPool {
         self.refused
     }
 
+    /// Bytes of requests that are only partly here, and what it takes to keep each. Of those whose
+    /// body is on its way that is the head.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.heads.bytes() + self.body_bytes
+    }
+
+    fn keep(&mut self, pending: Pending) -> u32 {
+        self.body_bytes += pending.bytes();
+        self.bodies.put(pending)
+    }
+
+    fn take(&mut self, index: u32) -> Pending {
+        let pending = self.bodies.take(index);
+        self.body_bytes -= pending.bytes();
+        pending
+    }
+
     /// Requests that are only partly here.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -99,6 +120,13 @@ struct Pending {
     head: Box<[u8]>,
     facts: Facts,
     body: Body,
+}
+
+impl Pending {
+    /// What it takes to keep it.
+    fn bytes(&self) -> usize {
+        self.head.len() + size_of::<Self>() + HELD_OVERHEAD_BYTES
+    }
 }
 
 /// One connection's requests: eight bytes. What is only partly here lies in the [`RequestPool`].
@@ -180,7 +208,7 @@ impl Requests {
     pub fn forget(&mut self, pool: &mut RequestPool) {
         match &mut self.phase {
             Phase::Head(head) => head.forget(&mut pool.heads),
-            Phase::Body(index) => drop(pool.bodies.take(*index)),
+            Phase::Body(index) => drop(pool.take(*index)),
             Phase::Idle | Phase::EmptyLine | Phase::Begin | Phase::Over => return,
         }
         self.phase = Phase::Idle;
@@ -230,7 +258,7 @@ impl Requests {
                 if !body.is_done() {
                     return Ok((used, ControlFlow::Continue(())));
                 }
-                let Pending { head, facts, body } = pool.bodies.take(*index);
+                let Pending { head, facts, body } = pool.take(*index);
                 Ok((used, self.finish(&head, &facts, &body, sink)))
             }
             Phase::Over => Ok((bytes.len(), ControlFlow::Continue(()))),
@@ -296,7 +324,7 @@ impl Requests {
         if body.is_done() {
             return Ok((used, self.finish(head, &facts, &body, sink)));
         }
-        self.phase = Phase::Body(pool.bodies.put(Pending { head: head.into(), facts, body }));
+        self.phase = Phase::Body(pool.keep(Pending { head: head.into(), facts, body }));
         Ok((used, ControlFlow::Continue(())))
     }
 
