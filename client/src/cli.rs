@@ -257,10 +257,14 @@ pub struct RunArgs {
     /// Connections to open and hold
     #[arg(short, long, value_name = "N", default_value = "1k", value_parser = parse_count, help_heading = "Connections")]
     pub connections: u64,
+    /// Begin connections with all addresses of a name in turn, instead of the preferred one; either way
+    /// the others are tried where one does not answer
+    #[arg(long, help_heading = "Connections")]
+    pub spread_addresses: bool,
     /// New connections per second, all together [default: as fast as the target takes them]
     #[arg(long, value_name = "N", value_parser = parse_rate, help_heading = "Connections")]
     pub connect_rate: Option<f64>,
-    /// How long one connection may take to open
+    /// How long one connection may take to open; the addresses of a name share that time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Connections")]
     pub connect_timeout: Nanos,
     /// Source addresses: an address, a list a,b, a range a-b, a CIDR block, an interface, or auto

@@ -53,7 +53,7 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let targets = plan.load.tuples.targets();
+        let targets: Vec<_> = plan.load.addresses.all().iter().map(|address| address.at).collect();
         Self {
             first: None,
             found: Vec::new(),

@@ -14,20 +14,20 @@ mod ramp;
 
 use crate::audit::Audited;
 use crate::backlog::Backlog;
-use crate::load::addresses::HandOut;
+use crate::load::addresses::Hands;
 use crate::load::lanes::Places;
 use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
 use crate::pacing::SendWindows;
 use crate::protocol::{Content, Heard, Owed, Protocol, Times};
-use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
+use crate::tally::{Attempts, Causes, Final, Recorder, Report, Second, Step, Totals};
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
 use drive::{NEXT_ROUND, Pings};
 use measure::{IntervalHistogram, Nanos, Stage, share};
-use ramp::Opening;
+use ramp::{Attempt, Opening};
 use reactor::{Core, Driver, Ending, Key, Network, Receipt, Sweep};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub(crate) use drive::first_echo_window;
@@ -94,7 +94,11 @@ pub struct LoadDriver<P: Protocol> {
 
     // The ramp.
     ramp_started: Nanos,
-    hand_out: HandOut,
+    hands: Hands,
+    /// What became of the attempts at each address.
+    addresses: Vec<Attempts>,
+    /// The attempt that each connection in the making is at; nothing where there is one address.
+    attempts: HashMap<Key, Attempt>,
     /// Connections of this reactor's share that have been tried, and that there are.
     tried: u64,
     share: u64,
@@ -173,7 +177,9 @@ impl<P: Protocol> LoadDriver<P> {
             done: Step::Waiting,
             finished: false,
             ramp_started: Nanos::ZERO,
-            hand_out: HandOut::new(index as u64, load.reactors),
+            hands: Hands::new(&load.addresses, index as u64, load.reactors),
+            addresses: vec![Attempts::default(); load.addresses.all().len()],
+            attempts: HashMap::new(),
             tried: 0,
             share,
             places: load.lanes.places(index, load.connections),
@@ -289,6 +295,7 @@ impl<P: Protocol> LoadDriver<P> {
         let last = Final {
             audit,
             totals: self.totals,
+            addresses: self.addresses.clone(),
             causes: std::mem::take(&mut self.causes),
             recorder: std::mem::take(&mut self.recorder),
             sends: std::mem::take(&mut self.sends),
@@ -619,6 +626,10 @@ mod tests;
 #[cfg(test)]
 #[path = "driver_alloc_tests.rs"]
 mod alloc_tests;
+
+#[cfg(test)]
+#[path = "driver_address_tests.rs"]
+mod address_tests;
 
 #[cfg(test)]
 #[path = "driver_audit_tests.rs"]

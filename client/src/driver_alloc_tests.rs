@@ -5,7 +5,7 @@ use super::http_tests::{self, HttpPeer, Script};
 use super::ws_tests::WsPeer;
 use super::*;
 use crate::audit::Share;
-use crate::load::addresses::Tuples;
+use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
@@ -69,7 +69,12 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let load = Load {
             connections: CONNECTIONS as u64,
             reactors: 1,
-            tuples: Tuples::new(vec![target], &[[127, 0, 0, 2].into()], 1024, 65_535),
+            addresses: Addresses::new(
+                &[vec![target]],
+                &[[127, 0, 0, 2].into()],
+                (1024, 65_535),
+                false,
+            ),
             lanes: Lanes::new(&[0], 1),
             connect_rate: None,
             connect_timeout: Nanos::from_secs(10),

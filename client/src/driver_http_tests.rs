@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::audit::Share;
-use crate::load::addresses::Tuples;
+use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::schedule::Arrivals;
@@ -117,7 +117,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Met
         ..RequestSpec::default()
     };
     HttpSetup {
-        requests: vec![(target, Composer::new(&spec).expect("requests"))],
+        requests: vec![Composer::new(&spec).expect("requests")],
         paths: paths.len() as u64,
         in_flight: load.in_flight_max,
         close: load.churn,
@@ -134,7 +134,7 @@ fn load(connections: u64, model: Model, pipeline: u32) -> Load {
     Load {
         connections,
         reactors: 1,
-        tuples: Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 1024, 1123),
+        addresses: Addresses::new(&[vec![target()]], &[[127, 0, 0, 2].into()], (1024, 1123), false),
         lanes: Lanes::new(&[0], 1),
         connect_rate: None,
         connect_timeout: Nanos::from_secs(10),
@@ -531,4 +531,39 @@ fn an_open_model_never_has_more_on_a_connection_than_it_may() {
     let totals = rig.client.driver().totals;
     assert_eq!(totals.sent, 6);
     assert!(totals.pace_blocked > 0);
+}
+
+#[test]
+fn replacements_and_connections_for_one_request_try_the_next_address_too() {
+    let dead = SocketAddr::from(([127, 0, 0, 1], 9009));
+    let both =
+        || Addresses::new(&[vec![dead, target()]], &[[127, 0, 0, 2].into()], (1024, 1123), false);
+    for (load, third) in [
+        (load(4, Model::Closed(1), 1), true),
+        (load(4, Model::Open(500.0), 1), true),
+        (churn(4, Model::Closed(1)), false),
+        (churn(4, Model::Open(500.0)), false),
+    ] {
+        let load = Load { addresses: both(), ..load };
+        let requests = if third { 3 } else { 1 };
+        let script = Script { requests, last: CLOSING.to_vec(), ..Script::always(SIZED) };
+        let last = run(load, script);
+        let sum = last.totals;
+        assert!(sum.opened > 30, "{sum:?}");
+        assert_eq!((sum.failed, sum.lost, sum.unanswered, sum.resent), (0, 0, 0, 0), "{sum:?}");
+        assert_eq!(sum.tried_again, sum.opened, "each went to the dead one first");
+        assert_eq!(last.addresses[0].failures[Failure::Refused as usize], sum.opened);
+        assert_eq!(last.addresses[1].connected, sum.opened);
+    }
+}
+
+#[test]
+fn where_no_address_answers_each_request_is_unanswered_once() {
+    let dead = [9008, 9009].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let addresses = Addresses::new(&[dead.to_vec()], &[[127, 0, 0, 2].into()], (1024, 1123), false);
+    let load = Load { addresses, ..churn(4, Model::Open(500.0)) };
+    let sum = run(load, Script::always(SIZED)).totals;
+    assert_eq!((sum.sent, sum.received, sum.unanswered), (100, 0, 100));
+    assert_eq!((sum.failed, sum.tried_again), (100, 100));
+    assert_eq!(failures(&sum), [(Failure::Refused, 100)]);
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::audit::Share;
-use crate::load::addresses::Tuples;
+use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::schedule::Arrivals;
@@ -33,7 +33,7 @@ pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
     Load {
         connections,
         reactors,
-        tuples: Tuples::new(vec![target()], &[source], 1024, 65_535),
+        addresses: Addresses::new(&[vec![target()]], &[source], (1024, 65_535), false),
         lanes: Lanes::new(&cores, 1),
         connect_rate: None,
         connect_timeout: Nanos::from_secs(10),
@@ -238,7 +238,7 @@ impl Rig {
     }
 
     /// The counts of the moment, over all reactors.
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let mut sum = Totals::default();
         for client in &self.clients {
             sum.merge(&client.driver().totals);
@@ -247,7 +247,7 @@ impl Rig {
     }
 
     /// Drains, checks that every account balances, closes, checks that nothing is left.
-    fn finish(mut self) -> (Totals, Recorder) {
+    pub(super) fn finish(mut self) -> (Totals, Recorder) {
         self.step(Command::Drain, Step::Drain);
         // What happens from here on is no part of the result.
         self.run_until(self.world.now() + Nanos::from_secs(2));
@@ -665,7 +665,7 @@ fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
 
 // ---- Bad weather ----------------------------------------------------------------------------------
 
-fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
+pub(super) fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
     let kinds = Failure::ALL.into_iter().zip(totals.failures);
     kinds.filter(|(_, count)| *count > 0).collect()
 }
@@ -709,8 +709,9 @@ fn where_nobody_listens_all_are_refused() {
 #[test]
 fn when_the_four_tuples_run_out_the_rest_fails_for_want_of_ports() {
     let plan = load(20, 3, Model::Idle);
-    let tuples = Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 5000, 5011);
-    let rig = Load { tuples, ..plan };
+    let source = [127, 0, 0, 2].into();
+    let addresses = Addresses::new(&[vec![target()]], &[source], (5000, 5011), false);
+    let rig = Load { addresses, ..plan };
     let mut rig = Rig::new(rig, Faults::default(), 1, Limits::for_slots(32));
     rig.open_all();
     let (sum, _) = rig.finish();

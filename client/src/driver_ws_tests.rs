@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::audit::Share;
-use crate::load::addresses::Tuples;
+use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::schedule::Arrivals;
@@ -107,7 +107,7 @@ pub(super) fn setup(load: &Load, target: SocketAddr) -> Setup {
         ..RequestSpec::default()
     };
     Setup {
-        requests: vec![(target, Request::new(&spec).expect("a request"))],
+        requests: vec![Request::new(&spec).expect("a request")],
         kind: Kind::Binary,
         fragment: None,
         deflate: false,
@@ -128,7 +128,12 @@ fn load(connections: u64, model: Model) -> Load {
     Load {
         connections,
         reactors: 1,
-        tuples: Tuples::new(vec![target()], &[[127, 0, 0, 2].into()], 1024, 65_535),
+        addresses: Addresses::new(
+            &[vec![target()]],
+            &[[127, 0, 0, 2].into()],
+            (1024, 65_535),
+            false,
+        ),
         lanes: Lanes::new(&[0], 1),
         connect_rate: None,
         connect_timeout: Nanos::from_secs(10),
@@ -320,7 +325,7 @@ proptest! {
             ..RequestSpec::default()
         };
         let setup = Setup {
-            requests: vec![(target(), Request::new(&spec).expect("a request"))],
+            requests: vec![Request::new(&spec).expect("a request")],
             kind: if text { Kind::Text } else { Kind::Binary },
             fragment,
             deflate,
@@ -654,4 +659,33 @@ fn a_server_that_never_answers_pings_is_given_up() {
     rig.run_until(Nanos::from_millis(400));
     assert_eq!(failures(&rig.totals()), [(Failure::TimedOut, 4)]);
     rig.finish();
+}
+
+#[test]
+fn the_next_address_is_upgraded_where_one_is_silent_and_the_wait_is_part_of_the_handshake() {
+    let dead = SocketAddr::from(([127, 0, 0, 1], 9009));
+    let sources = [[127, 0, 0, 2].into()];
+    for silent in [false, true] {
+        let addresses = Addresses::new(&[vec![dead, target()]], &sources, (1024, 65_535), false);
+        let load = Load { addresses, ..load(20, Model::Open(100.0)) };
+        let (setup, limits) = (setup(&load, target()), Limits::for_slots(64));
+        let peer = Some(WsPeer::default());
+        let mut rig = Rig::new(load, setup, peer, Faults::default(), limits);
+        if silent {
+            rig.world.silence(dead);
+        }
+        rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+        rig.step(Command::FirstEcho, Step::FirstEcho);
+        rig.step(Command::Drive(rig.world.now()), Step::Drive);
+        let last = rig.finish();
+        let sum = last.totals;
+        assert_eq!((sum.opened, sum.failed, sum.lost, sum.tried_again), (20, 0, 0, 20));
+        assert_eq!(last.addresses[1].connected, 20);
+        let waited = if silent { Nanos::from_secs(5).0 } else { 0 };
+        for stage in [Stage::Connect, Stage::Handshake] {
+            assert_eq!(last.recorder.stage(stage).and_then(|h| h.min()), Some(waited), "{stage:?}");
+        }
+        let upgrade = last.recorder.stage(Stage::Upgrade).and_then(|h| h.max());
+        assert_eq!(upgrade, Some(0), "which begins when the request leaves");
+    }
 }

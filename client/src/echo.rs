@@ -42,7 +42,7 @@ pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
             format_grouped(most)
         )));
     }
-    let targets = resolve(&args.urls)?;
+    let targets = resolve(&args.urls, false)?;
     let requests = args.urls.iter().map(|url| request(url, &args.handshake));
     let requests = targets.into_iter().zip(requests.collect::<Result<Vec<_>, _>>()?).collect();
     let signals =
@@ -143,12 +143,17 @@ struct Leaving {
 struct Session {
     state: State,
     number: u32,
+    /// Which address of its target it is at, counted from 0.
+    address: usize,
+    /// When it is given up.
+    until: Nanos,
 }
 
 /// The driver: one reactor.
 #[derive(Debug)]
 struct EchoDriver {
-    requests: Vec<(SocketAddr, Request)>,
+    /// What is asked of each target, and its addresses in the order in which they are tried.
+    requests: Vec<(Vec<SocketAddr>, Request)>,
     connections: usize,
     connect_timeout: Nanos,
     seed: u64,
@@ -156,7 +161,8 @@ struct EchoDriver {
     /// Connections that have been tried, and those that are over.
     tried: usize,
     over: usize,
-    /// Time limits for the upgrade, oldest first. Some connections may be further on by now.
+    /// Time limits of attempts, or for the upgrade, oldest first. Some connections may be further on by
+    /// now.
     opening: VecDeque<(Key, Nanos)>,
     leaving: Vec<Leaving>,
     heads: HeadPool,
@@ -168,7 +174,7 @@ struct EchoDriver {
 
 impl EchoDriver {
     fn new(
-        requests: Vec<(SocketAddr, Request)>,
+        requests: Vec<(Vec<SocketAddr>, Request)>,
         connections: usize,
         connect_timeout: Nanos,
         seed: u64,
@@ -201,18 +207,45 @@ impl EchoDriver {
         let target = self.tried % self.requests.len();
         let number = self.tried as u32;
         self.tried += 1;
-        let route = Route { source: None, target: self.requests[target].0, share_port: false };
         let state = State::Shaking(Shaking::new(target as u16));
-        match core.open(&route, Session { state, number }) {
-            Ok(Opened::AtOnce(key)) => {
-                self.opening.push_back((key, core.now() + self.connect_timeout));
-                self.greet(core, key);
+        let until = core.now() + self.connect_timeout;
+        self.open(core, Session { state, number, address: 0, until });
+    }
+
+    /// Opens a connection at the address that it is at, or else the next one that takes it.
+    fn open<N: Network>(&mut self, core: &mut Core<N, Session>, mut session: Session) {
+        loop {
+            let addresses = &self.requests[self.target_of(&session)].0;
+            let target = addresses[session.address];
+            let left = (addresses.len() - session.address) as u64;
+            let until = core.now() + Nanos((session.until - core.now()).0 / left);
+            match core.open(&Route { source: None, target, share_port: false }, session) {
+                Ok(Opened::AtOnce(key)) => {
+                    self.opening.push_back((key, until));
+                    return self.greet(core, key);
+                }
+                Ok(Opened::Waiting(key)) => return self.opening.push_back((key, until)),
+                Err((error, refused)) => {
+                    session = refused;
+                    if !self.goes_on(&mut session) {
+                        let cause = format!("it could not be opened ({})", error.error);
+                        return self.end(session, &cause);
+                    }
+                }
             }
-            Ok(Opened::Waiting(key)) => {
-                self.opening.push_back((key, core.now() + self.connect_timeout));
-            }
-            Err(error) => self.failed(&format!("it could not be opened ({})", error.error)),
         }
+    }
+
+    /// Which target a connection goes to.
+    fn target_of(&self, session: &Session) -> usize {
+        session.number as usize % self.requests.len()
+    }
+
+    /// Whether a connection that did not come to stand has another address to be tried at, which is then
+    /// the one that it is at.
+    fn goes_on(&self, session: &mut Session) -> bool {
+        session.address += 1;
+        session.address < self.requests[self.target_of(session)].0.len()
     }
 
     fn greet<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
@@ -338,6 +371,21 @@ impl EchoDriver {
         }
     }
 
+    /// The time is over of an attempt, which leaves that for the upgrade, or the next address.
+    fn out_of_time<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        let (now, connecting) = (core.turn_started(), core.is_connecting(key));
+        let Some(until) = core.session(key).map(|session| session.until) else { return };
+        if !connecting && until > now {
+            return self.opening.push_back((key, until));
+        }
+        let Some(mut session) = core.close(key) else { return };
+        if connecting && self.goes_on(&mut session) {
+            self.open(core, session);
+        } else {
+            self.end(session, "it was not upgraded in time");
+        }
+    }
+
     /// Ends what was not upgraded in time.
     fn give_up<N: Network>(&mut self, core: &mut Core<N, Session>) {
         let now = core.turn_started();
@@ -347,11 +395,11 @@ impl EchoDriver {
                 if until > now {
                     break;
                 }
-                if let Some(session) = core.close(key) {
-                    self.end(session, "it was not upgraded in time");
-                }
+                self.opening.pop_front();
+                self.out_of_time(core, key);
+            } else {
+                self.opening.pop_front();
             }
-            self.opening.pop_front();
         }
     }
 }
@@ -383,14 +431,17 @@ impl<N: Network> Driver<N> for EchoDriver {
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, Session>, mut session: Session, ending: Ending) {
+    fn on_end(&mut self, core: &mut Core<N, Session>, mut session: Session, ending: Ending) {
+        if matches!(ending, Ending::NotOpened(..)) && self.goes_on(&mut session) {
+            return self.open(core, session);
+        }
         if matches!((&session.state, ending), (State::Closing, Ending::Closed)) {
             // The server had said its last word before, and took all answers.
             session.state = State::Left;
             self.outcome.closed += 1;
         }
         let cause = match ending {
-            Ending::NotOpened(failure) => format!("it could not be opened ({})", failure.name()),
+            Ending::NotOpened(failure, _) => format!("it could not be opened ({})", failure.name()),
             Ending::Closed => "the server closed it without a close frame".to_owned(),
             Ending::Broken(failure) => broken(failure),
             Ending::Evicted => broken(Failure::NoMemory),

@@ -20,9 +20,15 @@ struct Rig {
 
 impl Rig {
     fn new(connections: usize) -> Self {
+        Self::behind(&[], connections)
+    }
+
+    /// One whose target has these addresses before the one that is listened at.
+    fn behind(dead: &[SocketAddr], connections: usize) -> Self {
         let target = SocketAddr::from(([127, 0, 0, 1], 9000));
+        let addresses = [dead, &[target]].concat();
         let spec = RequestSpec { host: "a".into(), target: "/".into(), ..RequestSpec::default() };
-        let requests = vec![(target, Request::new(&spec).expect("a request"))];
+        let requests = vec![(addresses, Request::new(&spec).expect("a request"))];
         let world = World::new(Faults::default());
         let net = world.network(&[target]);
         let (done, is_done) = bounded(1);
@@ -145,4 +151,37 @@ fn a_slow_upgrade_does_not_keep_the_others() {
         }
     }
     assert_eq!(peers.len(), 3 * OPENING_MAX);
+}
+
+#[test]
+fn the_next_address_is_joined_where_one_refuses_or_is_silent() {
+    let dead = [9007, 9008, 9009].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut rig = Rig::behind(&dead, 1);
+    rig.world.cut_off(dead[1]);
+    rig.world.silence(dead[2]);
+    // A minute for four addresses: the silent one has half of what is left.
+    rig.pass(29);
+    assert!(rig.net.accept(0).is_err());
+    rig.pass(3);
+    let peer = rig.net.accept(0).expect("it has come");
+    rig.upgrade(&peer);
+    assert_eq!(peer.send(&[0x88, 0]).ok(), Some(2));
+    // It takes our close frame, and closes.
+    rig.pass(1);
+    read(&peer, usize::MAX);
+    drop(peer);
+    rig.pass(1);
+    assert!(rig.judge().is_ok());
+}
+
+#[test]
+fn a_server_that_no_address_leads_to_is_not_joined() {
+    let dead = [9007, 9008].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut rig = Rig::behind(&dead, 1);
+    rig.world.silence(SocketAddr::from(([127, 0, 0, 1], 9000)));
+    rig.pass(59);
+    assert!(rig.is_done.is_empty());
+    rig.pass(3);
+    let error = rig.judge().expect_err("nobody is there");
+    assert!(error.contains("it was not upgraded in time"), "{error}");
 }

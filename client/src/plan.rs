@@ -1,9 +1,13 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
+mod names;
+
+pub(crate) use names::resolve;
+
 use crate::audit::Share;
 use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs, Spread};
 use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
-use crate::load::addresses::Tuples;
+use crate::load::addresses::{Addresses, Tuples};
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;
 use crate::load::{Load, Model};
@@ -21,7 +25,7 @@ use measure::units::{format_count, format_duration, format_grouped, format_rate,
 use reactor::Limits;
 use report::schema;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -101,14 +105,14 @@ impl Plan {
         check_numbers(args, scheme)?;
         check_websocket(args, scheme)?;
         check_http(args, scheme)?;
-        let targets = resolve(&args.urls)?;
-        let loopback = targets.iter().all(|target| target.ip().is_loopback());
+        let targets = resolve(&args.urls, args.spread_addresses)?;
+        let loopback = targets.iter().flatten().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
         let reactors = choose_reactors(args, facts.descriptors_hard, own_tables, cpus.len());
         let seats: Vec<usize> = cpus.iter().copied().cycle().take(reactors).collect();
         let (sources, ports) = choose_sources(args, &targets, facts)?;
-        let tuples = Tuples::new(targets.clone(), &sources, ports.0, ports.1);
+        let addresses = Addresses::new(&targets, &sources, ports, args.spread_addresses);
         let openers = match args.openers_per_core {
             Openers::All => reactors,
             Openers::PerCore(count) => count,
@@ -124,7 +128,7 @@ impl Plan {
         let load = Load {
             connections: args.connections,
             reactors: reactors as u64,
-            tuples,
+            addresses,
             lanes: Lanes::new(&seats, openers),
             connect_rate: args.connect_rate,
             connect_timeout: args.connect_timeout,
@@ -151,8 +155,8 @@ impl Plan {
             seed,
         };
         let spoken = match (&asked, scheme) {
-            (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load, &targets)?)),
-            (None, Scheme::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load, &targets)?)),
+            (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load)?)),
+            (None, Scheme::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load)?)),
             (None, _) => Spoken::Raw,
         };
         let (message_bytes, more_bytes, user_bytes) = match &spoken {
@@ -180,9 +184,9 @@ impl Plan {
             own_tables,
             other_descriptors: 0,
             sources: sources.len() as u64,
-            targets: targets.len() as u64,
+            targets: load.addresses.first().targets().len() as u64,
             ports,
-            four_tuples: load.tuples.count(),
+            four_tuples: load.addresses.first().count(),
             backlog: 0,
             user_bytes_per_connection: user_bytes,
             messages_in_flight: match model {
@@ -198,6 +202,7 @@ impl Plan {
             first_echo_window: first_echo_window(message_bytes),
             websocket: (scheme == Scheme::Ws).then(|| websocket_record(args)),
             http: asked.as_ref().map(|asked| http_record(args, &load, asked)),
+            addresses: addresses_record(&args.urls, &targets, &sources),
             ..record(args, &load, &seats, &sources, ports, openers)
         };
         let load = Arc::new(load);
@@ -241,6 +246,16 @@ impl Plan {
         text
     }
 
+    /// How the connections go to the addresses of names that have several.
+    fn by_address(&self) -> String {
+        let count = self.record.addresses.len();
+        if count == self.record.targets.len() {
+            return String::new();
+        }
+        let how = if self.record.spread_addresses { "in turn" } else { "the first that answers" };
+        format!(" ({count} addresses, {how})")
+    }
+
     /// The run in one line, and what it takes in two.
     #[must_use]
     pub fn describe(&self) -> [String; 3] {
@@ -273,9 +288,10 @@ impl Plan {
         let per_table = if self.own_tables { self.limits.slots as u64 } else { connections };
         [
             format!(
-                "{} connections{ramp} to {}, {traffic}, {}",
+                "{} connections{ramp} to {}{}, {traffic}, {}",
                 format_count(connections),
                 self.record.targets.join(" "),
+                self.by_address(),
                 self.messages(),
             ),
             format!(
@@ -288,7 +304,7 @@ impl Plan {
             format!(
                 "      {} of {} four-tuples {sources}, ports {}-{}",
                 format_grouped(connections),
-                format_grouped(self.load.tuples.count()),
+                format_grouped(self.load.addresses.first().count()),
                 ports.first,
                 ports.last,
             ),
@@ -513,14 +529,9 @@ impl Asked {
         self.spec.targets.len().max(1) as u64
     }
 
-    fn setup(
-        &self,
-        args: &RunArgs,
-        load: &Load,
-        targets: &[SocketAddr],
-    ) -> Result<HttpSetup, Error> {
-        let mut requests = Vec::with_capacity(targets.len());
-        for (url, target) in args.urls.iter().zip(targets) {
+    fn setup(&self, args: &RunArgs, load: &Load) -> Result<HttpSetup, Error> {
+        let mut requests = Vec::with_capacity(args.urls.len());
+        for url in &args.urls {
             let mut spec = self.spec.clone();
             (spec.host, spec.port) = (url.host_without_zone().to_owned(), url.port);
             spec.headers.extend(authorization(url, &args.handshake)?);
@@ -535,7 +546,7 @@ impl Asked {
                     None => format!("{url}: {error}"),
                 })
             })?;
-            requests.push((*target, composer));
+            requests.push(composer);
         }
         let in_flight = load.in_flight_max;
         let setup = HttpSetup {
@@ -628,9 +639,8 @@ fn read_file(option: &str, file: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// What all WebSockets of the run have in common.
-fn setup(args: &RunArgs, load: &Load, targets: &[SocketAddr]) -> Result<Setup, Error> {
-    let requests = args.urls.iter().zip(targets);
-    let requests = requests.map(|(url, target)| Ok((*target, request(url, &args.handshake)?)));
+fn setup(args: &RunArgs, load: &Load) -> Result<Setup, Error> {
+    let requests = args.urls.iter().map(|url| request(url, &args.handshake));
     Ok(Setup {
         requests: requests.collect::<Result<_, Error>>()?,
         kind: if args.frames.text { Kind::Text } else { Kind::Binary },
@@ -678,60 +688,6 @@ pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error>
     Request::new(&spec).map_err(|error| usage(format!("{url}: {error}")))
 }
 
-/// The address of a URL whose host is an IPv6 address with a zone: the name or the number of an
-/// interface. It matters for link-local addresses alone (RFC 4007 11).
-fn with_zone(url: &Url) -> Result<Option<SocketAddr>, Error> {
-    let Some((address, zone)) = url.zone() else { return Ok(None) };
-    let file = Path::new("/sys/class/net").join(zone).join("ifindex");
-    let index = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
-    let (Ok(address), Some(index)) =
-        (address.parse::<std::net::Ipv6Addr>(), index.or_else(|| zone.parse::<u32>().ok()))
-    else {
-        return Err(usage(format!(
-            "{url}: there is no interface '{zone}' on this machine: check the zone (ip address)"
-        )));
-    };
-    let scope = if address.is_unicast_link_local() { index } else { 0 };
-    Ok(Some(SocketAddr::V6(std::net::SocketAddrV6::new(address, url.port, 0, scope))))
-}
-
-/// The addresses of URLs, in their order.
-///
-/// # Errors
-/// If a host is not known, or an address makes no target.
-pub(crate) fn resolve(urls: &[Url]) -> Result<Vec<SocketAddr>, Error> {
-    let mut targets: Vec<SocketAddr> = Vec::new();
-    for url in urls {
-        if url.port == 0 {
-            return Err(usage(format!("{url}: port 0 is for servers: name the server's port")));
-        }
-        let found: Vec<SocketAddr> = match with_zone(url)? {
-            Some(address) => vec![address],
-            None => (url.host.as_str(), url.port)
-                .to_socket_addrs()
-                .map_err(|_| {
-                    usage(format!("{url}: the host '{}' is not known: check its name", url.host))
-                })?
-                .collect(),
-        };
-        // A name may have addresses of both families: the first is the one that is preferred.
-        let target = found.into_iter().next().ok_or_else(|| {
-            usage(format!("{url}: the host '{}' has no address: check its name", url.host))
-        })?;
-        if target.ip().is_unspecified() {
-            return Err(usage(format!(
-                "{url}: {} means every address of a server: name one of them",
-                target.ip()
-            )));
-        }
-        if targets.contains(&target) {
-            return Err(usage(format!("{target} is given twice, last by {url}: leave one out")));
-        }
-        targets.push(target);
-    }
-    Ok(targets)
-}
-
 fn choose_reactors(args: &RunArgs, limit: u64, own_tables: bool, cpus: usize) -> usize {
     match args.reactors {
         Reactors::Exactly(count) => count,
@@ -752,10 +708,11 @@ fn choose_reactors(args: &RunArgs, limit: u64, own_tables: bool, cpus: usize) ->
 /// The source addresses and the ports to use on each.
 fn choose_sources(
     args: &RunArgs,
-    targets: &[SocketAddr],
+    targets: &[Vec<SocketAddr>],
     facts: &Facts,
 ) -> Result<(Vec<IpAddr>, (u16, u16)), Error> {
-    let specs = address::parse_sources(&args.source_ip, targets)
+    let every: Vec<SocketAddr> = targets.iter().flatten().copied().collect();
+    let specs = address::parse_sources(&args.source_ip, &every)
         .map_err(|error| usage(format!("--source-ip: {error}")))?;
     let mut sources = Vec::new();
     for spec in specs {
@@ -764,10 +721,12 @@ fn choose_sources(
             SourceSpec::Auto => sources.extend(automatic(args, targets)?),
         }
     }
-    for target in targets {
-        if Tuples::new(vec![*target], &sources, 1, 1).sources_for(target).is_empty() {
+    for addresses in targets {
+        let tuples = Tuples::new(addresses.clone(), &sources, 1, 1);
+        if addresses.iter().all(|address| tuples.sources_for(address).is_empty()) {
             return Err(usage(format!(
-                "--source-ip: none of the addresses given reaches {target}: name one of its kind"
+                "--source-ip: none of the addresses given reaches {}: name one of its kind",
+                listed(addresses)
             )));
         }
     }
@@ -784,50 +743,88 @@ fn choose_sources(
     let on_loopback = sources.iter().all(|source| source.is_loopback() && source.is_ipv4());
     let ports = args.source_ports.unwrap_or_else(|| {
         let (first, last) = facts.port_range;
-        let tuples = Tuples::new(targets.to_vec(), &sources, first, last);
+        let tuples = Addresses::new(targets, &sources, (first, last), args.spread_addresses);
         // The ephemeral range is shared with every other program here, and some of it is taken.
-        let enough = tuples.count() / 10 * 9 >= args.connections;
+        let enough = tuples.first().count() / 10 * 9 >= args.connections;
         if enough && !on_loopback { (first, last) } else { ALL_PORTS }
     });
     Ok((sources, ports))
 }
 
+/// Addresses as a sentence names them.
+fn listed(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
 /// As many addresses of 127/8 as the run needs for targets there; elsewhere the one that the kernel
 /// would choose.
-fn automatic(args: &RunArgs, targets: &[SocketAddr]) -> Result<Vec<IpAddr>, Error> {
+fn automatic(args: &RunArgs, targets: &[Vec<SocketAddr>]) -> Result<Vec<IpAddr>, Error> {
     let mut sources: Vec<IpAddr> = Vec::new();
-    let avoid: Vec<IpAddr> = targets.iter().map(SocketAddr::ip).collect();
+    let avoid: Vec<IpAddr> = targets.iter().flatten().map(SocketAddr::ip).collect();
     let each = args.source_ports.map_or(PORTS_PER_LOOPBACK_SOURCE, |(first, last)| {
         (u64::from(last - first) + 1).min(PORTS_PER_LOOPBACK_SOURCE)
     });
     // 127/8 has addresses in plenty; every other target has those of one source address. What these
-    // cannot take of their share falls to the former.
-    let plenty = |target: &SocketAddr| target.ip().is_loopback() && target.is_ipv4();
+    // cannot take of their share falls to the former. A target with an address there may come to have
+    // all of its connections there.
+    let plenty = |address: &SocketAddr| address.ip().is_loopback() && address.is_ipv4();
     let all = targets.len() as u64;
-    let here = targets.iter().filter(|target| plenty(target)).count() as u64;
+    let here = targets.iter().filter(|addresses| addresses.iter().any(plenty)).count() as u64;
     let share = args.connections.saturating_mul(here).div_ceil(all);
     let needed = share.max(args.connections.saturating_sub((all - here) * each));
-    for target in targets {
-        let found = if plenty(target) {
-            let count = needed.div_ceil(each * here);
-            address::loopback_sources(count.min(address::MAX_SOURCES), &avoid)
-        } else {
-            let source = address::route_source(*target).map_err(|error| {
-                usage(format!(
-                    "{target} cannot be reached from this machine ({error}): check the address \
-                     and the routes (ip route get {})",
-                    target.ip()
-                ))
-            })?;
-            vec![source]
-        };
-        for source in found {
-            if !sources.contains(&source) {
-                sources.push(source);
+    for addresses in targets {
+        let mut no_route = None;
+        let mut reached = false;
+        for address in addresses {
+            let found = if plenty(address) {
+                let count = needed.div_ceil(each * here);
+                address::loopback_sources(count.min(address::MAX_SOURCES), &avoid)
+            } else {
+                match address::route_source(*address) {
+                    Ok(source) => vec![source],
+                    // Another address of the name may do.
+                    Err(error) => {
+                        no_route.get_or_insert((address, error));
+                        continue;
+                    }
+                }
+            };
+            reached = true;
+            for source in found {
+                if !sources.contains(&source) {
+                    sources.push(source);
+                }
             }
+        }
+        if let Some((address, error)) = no_route.filter(|_| !reached) {
+            return Err(usage(format!(
+                "{} cannot be reached from this machine ({error}): check the address and the routes \
+                 (ip route get {})",
+                listed(addresses),
+                address.ip()
+            )));
         }
     }
     Ok(sources)
+}
+
+/// The addresses as the result lists them, before any was used.
+fn addresses_record(
+    urls: &[Url],
+    targets: &[Vec<SocketAddr>],
+    sources: &[IpAddr],
+) -> Vec<schema::Address> {
+    let tuples = Tuples::new(Vec::new(), sources, 1, 1);
+    let of = |(url, addresses): (&Url, &Vec<SocketAddr>)| {
+        let each = addresses.iter().map(|address| schema::Address {
+            target: url.to_string(),
+            address: address.to_string(),
+            sources: tuples.sources_for(address).len() as u64,
+            ..schema::Address::default()
+        });
+        each.collect::<Vec<_>>()
+    };
+    urls.iter().zip(targets).flat_map(of).collect()
 }
 
 /// A seed that differs from run to run: the clock's low digits and the process number, spread.
@@ -856,6 +853,7 @@ fn record(
     };
     schema::Plan {
         targets: args.urls.iter().map(ToString::to_string).collect(),
+        spread_addresses: args.spread_addresses,
         connections: load.connections,
         connect_rate_per_second: load.connect_rate,
         model,
@@ -928,20 +926,6 @@ mod tests {
     fn paths(text: &[u8]) -> Result<Vec<String>, String> {
         let urls = ["http://u:secret@Host/a".parse().expect("fine")];
         parse_paths(text, &urls)
-    }
-
-    #[test]
-    fn zones_name_interfaces() {
-        let resolve = |text: &str| resolve(&[text.parse().expect("a URL")]);
-        for text in ["http://[::1%25lo]:9/", "tcp://[::1%lo]:9"] {
-            assert_eq!(resolve(text).expect("fine"), ["[::1]:9".parse().expect("fine")]);
-        }
-        match resolve("http://[fe80::1%257]:9/").expect("fine")[..] {
-            [SocketAddr::V6(address)] => assert_eq!(address.scope_id(), 7),
-            ref other => panic!("{other:?}"),
-        }
-        let error = resolve("http://[::1%25nowhere]/").expect_err("refused").to_string();
-        assert!(error.contains("no interface 'nowhere'"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::pacing::pacing;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use crate::repeat;
-use crate::tally::Report;
+use crate::tally::{Attempts, Report};
 use control::Error;
 use control::console::{complain, say};
 use control::group::{self, Parts, Running, Seat};
@@ -24,7 +24,7 @@ use crossbeam_channel::{Sender, bounded};
 use host::facts::Facts;
 use host::preflight;
 use measure::units::format_duration;
-use measure::{Clock, Nanos, Stage};
+use measure::{Clock, Failure, Nanos, Stage};
 use report::outcome::{exit_code, outcome, warnings};
 use report::part::Part;
 use report::schema::{self, ResultFile, Warning, timestamp};
@@ -370,6 +370,7 @@ fn result_of(
 ) -> ResultFile {
     let mut result = ResultFile {
         run: run_of(args, plan, started),
+        plan: schema::Plan { addresses: addresses_of(plan, &measured), ..plan.record.clone() },
         peer: measured.end.peer.clone().or_else(|| measured.ramped.peer.clone()),
         connections: connections_of(plan, &measured),
         messages: messages_of(plan, &measured),
@@ -486,6 +487,25 @@ fn close_codes_of(measured: &Measured) -> BTreeMap<String, schema::CloseCode> {
     known.chain(others).collect()
 }
 
+/// The addresses with what became of the attempts at each.
+fn addresses_of(plan: &Plan, measured: &Measured) -> Vec<schema::Address> {
+    let mut sums = vec![Attempts::default(); plan.load.addresses.all().len()];
+    for last in measured.finals.values() {
+        for (sum, attempts) in sums.iter_mut().zip(&last.addresses) {
+            sum.merge(attempts);
+        }
+    }
+    let mut addresses = plan.record.addresses.clone();
+    // Those that no source reaches are none of the load's.
+    let used = addresses.iter_mut().filter(|address| address.sources > 0);
+    for (address, Attempts { connected, failures }) in used.zip(sums) {
+        address.connected = connected;
+        let failures = Failure::ALL.into_iter().zip(failures).filter(|(_, count)| *count > 0);
+        address.failures = failures.map(|(kind, count)| (kind.name().to_owned(), count)).collect();
+    }
+    addresses
+}
+
 fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
     let totals = &measured.totals;
     let opening = if plan.load.churn { traffic_time(plan, measured) } else { Some(measured.ramp) };
@@ -497,6 +517,7 @@ fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
         ended: totals.ended,
         ended_idle: totals.ended_idle,
         replaced: totals.replaced,
+        tried_again: totals.tried_again,
         open_at_end: measured.open_at_end,
         open_peak: measured.finals.values().map(|last| last.open_peak).sum(),
         open_seconds: opening.map_or(0.0, Nanos::as_secs_f64),

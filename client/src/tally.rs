@@ -25,6 +25,8 @@ pub(crate) struct Totals {
     pub(crate) ended_idle: u64,
     /// Connections that took the place of those.
     pub(crate) replaced: u64,
+    /// Attempts that an address did not answer, and that went on with the next one of its name.
+    pub(crate) tried_again: u64,
     /// Failed and lost ones by kind, in the order of `Failure::ALL`.
     pub(crate) failures: [u64; Failure::COUNT],
     /// Four-tuples that were passed over because somebody had them.
@@ -81,6 +83,7 @@ impl Totals {
         self.ended += other.ended;
         self.ended_idle += other.ended_idle;
         self.replaced += other.replaced;
+        self.tried_again += other.tried_again;
         for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
             *mine += theirs;
         }
@@ -98,6 +101,25 @@ impl Totals {
         self.first_unanswered += other.first_unanswered;
         self.mismatched += other.mismatched;
         self.pace_blocked += other.pace_blocked;
+    }
+}
+
+/// What became of the attempts at one address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Attempts {
+    /// Those that it answered.
+    pub(crate) connected: u64,
+    /// The others by kind, in the order of `Failure::ALL`.
+    pub(crate) failures: [u64; Failure::COUNT],
+}
+
+impl Attempts {
+    /// Adds those of another reactor.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.connected += other.connected;
+        for (mine, theirs) in self.failures.iter_mut().zip(other.failures) {
+            *mine += theirs;
+        }
     }
 }
 
@@ -296,6 +318,8 @@ pub(crate) struct Final {
     /// What the audit brought; `None` without one.
     pub(crate) audit: Option<Box<Audited>>,
     pub(crate) totals: Totals,
+    /// What became of the attempts at each address.
+    pub(crate) addresses: Vec<Attempts>,
     pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
     /// How many messages of the open model were sent when.

@@ -642,7 +642,7 @@ impl<N: Network> Driver<N> for EchoDriver {
     fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
         match ending {
             Ending::Closed => self.closed += 1,
-            Ending::NotOpened(failure) | Ending::Broken(failure) => {
+            Ending::NotOpened(failure, _) | Ending::Broken(failure) => {
                 self.failures[failure as usize] += 1;
             }
             Ending::Evicted => self.unread.count(&session.state),

@@ -135,12 +135,14 @@ impl<P: Protocol> LoadDriver<P> {
         ending: Ending,
     ) {
         let kind = match ending {
-            Ending::NotOpened(kind) => {
+            Ending::NotOpened(kind, key) => {
                 self.opening.count -= 1;
-                self.protocol.forget(&mut session.spoken);
-                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
-                self.rest_until = core.turn_started() + REST;
-                return self.failed(kind);
+                let attempt = self.attempt(key);
+                let opened = self.try_next(core, attempt, session, kind);
+                if opened.is_none() {
+                    self.rest_until = core.turn_started() + REST;
+                }
+                return self.go_on_opening(core, opened);
             }
             Ending::Closed if P::RENEWS => {
                 if self.protocol.is_between(&session.spoken) {

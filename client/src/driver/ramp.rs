@@ -1,12 +1,12 @@
-//! Opening connections: one after the other by the first four-tuple that nobody has, so many under way
-//! at once, given up in time.
+//! Opening connections: one after the other by the first four-tuple that nobody has, at one address of
+//! the target after the other, so many under way at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
 use crate::load::Model;
 use crate::load::pace::Pace;
 use crate::protocol::{Before, Owed, Phase, Protocol};
 use crate::tally::Step;
-use host::socket::ConnectStep;
+use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos, Stage};
 use reactor::{Key, Network, Opened};
 use std::collections::VecDeque;
@@ -27,12 +27,24 @@ const FAR: Nanos = Nanos::from_millis(5);
 /// Connections in the making.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
-    /// Oldest first, and when they are given up. Some may be usable or gone by now.
-    queue: VecDeque<(Key, Nanos)>,
-    /// How many of them are neither.
+    /// Oldest first, and when the attempt is given up. Some may be established or gone by now.
+    connecting: VecDeque<(Key, Nanos)>,
+    /// The same of those whose request has left: when the connection is given up.
+    shaking: VecDeque<(Key, Nanos)>,
+    /// How many of both are neither usable nor gone.
     pub(super) count: usize,
     /// Those of them that wait for the reply to their request.
     pub(super) upgrading: usize,
+}
+
+/// An attempt to open a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempt {
+    /// The number of the address that the connection began with, and of the one it has come to.
+    began: u32,
+    at: u32,
+    /// The connection is audited.
+    audited: bool,
 }
 
 impl<P: Protocol> LoadDriver<P> {
@@ -77,7 +89,8 @@ impl<P: Protocol> LoadDriver<P> {
         if self.opening.upgrading < UPGRADING_NEAR {
             return Nanos::ZERO;
         }
-        self.opening_deadline() - self.load.connect_timeout + FAR
+        let oldest = self.opening.shaking.front().map_or(Nanos::MAX, |(_, deadline)| *deadline);
+        oldest - self.load.connect_timeout + FAR
     }
 
     /// Opens the next connection of this reactor's share.
@@ -142,8 +155,8 @@ impl<P: Protocol> LoadDriver<P> {
         core.session(key).is_some()
     }
 
-    /// Opens one connection, by the first four-tuple that nobody else has. `None`: it failed, and was
-    /// counted.
+    /// Opens one connection, by the first four-tuple that nobody else has; if that address does not take
+    /// it, at the next one of its name. `None`: it failed, and was counted.
     fn open<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -153,63 +166,151 @@ impl<P: Protocol> LoadDriver<P> {
     ) -> Option<Opened> {
         let mut rewound = !P::RENEWS;
         loop {
-            let Some(route) = self.hand_out.next(&self.load.tuples) else {
+            let Some((at, route)) = self.hands.first(&self.load.addresses) else {
                 if !std::mem::replace(&mut rewound, true) {
-                    self.hand_out.rewind();
+                    self.hands.rewind_first();
                     continue;
                 }
                 self.failed(Failure::NoPorts);
                 return None;
             };
             let since = core.now();
-            let spoken = self.protocol.session(number, route.target, before);
+            let spoken = self.protocol.session(number, self.load.addresses.target(at), before);
+            let attempt = Attempt { began: at, at, audited };
             match core.open(&route, Session { spoken, since }) {
-                Ok(opened) => {
-                    if audited {
-                        let (Opened::AtOnce(key) | Opened::Waiting(key)) = opened;
-                        core.set_audited(key);
-                    }
-                    return Some(opened);
-                }
-                Err(error) => {
-                    let kind = error.error.kind();
-                    let taken = matches!(kind, ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
-                        && error.step != ConnectStep::Socket;
-                    if !taken {
-                        self.failed(Failure::from_io(&error.error));
-                        return None;
-                    }
-                    self.totals.tuples_skipped += 1;
+                Ok(opened) => return Some(self.under_way(core, opened, attempt)),
+                Err((error, _)) if is_taken(&error) => self.totals.tuples_skipped += 1,
+                Err((error, session)) => {
+                    return self.try_next(core, attempt, session, Failure::from_io(&error.error));
                 }
             }
         }
     }
 
-    fn go_on_opening<N: Network>(&mut self, core: &mut Table<N, P>, opened: Option<Opened>) {
+    /// An attempt failed: the connection is tried at the next address of its name, and so on. `None`: none
+    /// was left to try, and it was counted as failed.
+    pub(super) fn try_next<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut attempt: Attempt,
+        mut session: Session<P>,
+        mut failure: Failure,
+    ) -> Option<Opened> {
+        loop {
+            self.addresses[attempt.at as usize].failures[failure as usize] += 1;
+            let next = self.load.addresses.after(attempt.at);
+            // What this machine lacks it lacks for the next one too.
+            let own = matches!(failure, Failure::NoPorts | Failure::NoFds | Failure::NoMemory);
+            if own || next == attempt.began || self.step >= Step::Drain {
+                self.protocol.forget(&mut session.spoken);
+                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+                self.failed(failure);
+                return None;
+            }
+            attempt.at = next;
+            self.totals.tried_again += 1;
+            (failure, session) = match self.open_at(core, next, session) {
+                Ok(opened) => return Some(self.under_way(core, opened, attempt)),
+                Err(failed) => failed,
+            };
+        }
+    }
+
+    /// Opens a connection to address number `at`, by the first four-tuple that nobody else has.
+    fn open_at<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        at: u32,
+        mut session: Session<P>,
+    ) -> Result<Opened, (Failure, Session<P>)> {
+        let mut rewound = !P::RENEWS;
+        loop {
+            let Some(route) = self.hands.to(&self.load.addresses, at) else {
+                if !std::mem::replace(&mut rewound, true) {
+                    self.hands.rewind_to(at);
+                    continue;
+                }
+                return Err((Failure::NoPorts, session));
+            };
+            session = match core.open(&route, session) {
+                Ok(opened) => return Ok(opened),
+                Err((error, session)) if is_taken(&error) => {
+                    self.totals.tuples_skipped += 1;
+                    session
+                }
+                Err((error, session)) => return Err((Failure::from_io(&error.error), session)),
+            };
+        }
+    }
+
+    /// An attempt has begun.
+    fn under_way<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        opened: Opened,
+        attempt: Attempt,
+    ) -> Opened {
+        let (Opened::AtOnce(key) | Opened::Waiting(key)) = opened;
+        if attempt.audited {
+            core.set_audited(key);
+        }
+        if self.addresses.len() > 1 {
+            self.attempts.insert(key, attempt);
+        }
+        opened
+    }
+
+    /// The attempt has come to its end that a connection was at.
+    pub(super) fn attempt(&mut self, key: Option<Key>) -> Attempt {
+        match key {
+            Some(key) if self.addresses.len() > 1 => self.attempts.remove(&key).unwrap_or_default(),
+            _ => Attempt::default(),
+        }
+    }
+
+    pub(super) fn go_on_opening<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        opened: Option<Opened>,
+    ) {
         match opened {
             Some(Opened::AtOnce(key)) => self.connected(core, key),
             Some(Opened::Waiting(key)) => {
-                let now = core.now();
-                let since = core.session(key).map_or(now, |session| session.since);
-                self.note_opening(core, key, since);
+                self.opening.count += 1;
+                let until = core.now() + self.attempt_timeout();
+                let queue = &mut self.opening.connecting;
+                if queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
+                    // One that is slow must not keep those behind it that have ended.
+                    queue.retain(|(key, _)| core.is_connecting(*key));
+                }
+                queue.push_back((key, until));
             }
             None => {}
         }
     }
 
-    fn note_opening<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, since: Nanos) {
+    /// How long an address may take before the next one is tried. The last has all that is left.
+    fn attempt_timeout(&self) -> Nanos {
+        Nanos(self.load.connect_timeout.0 / u64::from(self.load.addresses.most()))
+    }
+
+    /// The request of a connection has left, which began to open at `since`.
+    fn note_shaking<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, since: Nanos) {
         self.opening.count += 1;
-        if self.opening.queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
-            // One that is slow must not keep those behind it that have ended.
-            self.opening.queue.retain(|(key, _)| is_opening(core, *key));
+        self.opening.upgrading += 1;
+        let queue = &mut self.opening.shaking;
+        if queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
+            queue.retain(|(key, _)| is_shaking(core, *key));
         }
-        self.opening.queue.push_back((key, since + self.load.connect_timeout));
+        queue.push_back((key, since + self.load.connect_timeout));
     }
 
     /// A connection is established: usable as it is, or to be upgraded.
     pub(super) fn connected<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let now = core.now();
         let Some(since) = core.session(key).map(|session| session.since) else { return };
+        let attempt = self.attempt(Some(key));
+        self.addresses[attempt.at as usize].connected += 1;
         self.recorder.record(Stage::Connect, now - since);
         if self.auditing {
             self.audit_late(core, key);
@@ -228,8 +329,7 @@ impl<P: Protocol> LoadDriver<P> {
             self.reset(core, key);
             return self.failed(failure);
         }
-        self.note_opening(core, key, since);
-        self.opening.upgrading += 1;
+        self.note_shaking(core, key, since);
     }
 
     /// The reply to the request that left at `asked` has come and is right.
@@ -291,45 +391,87 @@ impl<P: Protocol> LoadDriver<P> {
         self.totals.fail(kind);
     }
 
-    /// When the oldest of those in the making is given up.
+    /// When the next of those in the making is given up.
     pub(super) fn opening_deadline(&self) -> Nanos {
-        self.opening.queue.front().map_or(Nanos::MAX, |(_, deadline)| *deadline)
+        let Opening { connecting, shaking, .. } = &self.opening;
+        let next = connecting.front().into_iter().chain(shaking.front());
+        next.map(|(_, deadline)| *deadline).min().unwrap_or(Nanos::MAX)
     }
 
     /// Drops what is still in the making, since the run is cut short: neither opened nor failed.
     pub(super) fn abandon_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
-        for (key, _) in std::mem::take(&mut self.opening.queue) {
-            self.drop_opening(core, key);
+        self.attempts.clear();
+        for (key, _) in std::mem::take(&mut self.opening.connecting) {
+            if core.is_connecting(key) {
+                self.opening.count -= 1;
+                if let Some(session) = self.reset(core, key) {
+                    self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+                }
+            }
+        }
+        for (key, _) in std::mem::take(&mut self.opening.shaking) {
+            self.drop_shaking(core, key);
         }
     }
 
     pub(super) fn give_up_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
-        while let Some(&(key, deadline)) = self.opening.queue.front() {
-            if is_opening(core, key) {
+        while let Some(&(key, deadline)) = self.opening.connecting.front() {
+            let connecting = core.is_connecting(key);
+            if connecting && deadline > core.turn_started() {
+                break;
+            }
+            self.opening.connecting.pop_front();
+            if connecting {
+                self.out_of_time(core, key);
+            }
+        }
+        while let Some(&(key, deadline)) = self.opening.shaking.front() {
+            if is_shaking(core, key) {
                 if deadline > core.turn_started() {
                     return;
                 }
-                self.drop_opening(core, key);
+                self.drop_shaking(core, key);
                 self.failed(Failure::TimedOut);
             }
-            self.opening.queue.pop_front();
+            self.opening.shaking.pop_front();
         }
     }
 
-    /// Ends one that is in the making, if it still is.
-    fn drop_opening<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
-        if is_opening(core, key) {
+    /// An attempt has had its time.
+    fn out_of_time<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        let Some(since) = core.session(key).map(|session| session.since) else { return };
+        let (now, until) = (core.turn_started(), since + self.load.connect_timeout);
+        let is_last = |it: &Attempt| self.load.addresses.after(it.at) == it.began;
+        if until > now && self.attempts.get(&key).is_none_or(is_last) {
+            // It is looked at again in equal steps: so the queue stays in order.
+            let next = until.min(now + self.attempt_timeout());
+            return self.opening.connecting.push_back((key, next));
+        }
+        self.opening.count -= 1;
+        let attempt = self.attempt(Some(key));
+        let Some(session) = core.reset(key) else { return };
+        let opened = self.try_next(core, attempt, session, Failure::TimedOut);
+        self.go_on_opening(core, opened);
+    }
+
+    /// Ends one that is being upgraded, if it still is.
+    fn drop_shaking<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        if is_shaking(core, key) {
             self.opening.count -= 1;
-            self.opening.upgrading -= usize::from(!core.is_connecting(key));
-            if let Some(session) = self.reset(core, key) {
-                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
-            }
+            self.opening.upgrading -= 1;
+            self.reset(core, key);
         }
     }
 }
 
-/// Whether a connection is in the making.
-fn is_opening<N: Network, P: Protocol>(core: &mut Table<N, P>, key: Key) -> bool {
+/// Whether a four-tuple was not free.
+fn is_taken(error: &ConnectError) -> bool {
+    let taken = matches!(error.error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable);
+    taken && error.step != ConnectStep::Socket
+}
+
+/// Whether a connection is established and not yet upgraded.
+fn is_shaking<N: Network, P: Protocol>(core: &mut Table<N, P>, key: Key) -> bool {
     let shakes = |session: &mut Session<P>| P::phase(&session.spoken) == Phase::Opening;
-    core.is_connecting(key) || (P::HANDSHAKES && core.session(key).is_some_and(shakes))
+    P::HANDSHAKES && !core.is_connecting(key) && core.session(key).is_some_and(shakes)
 }

@@ -6,7 +6,7 @@ pub mod pace;
 pub mod schedule;
 
 use crate::audit::Share;
-use addresses::Tuples;
+use addresses::Addresses;
 use lanes::Lanes;
 use measure::Nanos;
 use schedule::{Arrivals, Schedule};
@@ -29,8 +29,8 @@ pub struct Load {
     pub connections: u64,
     /// Reactors.
     pub reactors: u64,
-    /// The four-tuples.
-    pub tuples: Tuples,
+    /// Where the connections go, by which four-tuples.
+    pub addresses: Addresses,
     /// Who opens when.
     pub lanes: Lanes,
     /// Connections opened per second, all together; `None`: as fast as they open.

@@ -5,7 +5,6 @@ use super::order::{Chain, Clocks};
 use super::{Before, Content, End, Heard, Owed, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
 use report::statuses::Expected;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::http::{Composer, HeadLimits, Method, Response, ResponseEvent, ResponsePool, Responses};
 
@@ -20,7 +19,7 @@ const UNASKED: &str = "a response came that no request had asked for (RFC 9112 9
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// What is asked of each target: the same paths, in the same order.
-    pub requests: Vec<(SocketAddr, Composer)>,
+    pub requests: Vec<Composer>,
     /// How many paths are asked for in turn.
     pub paths: u64,
     /// Requests that a connection may have on their way.
@@ -38,7 +37,7 @@ impl Setup {
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         let lengths = |composer: &Composer| (0..self.paths).map(|n| composer.length(n)).max();
-        let most = self.requests.iter().filter_map(|(_, composer)| lengths(composer)).max();
+        let most = self.requests.iter().filter_map(lengths).max();
         most.unwrap_or_default().max(1)
     }
 }
@@ -120,7 +119,7 @@ impl Http {
         let served = session.served();
         let Self { setup, pool, clocks, statuses, expected, .. } = self;
         let Session { responses, sent, in_flight, received, target, unasked, .. } = session;
-        let method = setup.requests[usize::from(*target)].1.method();
+        let method = setup.requests[usize::from(*target)].method();
         let replies = Replies {
             clocks,
             statuses,
@@ -226,16 +225,14 @@ impl Protocol for Http {
         Stage::Response5xx,
     ];
 
-    fn session(&self, number: u32, target: SocketAddr, before: Before) -> Session {
-        let of = self.setup.requests.iter().position(|(address, _)| *address == target);
+    fn session(&self, number: u32, target: u16, before: Before) -> Session {
         Session {
             responses: Responses::default(),
             sent: Chain::default(),
             number,
             in_flight: 0,
             received: u32::from(before == Before::Spoken),
-            // The plan has requests for each target.
-            target: of.unwrap_or_default() as u16,
+            target,
             unasked: false,
             before,
         }
@@ -282,7 +279,7 @@ impl Protocol for Http {
         sent: Nanos,
     ) -> &[u8] {
         self.composed.clear();
-        let composer = &self.setup.requests[usize::from(session.target)].1;
+        let composer = &self.setup.requests[usize::from(session.target)];
         composer.write_many(session.next(), count, &mut self.composed);
         for _ in 0..count {
             let first = session.received == 0 && session.in_flight == 0;
@@ -294,7 +291,7 @@ impl Protocol for Http {
 
     fn oldest(&mut self, session: &Session) -> &[u8] {
         self.composed.clear();
-        let composer = &self.setup.requests[usize::from(session.target)].1;
+        let composer = &self.setup.requests[usize::from(session.target)];
         let number = session.next() - u64::from(session.in_flight);
         composer.write(number, &mut self.composed);
         &self.composed
@@ -354,7 +351,7 @@ impl Protocol for Http {
 
     fn compose_owed(&mut self, session: &mut Session, owed: Owed, sent: Nanos) -> &[u8] {
         self.composed.clear();
-        let composer = &self.setup.requests[usize::from(session.target)].1;
+        let composer = &self.setup.requests[usize::from(session.target)];
         composer.write(session.next(), &mut self.composed);
         let Owed { intended, first, repeated } = owed;
         self.clocks.push(&mut session.sent, Times { first, intended, sent }, repeated);
@@ -371,7 +368,7 @@ impl Protocol for Http {
     }
 
     fn may_repeat(&self, session: &Session) -> bool {
-        self.setup.requests[usize::from(session.target)].1.method().is_idempotent()
+        self.setup.requests[usize::from(session.target)].method().is_idempotent()
     }
 
     fn surplus(&self) -> u64 {

@@ -16,7 +16,6 @@ pub use websocket::{Setup, WebSocket};
 use crate::tally::Closes;
 use measure::{Nanos, Stage};
 use std::fmt;
-use std::net::SocketAddr;
 use wire::Unasked;
 
 /// Bytes of messages laid out at once.
@@ -42,8 +41,8 @@ pub trait Protocol: fmt::Debug + Send + 'static {
     /// The stages that only this protocol has.
     const STAGES: &'static [Stage];
 
-    /// A connection that is about to be opened, and what was in its place before.
-    fn session(&self, number: u32, target: SocketAddr, before: Before) -> Self::Session;
+    /// A connection to this target that is about to be opened, and what was in its place before.
+    fn session(&self, number: u32, target: u16, before: Before) -> Self::Session;
 
     /// What was in a connection's place before it.
     fn before(_: &Self::Session) -> Before {

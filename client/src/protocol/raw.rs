@@ -3,7 +3,6 @@
 use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use crate::load::Load;
 use measure::{Nanos, Stage};
-use std::net::SocketAddr;
 use wire::{Echo, Mismatch, PartialPool, Template, Unasked};
 
 /// Plain TCP.
@@ -30,7 +29,7 @@ impl Protocol for Raw {
     const HANDSHAKES: bool = false;
     const STAGES: &'static [Stage] = &[];
 
-    fn session(&self, number: u32, _: SocketAddr, _: Before) -> Echo {
+    fn session(&self, number: u32, _: u16, _: Before) -> Echo {
         Echo::new(number)
     }
 

@@ -4,7 +4,6 @@ use super::order::Order;
 use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use crate::tally::Closes;
 use measure::{Nanos, Stage};
-use std::net::SocketAddr;
 use wire::ws::{
     self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,
     Limits, Pools, Request, Role, Writer, Ws, WsError,
@@ -17,7 +16,7 @@ use wire::{
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// What is asked of each target.
-    pub requests: Vec<(SocketAddr, Request)>,
+    pub requests: Vec<Request>,
     /// What messages are made of.
     pub kind: Kind,
     /// The most payload that one frame carries, in bytes; `None`: as much as there is.
@@ -199,7 +198,7 @@ impl WebSocket {
     ) -> &'a mut [u8] {
         let State::Shaking(shaking) = &mut session.state else { return bytes };
         let nonce = nonce(self.setup.seed, session.echo.connection());
-        let request = &self.setup.requests[usize::from(shaking.target)].1;
+        let request = &self.setup.requests[usize::from(shaking.target)];
         match shaking.read(&mut self.heads, request, nonce, bytes) {
             Reply::Partial => &mut [],
             Reply::Accepted(accepted, used) => {
@@ -423,10 +422,7 @@ impl Protocol for WebSocket {
     const HANDSHAKES: bool = true;
     const STAGES: &'static [Stage] = &[Stage::Upgrade, Stage::Handshake, Stage::Ping, Stage::Close];
 
-    fn session(&self, number: u32, target: SocketAddr, _: Before) -> Session {
-        let of = self.setup.requests.iter().position(|(address, _)| *address == target);
-        // The plan has a request for each target.
-        let target = of.unwrap_or_default() as u16;
+    fn session(&self, number: u32, target: u16, _: Before) -> Session {
         let state = State::Shaking(Shaking::new(target));
         Session { state, echo: Echo::new(number), asked: Nanos::ZERO }
     }
@@ -537,7 +533,7 @@ impl Protocol for WebSocket {
         if let State::Shaking(Shaking { target, .. }) = session.state {
             session.asked = now;
             let nonce = nonce(self.setup.seed, session.echo.connection());
-            self.setup.requests[usize::from(target)].1.write(nonce, &mut self.composed);
+            self.setup.requests[usize::from(target)].write(nonce, &mut self.composed);
         }
         &self.composed
     }

@@ -5,6 +5,7 @@ mod audit;
 mod behind;
 mod common;
 mod http;
+mod names;
 mod odd;
 mod repeat;
 mod runs;

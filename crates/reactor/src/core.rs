@@ -236,13 +236,17 @@ impl<N: Network, S> Core<N, S> {
     /// the connects that come first in this turn.
     ///
     /// # Errors
-    /// Which step failed and why. A full table and a full event queue are errors of the first step.
-    pub fn open(&mut self, route: &Route, session: S) -> Result<Opened, ConnectError> {
+    /// Which step failed and why, and the session. A full table and a full event queue are errors of the
+    /// first step.
+    pub fn open(&mut self, route: &Route, session: S) -> Result<Opened, (ConnectError, S)> {
         let no_room = |error| ConnectError { step: ConnectStep::Socket, error };
         if self.slots.is_full() {
-            return Err(no_room(io::Error::from(io::ErrorKind::OutOfMemory)));
+            return Err((no_room(io::Error::from(io::ErrorKind::OutOfMemory)), session));
         }
-        let stream = self.net.connect(route)?;
+        let stream = match self.net.connect(route) {
+            Ok(stream) => stream,
+            Err(error) => return Err((error, session)),
+        };
         let established = stream.is_established();
         let mut flags = Flags::default();
         let mut interest = Interest::Readable;
@@ -251,7 +255,7 @@ impl<N: Network, S> Core<N, S> {
             interest = Interest::ReadableAndWritable;
         }
         let kept = self.keep(stream, flags, interest, session);
-        let key = kept.map_err(|(error, _)| no_room(error))?;
+        let key = kept.map_err(|(error, session)| (no_room(error), session))?;
         Ok(if established { Opened::AtOnce(key) } else { Opened::Waiting(key) })
     }
 

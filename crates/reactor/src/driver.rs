@@ -9,8 +9,9 @@ use measure::{Failure, Nanos};
 /// How a connection came to its end without the driver asking for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// Connecting failed: it never was open.
-    NotOpened(Failure),
+    /// Connecting failed: it never was open. The key that [`Core::open`] had given for it names nothing
+    /// any more; there is none for one that had arrived on a listener.
+    NotOpened(Failure, Option<Key>),
     /// The peer closed its side, and everything that was to be sent was sent.
     Closed,
     /// It broke.

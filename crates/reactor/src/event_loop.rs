@@ -241,7 +241,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     fn connected(&mut self, key: Key, ready: Ready) {
         let Some(connection) = self.core.slots.get_mut(key) else { return };
         if let Some(error) = connection.stream.take_error() {
-            self.end(key, Ending::NotOpened(Failure::from_io(&error)));
+            self.end(key, Ending::NotOpened(Failure::from_io(&error), Some(key)));
         } else if connection.stream.is_established() {
             connection.flags.unset(Flags::CONNECTING);
             self.driver.on_open(&mut self.core, key);
@@ -470,7 +470,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 self.driver.on_open(&mut self.core, key);
             }
             Err((error, session)) => {
-                let ending = Ending::NotOpened(Failure::from_io(&error));
+                let ending = Ending::NotOpened(Failure::from_io(&error), None);
                 self.driver.on_end(&mut self.core, session, ending);
             }
         }

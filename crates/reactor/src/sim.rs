@@ -95,6 +95,9 @@ struct WorldState {
     /// The same for listeners: (reactor, listener's number).
     listener_edges: BTreeSet<(usize, usize)>,
     listeners: BTreeMap<SocketAddr, Vec<Listening>>,
+    /// Where nobody answers, and where nothing leads to.
+    silent: BTreeSet<SocketAddr>,
+    unreachable: BTreeSet<SocketAddr>,
     reactors: usize,
     sources_in_use: BTreeSet<(SocketAddr, SocketAddr)>,
     routes: BTreeMap<usize, (SocketAddr, SocketAddr)>,
@@ -147,7 +150,9 @@ impl World {
     /// When the next connect is due, if any is under way.
     #[must_use]
     pub fn next_event(&self) -> Option<Nanos> {
-        self.state.borrow().ends.iter().filter_map(|end| end.established_at).min()
+        let state = self.state.borrow();
+        let due = state.ends.iter().filter_map(|end| end.established_at);
+        due.filter(|due| *due < Nanos::MAX).min()
     }
 
     /// Sets the time of day forward, or back.
@@ -158,6 +163,16 @@ impl World {
     /// What TCP says of every connection from now on.
     pub fn set_health(&self, health: TcpHealth) {
         self.state.borrow_mut().health = health;
+    }
+
+    /// From now on nothing comes back from there.
+    pub fn silence(&self, target: SocketAddr) {
+        self.state.borrow_mut().silent.insert(target);
+    }
+
+    /// From now on nothing leads there.
+    pub fn cut_off(&self, target: SocketAddr) {
+        self.state.borrow_mut().unreachable.insert(target);
     }
 
     /// How many reads asked for bytes alone, and how many for a stamp as well.
@@ -294,6 +309,7 @@ fn errno(number: i32) -> io::Error {
 const ECONNREFUSED: i32 = 111;
 const ECONNRESET: i32 = 104;
 const EPIPE: i32 = 32;
+const ENETUNREACH: i32 = 101;
 const EADDRINUSE: i32 = 98;
 const EADDRNOTAVAIL: i32 = 99;
 
@@ -503,7 +519,12 @@ impl Network for Sim {
                 return failed(ConnectStep::Bind, EADDRINUSE);
             }
         }
-        let at = match state.connect(route.target) {
+        if state.unreachable.contains(&route.target) {
+            return failed(ConnectStep::Connect, ENETUNREACH);
+        }
+        let silent = state.silent.contains(&route.target);
+        let reached = if silent { None } else { state.connect(route.target) };
+        let at = match reached {
             Some(at) => {
                 let takes = state.faults.connect_takes;
                 let due = state.now + takes;
@@ -511,10 +532,14 @@ impl Network for Sim {
                 at
             }
             None => {
-                // Nobody listens: an end without a peer, whose connecting fails.
+                // Nobody listens: an end without a peer, whose connecting fails, or never ends.
                 let at = state.ends.len();
-                let refused = Some(ECONNREFUSED);
-                state.ends.push(End { open: true, connect_error: refused, ..End::default() });
+                state.ends.push(End {
+                    open: true,
+                    connect_error: (!silent).then_some(ECONNREFUSED),
+                    established_at: silent.then_some(Nanos::MAX),
+                    ..End::default()
+                });
                 state.ends.push(End::default());
                 at
             }

@@ -55,8 +55,8 @@ impl Driver<Sim> for Probe {
         match core.open(&route, ()) {
             Ok(Opened::AtOnce(_)) => self.opened += 1,
             Ok(Opened::Waiting(_)) => {}
-            Err(error) => {
-                self.endings.push(Ending::NotOpened(Failure::from_io(&error.error)));
+            Err((error, ())) => {
+                self.endings.push(Ending::NotOpened(Failure::from_io(&error.error), None));
             }
         }
     }
@@ -342,7 +342,8 @@ fn connects_at_once_later_and_not_at_all() {
 
     outside.send(Command::Open(route(9001))).expect("room");
     settle(&mut client, &world);
-    assert_eq!(client.driver().endings, [Ending::NotOpened(Failure::Refused)]);
+    let endings = &client.driver().endings;
+    assert!(matches!(endings[..], [Ending::NotOpened(Failure::Refused, Some(_))]), "{endings:?}");
     settle(&mut server, &world);
     assert_eq!(server.core().counters.accepted, 2);
 }

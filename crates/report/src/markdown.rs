@@ -42,6 +42,7 @@ pub fn summary(result: &ResultFile) -> String {
         ));
     }
     for (name, words) in [
+        ("addresses", text::addresses(&result.plan)),
         ("outcome", text::outcome(run, &result.verdict)),
         ("connections", text::connections(result)),
         ("pacing", text::pacing(result)),

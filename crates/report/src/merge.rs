@@ -7,9 +7,10 @@ use crate::generator;
 use crate::hist::{self, HistError};
 use crate::outcome::exit_code;
 use crate::schema::{
-    Audit, AuditParts, Balance, CloseCode, Connections, Failures, FirstEcho, Footprint, Generator,
-    Kernel, Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources, ResultFile, Run,
-    Second, Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning, growth_each, ratio,
+    Address, Audit, AuditParts, Balance, CloseCode, Connections, Failures, FirstEcho, Footprint,
+    Generator, Kernel, Messages, Outcome, Pacing, Part, Plan, Process, Reactor, Resources,
+    ResultFile, Run, Second, Server, StageEntry, Stages, TcpInfo, TcpLook, Verdict, Warning,
+    growth_each, ratio,
 };
 use crate::spread;
 use crate::verdict::{self, Threshold};
@@ -38,7 +39,7 @@ const SHARED_OUT: [&str; 7] = [
 ];
 
 /// What may differ between the parts of any run.
-const FREE: [&str; 3] = ["seed", "targets", "sources"];
+const FREE: [&str; 4] = ["seed", "targets", "sources", "addresses"];
 
 /// Why results cannot be merged.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -306,6 +307,7 @@ fn plan(results: &[&ResultFile], kind: Kind) -> Plan {
         };
         plan.sources.extend(new(&plan.sources, &other.sources));
         plan.targets.extend(new(&plan.targets, &other.targets));
+        other.addresses.iter().for_each(|address| add_address(&mut plan.addresses, address));
     }
     if kind == Kind::Shards {
         let sum = |of: fn(&Plan) -> Option<f64>| results.iter().map(|r| of(&r.plan)).sum();
@@ -402,6 +404,18 @@ fn judged(merged: &ResultFile) -> Verdict {
     Verdict { thresholds, exit_code }
 }
 
+/// Adds the attempts at an address to those of the others.
+fn add_address(all: &mut Vec<Address>, more: &Address) {
+    let same = |one: &&mut Address| one.target == more.target && one.address == more.address;
+    let Some(one) = all.iter_mut().find(same) else { return all.push(more.clone()) };
+    one.sources = one.sources.max(more.sources);
+    one.connected = one.connected.saturating_add(more.connected);
+    for (kind, count) in &more.failures {
+        let sum = one.failures.entry(kind.clone()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+}
+
 fn connections(results: &[&ResultFile], kind: Kind, timeline: &[Second]) -> Connections {
     let all = || results.iter().map(|result| &result.connections);
     let sum = |of: fn(&Connections) -> u64| saturating(all().map(of));
@@ -417,6 +431,7 @@ fn connections(results: &[&ResultFile], kind: Kind, timeline: &[Second]) -> Conn
         ended: sum(|one| one.ended),
         ended_idle: sum(|one| one.ended_idle),
         replaced: sum(|one| one.replaced),
+        tried_again: sum(|one| one.tried_again),
         open_at_end: sum(|one| one.open_at_end),
         open_peak: all().map(|one| one.open_peak).max().unwrap_or(0).max(at_once),
         open_seconds,

@@ -98,6 +98,17 @@ pub fn warnings(result: &ResultFile) -> Vec<Warning> {
             "look at the failures by kind, and at the server's log of the same time",
         );
     }
+    if plan.spread_addresses && connections.opened > 0 {
+        let down: Vec<_> = plan.addresses.iter().filter(|it| it.took_none()).collect();
+        if !down.is_empty() {
+            let each = down.iter().map(|it| it.address.as_str()).collect::<Vec<_>>().join(" ");
+            doubt(
+                "address_down",
+                format!("{each} took no connection; the shares went to the other addresses"),
+                "look at the server there, or take the address out of the name",
+            );
+        }
+    }
     let first = result.messages.first_echo.as_ref();
     if first.is_some_and(|round| round.sent > 0 && round.received == 0) && !spoke(result) {
         doubt(
@@ -390,7 +401,7 @@ fn traffic_doubts(result: &ResultFile, doubt: &mut impl FnMut(&str, String, &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::FirstEcho;
+    use crate::schema::{Address, FirstEcho};
 
     fn reached() -> ResultFile {
         let mut result = ResultFile::default();
@@ -451,7 +462,7 @@ mod tests {
     #[test]
     fn each_doubt_has_its_cause() {
         type Spoil = fn(&mut ResultFile);
-        let cause: [(&str, Spoil); 8] = [
+        let cause: [(&str, Spoil); 9] = [
             ("lost", |r| r.connections.lost = 1),
             ("mismatched", |r| r.messages.mismatched = 1),
             ("rate_not_reached", |r| r.messages.seconds = 20.0),
@@ -462,6 +473,12 @@ mod tests {
                 (r.messages.planned, r.messages.sent, r.messages.received) = (None, 0, 0);
                 r.messages.first_echo =
                     Some(FirstEcho { planned: 10, sent: 10, ..FirstEcho::default() });
+            }),
+            ("address_down", |r| {
+                r.plan.spread_addresses = true;
+                let took = |connected| Address { sources: 1, connected, ..Address::default() };
+                let failures = [("refused".to_owned(), 5)].into();
+                r.plan.addresses = vec![took(10), Address { failures, ..took(0) }];
             }),
             ("closed_model", |r| r.plan.model = Model::Closed),
             ("held_up", |r| {

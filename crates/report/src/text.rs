@@ -33,6 +33,9 @@ pub const WIDTH: usize = 80;
 /// The narrowest text that the latency table fits in; a narrower width is taken as this one.
 pub const WIDTH_MIN: usize = 78;
 
+/// Addresses that have a line each.
+const ADDRESSES_SHOWN: usize = 8;
+
 /// Columns of the label on the left.
 const LABEL: usize = 13;
 
@@ -49,6 +52,7 @@ pub fn summary(result: &ResultFile, width: usize) -> String {
         page.section("label", label);
     }
     page.section("target", &result.plan.targets.join(" "));
+    page.section("addresses", &addresses(&result.plan));
     page.section("plan", &plan(&result.plan));
     page.section("", without_load(&result.plan));
     page.section("outcome", &outcome(&result.run, &result.verdict));
@@ -270,6 +274,32 @@ pub(crate) fn lasted(run: &Run) -> Option<Nanos> {
     ended.duration_since(started).ok().map(Nanos::from)
 }
 
+/// What each address took, a line each, where there is more than one.
+pub(crate) fn addresses(plan: &Plan) -> String {
+    if plan.addresses.len() < 2 {
+        return String::new();
+    }
+    let mut text = String::new();
+    for it in plan.addresses.iter().take(ADDRESSES_SHOWN) {
+        let _ = match it.connected {
+            _ if it.sources == 0 => write!(text, "{} cannot be reached from here", it.address),
+            _ if it.took_none() => write!(text, "{} took none", it.address),
+            0 => write!(text, "{} was not needed", it.address),
+            count => write!(text, "{} took {}", it.address, format_grouped(count)),
+        };
+        for (kind, count) in &it.failures {
+            let _ = write!(text, ", {} {}", format_grouped(*count), kind.replace('_', " "));
+        }
+        text.push('\n');
+    }
+    if plan.addresses.len() > ADDRESSES_SHOWN {
+        let others = &plan.addresses[ADDRESSES_SHOWN..];
+        let took = others.iter().map(|it| it.connected).fold(0, u64::saturating_add);
+        let _ = write!(text, "{} others took {}", others.len(), format_grouped(took));
+    }
+    text
+}
+
 pub(crate) fn connections(result: &ResultFile) -> String {
     let it = &result.connections;
     let not_tried = match it.not_tried {
@@ -289,8 +319,12 @@ pub(crate) fn connections(result: &ResultFile) -> String {
         0 => String::new(),
         count => format!(", {} replaced{idle}", format_grouped(count)),
     };
+    let again = match it.tried_again {
+        0 => String::new(),
+        count => format!(", {} tried again at another address", format_grouped(count)),
+    };
     format!(
-        "{}{planned} opened in {} ({})\n{} failed, {} lost{replaced}{not_tried}; \
+        "{}{planned} opened in {} ({})\n{} failed, {} lost{replaced}{again}{not_tried}; \
          open: {} at the end{}, {} at the peak",
         format_grouped(it.opened.saturating_sub(it.replaced)),
         seconds(it.open_seconds),
@@ -977,6 +1011,34 @@ spread of 3 runs                      min   median      max       cv
     }
 
     #[test]
+    fn the_addresses_of_a_name_have_a_line_each() {
+        let mut result = ResultFile::default();
+        let at = |n: u64, connected, sources| crate::schema::Address {
+            address: format!("127.0.0.{n}:80"),
+            sources,
+            connected,
+            ..crate::schema::Address::default()
+        };
+        result.plan.addresses = vec![at(1, 5_000, 1)];
+        assert!(!summary(&result, 80).contains("addresses"), "one is the target");
+        result.plan.addresses.extend([at(2, 0, 1), at(3, 0, 1), at(4, 0, 0)]);
+        let failures = [("refused".to_owned(), 1_000), ("timed_out".to_owned(), 2)];
+        result.plan.addresses[2].failures = failures.into();
+        result.connections.tried_again = 1_002;
+        let text = summary(&result, 80);
+        let expected = "\
+addresses    127.0.0.1:80 took 5,000
+             127.0.0.2:80 was not needed
+             127.0.0.3:80 took none, 1,000 refused, 2 timed out
+             127.0.0.4:80 cannot be reached from here
+";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("1,002 tried again at another"), "{text}");
+        result.plan.addresses.extend((0..6).map(|_| at(9, 1_000, 1)));
+        assert!(summary(&result, 80).contains("\n             2 others took 2,000\n"));
+    }
+
+    #[test]
     fn clipped_values_are_not_kept_quiet() {
         let entry = StageEntry { count: 5, clipped: 2, ..StageEntry::default() };
         let stages = Stages { response: Some(entry), ..Stages::default() };
@@ -1010,6 +1072,8 @@ spread of 3 runs                      min   median      max       cv
             let mut result = ResultFile::default();
             result.run.label = Some(label.clone());
             result.plan.targets = vec![label.clone()];
+            let address = crate::schema::Address { address: label.clone(), ..Default::default() };
+            result.plan.addresses = vec![address; 2];
             result.spread = vec![crate::schema::Spread {
                 metric: label.clone(),
                 unit: label.clone(),

@@ -3,8 +3,8 @@
 
 use c1000k_report::merge::{self, MergeError, merge};
 use c1000k_report::schema::{
-    Audit, AuditParts, Generator, Model, Outcome, Pacing, Process, Reactor, Second, TcpInfo,
-    TcpLook,
+    Address, Audit, AuditParts, Generator, Model, Outcome, Pacing, Process, Reactor, Second,
+    TcpInfo, TcpLook,
 };
 use c1000k_report::{ResultFile, generator, hist};
 use measure::{FineHistogram, IntervalHistogram};
@@ -95,6 +95,27 @@ proptest! {
         let backwards: Vec<_> = results.iter().rev().cloned().collect();
         prop_assert_eq!(merge(&results), merge(&backwards));
     }
+}
+
+#[test]
+fn what_addresses_took_adds_up_by_target_and_address() {
+    let at = |address: &str, connected, refused: u64| Address {
+        target: "tcp://many:9".to_owned(),
+        address: address.to_owned(),
+        sources: 1,
+        connected,
+        failures: (refused > 0).then(|| ("refused".to_owned(), refused)).into_iter().collect(),
+    };
+    let (mut one, mut other) = (result("a", 0, &[1]), result("b", 0, &[2]));
+    one.plan.addresses = vec![at("127.0.0.2:9", 60, 0), at("127.0.0.3:9", 40, 7)];
+    other.plan.addresses = vec![at("127.0.0.3:9", 99, 1), at("127.0.0.4:9", 1, 0)];
+    (one.connections.tried_again, other.connections.tried_again) = (7, 1);
+    let merged = merge(&[one, other]).expect("shards");
+    assert_eq!(
+        merged.plan.addresses,
+        [at("127.0.0.2:9", 60, 0), at("127.0.0.3:9", 139, 8), at("127.0.0.4:9", 1, 0)]
+    );
+    assert_eq!(merged.connections.tried_again, 8);
 }
 
 #[test]

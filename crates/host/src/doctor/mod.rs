@@ -571,7 +571,13 @@ fn refused(evidence: &Evidence<'_>) -> Option<Wall> {
         return wall(
             "refused",
             count,
-            |_| format!("nobody listens at {targets}: every connection was refused"),
+            |_| match evidence.targets {
+                // A connection that goes from address to address is refused by the last one.
+                [_, _, ..] => {
+                    format!("nobody answers at {targets}: every connection was refused in the end")
+                }
+                _ => format!("nobody listens at {targets}: every connection was refused"),
+            },
             "start the server first, and compare its address with the one given here",
         );
     }

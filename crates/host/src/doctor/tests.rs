@@ -41,6 +41,7 @@ struct Case {
     stalled: bool,
     failures: Vec<(Failure, u64)>,
     sources: Vec<String>,
+    targets: Vec<String>,
 }
 
 impl Case {
@@ -54,6 +55,7 @@ impl Case {
             stalled: false,
             failures: Vec::new(),
             sources: vec!["10.0.0.7".to_owned()],
+            targets: vec!["10.0.0.1:9000".to_owned()],
         }
     }
 
@@ -85,7 +87,7 @@ impl Case {
             failures,
             descriptors_limit: 64,
             sources: &self.sources,
-            targets: &["10.0.0.1:9000".to_owned()],
+            targets: &self.targets,
         })
     }
 
@@ -292,6 +294,11 @@ fn a_way_that_is_closed() {
     let mut case = Case { failures: vec![(Failure::Refused, 30)], opened: 0, ..Case::here() };
     let text = "nobody listens at 10.0.0.1:9000: every connection was refused";
     assert_eq!(case.only(), ("refused", text.to_owned()));
+    case.targets.push("10.0.0.2:9000".to_owned());
+    let text =
+        "nobody answers at 10.0.0.1:9000 10.0.0.2:9000: every connection was refused in the end";
+    assert_eq!(case.only(), ("refused", text.to_owned()));
+    case.targets.pop();
     case.opened = 970;
     assert!(
         case.only().1.starts_with("30 connections were refused at 10.0.0.1:9000, although 970")

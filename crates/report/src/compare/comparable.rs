@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parts of a plan that may differ: they change nothing of what is measured, or are looked at apart.
-const PLAN_FREE: [&str; 4] = ["seed", "thresholds", "targets", "sources"];
+const PLAN_FREE: [&str; 5] = ["seed", "thresholds", "targets", "addresses", "sources"];
 
 /// Facts of a machine that are readings of a moment, and not settings.
 const HOST_FREE: [&str; 11] = [

@@ -32,6 +32,10 @@ pub struct Connections {
     pub ended_idle: u64,
     /// How many of those opened took the place of one that had ended so.
     pub replaced: u64,
+    /// How many attempts an address did not take, and that went on with the next one of its name: they are
+    /// no failed connections. By address and kind they are in the plan's `addresses`.
+    #[serde(default)]
+    pub tried_again: u64,
     /// How many were open when the run began to close them.
     pub open_at_end: u64,
     /// The most that were open at the same time.

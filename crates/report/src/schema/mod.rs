@@ -26,8 +26,8 @@ pub use measured::{
 };
 pub use pacing::Pacing;
 pub use run::{
-    Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat, Run,
-    ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
+    Address, Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat,
+    Run, ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
 };
 pub use server::{Server, Stall};
 pub use spread::Spread;

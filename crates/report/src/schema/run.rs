@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// A moment as result files write it: RFC 3339 in UTC, to the millisecond.
@@ -123,6 +124,13 @@ pub struct Warning {
 pub struct Plan {
     /// The URLs, in the order in which the connections are spread over them.
     pub targets: Vec<String>,
+    /// The addresses that the targets' names had, target by target in the order in which they are tried,
+    /// and what became of the attempts at each. Empty in files of versions that did not say.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+    /// Whether connections began with all addresses of a name in turn; else with the first.
+    #[serde(default)]
+    pub spread_addresses: bool,
     /// How many connections to open and hold.
     pub connections: u64,
     /// New connections per second, all reactors together; null: as fast as the target takes them.
@@ -174,6 +182,29 @@ pub struct Plan {
     pub websocket: Option<WebSocket>,
     /// The options that only `http://` has; null for other protocols.
     pub http: Option<Http>,
+}
+
+/// An address of a target.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Address {
+    /// The target's URL.
+    pub target: String,
+    /// The address and its port.
+    pub address: String,
+    /// How many of the source addresses reach it; 0: none does, so it is never tried.
+    pub sources: u64,
+    /// How many connections it answered: TCP was established there.
+    pub connected: u64,
+    /// How many attempts it did not take, by kind of failure; only what occurred.
+    pub failures: BTreeMap<String, u64>,
+}
+
+impl Address {
+    /// Whether connections were tried there, and it answered none.
+    pub(crate) fn took_none(&self) -> bool {
+        self.connected == 0 && !self.failures.is_empty()
+    }
 }
 
 /// The options that only `http://` has. What is asked for stands in the targets, or in `paths_file`.
