@@ -451,7 +451,8 @@ fn frame(plan: &Plan, facts: &Facts) -> ResultFile {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("C1000K_COMMIT").map(str::to_owned),
         },
-        plan: plan.record.clone(),
+        // What became of the attempts is known at the end.
+        plan: schema::Plan { addresses: Vec::new(), ..plan.record.clone() },
         host: serde_json::to_value(facts).unwrap_or_default(),
         connections: schema::Connections {
             planned: plan.load.connections,

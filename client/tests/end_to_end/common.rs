@@ -313,7 +313,9 @@ fn check(result: &ResultFile) {
     assert_eq!(connections.opened, left, "{connections:?}");
     let answered: u64 = result.plan.addresses.iter().map(|address| address.connected).sum();
     let upgrades = result.plan.websocket.is_some();
-    assert!(answered == connections.opened || (upgrades && answered > connections.opened));
+    if !interrupted {
+        assert!(answered == connections.opened || (upgrades && answered > connections.opened));
+    }
     let failures: u64 =
         measure::Failure::ALL.into_iter().map(|kind| result.failures.get(kind)).sum();
     assert_eq!(failures, connections.failed + connections.lost, "{:?}", result.failures);
