@@ -10,7 +10,10 @@ fn main() -> ExitCode {
     match c1000k_client::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            control::console::complain("c1000k-client", &error);
+            control::console::complain(
+                "c1000k-client",
+                report::neutral::neutral(&error.to_string()),
+            );
             ExitCode::from(error.code())
         }
     }

@@ -23,6 +23,7 @@ pub mod html;
 pub mod markdown;
 pub mod merge;
 mod metric;
+pub mod neutral;
 pub mod outcome;
 pub mod part;
 pub mod schema;

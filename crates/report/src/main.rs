@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use c1000k_report::compare::condition::Condition;
 use c1000k_report::compare::side::{RunFile, Side};
 use c1000k_report::compare::{self, Comparison};
+use c1000k_report::neutral::neutral;
 use c1000k_report::{export, html, markdown, merge, schema, store, text, wrk};
 use clap::{Args, Parser, ValueEnum};
 use measure::Stage;
@@ -267,7 +268,7 @@ fn main() -> ExitCode {
     match printed {
         Ok(exit_code) => ExitCode::from(exit_code),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {}", neutral(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

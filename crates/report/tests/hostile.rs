@@ -264,3 +264,64 @@ fn a_result_with_any_byte_flipped_is_refused_in_one_sentence_or_taken_as_it_is()
     }
     assert!(taken > 1_000, "only {taken} were readable: nothing was tried");
 }
+
+#[test]
+fn no_format_hands_on_what_does_more_than_to_be_seen() {
+    const BAD: &str = "a\u{1b}[31m\u{7}\u{9b}2J\u{202e}\u{2066}\u{feff}\r\u{0}b";
+    let harmful = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || "\u{202e}\u{2066}\u{feff}".contains(c)
+    };
+    let mut result: ResultFile = serde_json::from_value(repeat()).expect("a result");
+    let bad = || BAD.to_owned();
+    (result.run.id, result.run.label) = (bad(), Some(bad()));
+    result.run.command = vec![bad()];
+    result.run.outcome = c1000k_report::schema::Outcome::NotReached;
+    result.plan.targets = vec![bad()];
+    result.plan.sources = vec![bad()];
+    result.tool.version = bad();
+    result.violations.insert(bad(), 1);
+    result.http_statuses.insert(bad(), 1);
+    result.limits_reached.insert(bad(), 1);
+    result.messages.unasked_first = Some(bad());
+    result.run.warnings.push(c1000k_report::schema::Warning {
+        code: bad(),
+        text: bad(),
+        remedy: bad(),
+    });
+    result.verdict.thresholds.push(c1000k_report::schema::ThresholdVerdict {
+        expression: bad(),
+        note: Some(bad()),
+        ..Default::default()
+    });
+    result.host = json!({"kernel": BAD, BAD: BAD});
+    let page = html::Run::new(bad(), result.clone()).expect("a run");
+    let texts = [
+        ("text", text::summary(&result, text::WIDTH)),
+        ("file line", text::file_line(Path::new(BAD))),
+        ("markdown", markdown::summary(&result)),
+        ("wrk", wrk::summary(&result)),
+        ("html", html::page(&[page])),
+        ("csv", export::csv(&result)),
+        ("prometheus", export::prometheus(&result)),
+        ("junit", export::junit(&result)),
+        ("hgrm", export::hgrm(&result, Stage::Response).expect("measured")),
+        ("hlog", export::hlog(&result).expect("a time")),
+    ];
+    for (format, text) in texts {
+        let found: Vec<_> = text.chars().filter(|c| harmful(*c)).collect();
+        assert!(found.is_empty(), "{format}: {found:?}");
+    }
+    // And those that are compared, by the names of their files too.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a\u{1b}[31m\u{202e}.json");
+    store::write(&file, &result).expect("written");
+    for more in [&["--force"][..], &["--force", "--markdown"]] {
+        let done = run(&[&["compare", file.to_str().expect("text"), REPEAT], more].concat());
+        let said = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
+        let found: Vec<_> = said.chars().filter(|c| harmful(*c)).collect();
+        assert!(found.is_empty() && !said.is_empty(), "{found:?} {said}");
+    }
+    let gone = run(&["show", "no\u{1b}[31m.json"]);
+    assert!(!String::from_utf8_lossy(&gone.stderr).contains('\u{1b}'), "{gone:?}");
+}

@@ -2,6 +2,7 @@
 
 use super::{Comparison, Row, SideSummary, Verdict};
 use crate::metric::Unit;
+use crate::neutral::neutral;
 use crate::text::{ascii, in_unit};
 use std::fmt::Write as _;
 
@@ -128,7 +129,11 @@ pub fn markdown(comparison: &Comparison) -> String {
     }
     for one in &comparison.conditions {
         let mark = if one.ok { "ok" } else { "**FAILED**" };
-        line(format!("- {mark}: `{}` ({})", one.expression.replace('`', "'"), escaped(&one.text)));
+        line(format!(
+            "- {mark}: `{}` ({})",
+            neutral(&one.expression).replace('`', "'"),
+            escaped(&one.text)
+        ));
     }
     comparison.notes.iter().for_each(|note| line(format!("- note: {}", escaped(note))));
     line(String::new());
@@ -162,9 +167,9 @@ fn markdown_table(rows: &[&Row]) -> String {
 /// Text from files, which may hold anything, as Markdown that shows it and does nothing else.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in neutral(text).chars() {
         match c {
-            '\n' | '\r' => escaped.push(' '),
+            '\n' => escaped.push(' '),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),

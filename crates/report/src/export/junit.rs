@@ -1,6 +1,7 @@
 //! JUnit's XML, as CI services read it: that the plan was reached, that the server kept up, that the
 //! client was not the bottleneck, and each threshold, is a test case.
 
+use crate::neutral::neutral;
 use crate::schema::{Outcome, ResultFile};
 use crate::server::{self, Fared};
 use crate::{generator, text};
@@ -80,17 +81,16 @@ pub fn junit(result: &ResultFile) -> String {
     text + "  </testsuite>\n</testsuites>\n"
 }
 
-/// Text as the value of an attribute; what XML 1.0 does not allow at all becomes `?`.
+/// Text as the value of an attribute.
 fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in neutral(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            '\u{fffe}' | '\u{ffff}' => escaped.push('?'),
-            c if c.is_control() => escaped.push('?'),
+            '\n' | '\t' => escaped.push(' '),
             c => escaped.push(c),
         }
     }

@@ -2,6 +2,7 @@
 //! in seconds.
 
 use crate::metric::{Metric, Unit};
+use crate::neutral::neutral;
 use crate::schema::ResultFile;
 use measure::Failure;
 use std::fmt::Write as _;
@@ -99,5 +100,5 @@ pub fn prometheus(result: &ResultFile) -> String {
 
 /// Text as the value of a label.
 fn value(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "?")
+    neutral(text).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

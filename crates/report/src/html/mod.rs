@@ -16,6 +16,7 @@ pub use data::Run;
 
 use crate::generator;
 use crate::headline::{self, Worst};
+use crate::neutral::neutral;
 use crate::schema::{Outcome, ResultFile, Verdict};
 use crate::spread;
 use crate::text;
@@ -99,7 +100,7 @@ pub fn page(runs: &[Run]) -> String {
             }
         }
     };
-    page.into_string()
+    neutral(&page.into_string()).into_owned()
 }
 
 fn section(index: usize, content: Markup) -> Markup {
