@@ -721,7 +721,7 @@ impl Timeline {
         let last = self.slices.keys().next_back().map_or(0, |last| last + 1);
         for second in self.closed.len() as u64..last {
             let slice = self.slices.get(&second).unwrap_or(&self.empty);
-            open.push(slice.second(second, open.last().or(self.closed.last())));
+            open.push(slice.second(second, open.last().or_else(|| self.closed.last())));
         }
         let Slice { response, service, send_lag, .. } = &self.whole;
         Snapshot {

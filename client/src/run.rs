@@ -328,7 +328,7 @@ fn target_of(path: &Path) -> PathBuf {
         return target;
     }
     match std::fs::read_link(path) {
-        Ok(target) => path.parent().unwrap_or(Path::new("")).join(target),
+        Ok(target) => path.parent().unwrap_or_else(|| Path::new("")).join(target),
         Err(_) => path.to_owned(),
     }
 }
