@@ -1,6 +1,6 @@
 //! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors.
 //!
-//! One request for each connection, all of it within two seconds. Up to [`CONNECTIONS_MAX`] are served side
+//! One request for each connection, all of it within two seconds. Up to `CONNECTIONS_MAX` are served side
 //! by side, and where one more comes the oldest goes: whoever is silent, or does not read, costs the others
 //! nothing. The thread waits in `poll` on all its sockets and on an eventfd, so that it stops at once and
 //! never wakes for nothing.
