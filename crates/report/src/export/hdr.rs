@@ -2,6 +2,7 @@
 
 use super::ExportError;
 use crate::hist;
+use crate::neutral::neutral;
 use crate::schema::{ResultFile, Second};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -150,5 +151,5 @@ fn intervals(
 
 /// Text from the file, which must not begin a line of its own.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    neutral(text).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
