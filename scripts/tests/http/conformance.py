@@ -1041,14 +1041,14 @@ def illegal_answers():
         ("101", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", KEEP, "switched"),
         ("100 for ever", b"HTTP/1.1 100 Continue\r\n\r\n" * 40, KEEP, "informational"),
         ("HTTP/2.0", b"HTTP/2.0 200 OK\r\n\r\n", KEEP, "HTTP/1.1"),
-        ("another protocol", b"SSH-2.0-OpenSSH_9\r\n\r\n", KEEP, "malformed"),
-        ("TLS", b"\x15\x03\x01\x00\x02\x02\x16", KEEP, "malformed"),
+        ("another protocol", b"SSH-2.0-OpenSSH_9\r\n\r\n", KEEP, "speaks SSH"),
+        ("TLS", b"\x15\x03\x01\x00\x02\x02\x16", KEEP, "speaks TLS"),
         ("an empty line first", b"\r\n" + sized(), KEEP, "malformed"),
         ("bare feeds", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", KEEP, "malformed"),
         ("a blank before the colon", OK + b"Content-Length : 0\r\n\r\n", KEEP, "malformed"),
         ("status 99", sized(b"", b"HTTP/1.1 099 x\r\n"), KEEP, "malformed"),
         ("a status of four digits", sized(b"", b"HTTP/1.1 2000 x\r\n"), KEEP, "malformed"),
-        ("a head without an end", OK + b"X: " + b"y" * 70000, KEEP, "too large"),
+        ("a head without an end", OK + b"X: " + b"y" * 70000, KEEP, "larger than 65536 bytes"),
         ("too many headers", sized(b"", OK, *[b"X: y"] * 256), KEEP, "more than 256 header lines"),
     ):
         yield name, answer, then, "protocol", rule
