@@ -97,7 +97,7 @@ our_server() {
         fail "wrk's exit code is $?"
     grep -q 'Requests/sec' "$work/wrk.log" || fail "wrk did not measure"
     if grep -Eq 'Socket errors|Non-2xx' "$work/wrk.log"; then fail "wrk found errors"; fi
-    timeout 60 wrk --threads 1 --connections 20 --duration 2s "$url/large" >"$work/wrk.log" 2>&1 ||
+    timeout 60 wrk --threads 1 --connections 20 --duration 2s --timeout 20s "$url/large" >"$work/wrk.log" 2>&1 ||
         fail "wrk's exit code is $? with a large file"
     if grep -Eq 'Socket errors|Non-2xx' "$work/wrk.log"; then fail "wrk found errors in a large file"; fi
 
