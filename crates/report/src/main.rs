@@ -13,8 +13,6 @@ use serde_json::to_string_pretty;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-#[cfg(unix)]
-use std::sync::{Arc, atomic::AtomicBool};
 
 /// The exit code of a comparison that found a regression.
 const REGRESSION: u8 = 5;
@@ -255,9 +253,6 @@ fn run(command: Command) -> anyhow::Result<Output> {
 }
 
 fn main() -> ExitCode {
-    // A write beyond the limit of file sizes (ulimit -f) fails, and does not end the program.
-    #[cfg(unix)]
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
     let printed = run(Command::parse()).and_then(|Output { text, exit_code }| {
         match io::stdout().write_all(text.as_bytes()) {
             // Whoever read the output has seen enough: `| head` is no failure.
