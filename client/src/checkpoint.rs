@@ -138,32 +138,20 @@ impl Writer {
         let (totals, result) = (&snapshot.totals, &mut self.part.result);
         result.run.ended = timestamp(SystemTime::now());
         result.failures = totals.failures.into();
-        let connections = &mut result.connections;
-        connections.opened = totals.opened;
-        connections.failed = totals.failed;
-        connections.lost = totals.lost;
-        connections.ended = totals.ended;
-        connections.ended_idle = totals.ended_idle;
-        connections.replaced = totals.replaced;
-        connections.open_at_end = totals.open();
-        let peak = snapshot.closed.iter().chain(&snapshot.open).map(|second| second.open).max();
-        connections.open_peak = connections.open_peak.max(peak.unwrap_or(0)).max(totals.open());
-        connections.open_seconds = snapshot.opening.as_secs_f64();
-        let messages = &mut result.messages;
-        messages.sent = totals.sent;
-        messages.received = totals.received;
-        messages.unserved = totals.unserved;
-        messages.resent = totals.resent;
-        // What is on its way still is not lost.
-        messages.lost = totals.unanswered.saturating_sub(totals.first_unanswered);
-        messages.mismatched = totals.mismatched;
-        messages.bytes_sent = totals.sent * self.size;
-        messages.bytes_received = match self.http {
-            true => totals.bytes_received,
-            false => totals.received * self.size,
+        let seconds = snapshot.closed.iter().chain(&snapshot.open);
+        let peak = seconds.map(|second| second.open).max().unwrap_or(0);
+        result.connections = schema::Connections {
+            planned: result.connections.planned,
+            open_peak: result.connections.open_peak.max(peak).max(totals.open()),
+            open_seconds: snapshot.opening.as_secs_f64(),
+            ..totals.connections()
         };
-        messages.bytes_surplus = totals.bytes_surplus;
-        messages.seconds = snapshot.traffic.as_secs_f64();
+        result.messages = schema::Messages {
+            planned: result.messages.planned,
+            rate_planned: result.messages.rate_planned,
+            seconds: snapshot.traffic.as_secs_f64(),
+            ..totals.messages(self.size, self.http)
+        };
         result.stages.service = hist::entry(&snapshot.service);
         result.stages.response = hist::entry(&snapshot.response);
         if result.plan.model == Model::Open {

@@ -512,17 +512,10 @@ fn connections_of(plan: &Plan, measured: &Measured) -> schema::Connections {
     let opening = if plan.load.churn { traffic_time(plan, measured) } else { Some(measured.ramp) };
     schema::Connections {
         planned: plan.load.connections,
-        opened: totals.opened,
-        failed: totals.failed,
-        lost: totals.lost,
-        ended: totals.ended,
-        ended_idle: totals.ended_idle,
-        replaced: totals.replaced,
-        tried_again: totals.tried_again,
         open_at_end: measured.open_at_end,
         open_peak: measured.finals.values().map(|last| last.open_peak).sum(),
         open_seconds: opening.map_or(0.0, Nanos::as_secs_f64),
-        ..schema::Connections::default()
+        ..totals.connections()
     }
 }
 
@@ -542,21 +535,13 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
     let unasked = &measured.causes.unasked;
     let (http, time) = (plan.record.http.is_some(), traffic_time(plan, measured));
     let had_traffic = plan.record.model != schema::Model::None;
-    let bytes_received = if http { totals.bytes_received } else { totals.received * size };
     schema::Messages {
         planned: messages_planned(plan),
-        sent: totals.sent,
-        received: totals.received,
-        unserved: totals.unserved,
-        resent: totals.resent,
+        // Nothing is waited for any more.
         lost: totals.sent.saturating_sub(totals.received),
-        mismatched: totals.mismatched,
         unasked: unasked.messages,
         unasked_bytes: unasked.bytes,
         unasked_first: (unasked.messages > 0).then(|| wire::shown(&unasked.first)),
-        bytes_sent: totals.sent * size,
-        bytes_received,
-        bytes_surplus: totals.bytes_surplus,
         seconds: time.map_or(0.0, Nanos::as_secs_f64),
         rate_planned: plan.record.rate_per_second,
         served: account::sum(measured, |backlog| backlog.served()),
@@ -576,7 +561,7 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
             seconds: took.as_secs_f64(),
             ..schema::FirstEcho::default()
         }),
-        ..schema::Messages::default()
+        ..totals.messages(size, http)
     }
 }
 

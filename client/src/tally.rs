@@ -6,6 +6,7 @@ use crate::driver::Effort;
 use crate::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
+use report::schema;
 use std::collections::BTreeMap;
 use wire::Unasked;
 
@@ -68,6 +69,38 @@ impl Totals {
     pub(crate) fn in_flight(&self) -> u64 {
         (self.first_sent + self.sent)
             .saturating_sub(self.first_received + self.received + self.unanswered)
+    }
+
+    /// What these counts say of the connections; the result knows more.
+    pub(crate) fn connections(&self) -> schema::Connections {
+        schema::Connections {
+            opened: self.opened,
+            failed: self.failed,
+            lost: self.lost,
+            ended: self.ended,
+            ended_idle: self.ended_idle,
+            replaced: self.replaced,
+            tried_again: self.tried_again,
+            open_at_end: self.open(),
+            ..schema::Connections::default()
+        }
+    }
+
+    /// What these counts say of the messages, of `size` bytes each; of `http` the bodies are counted. What
+    /// is on its way still is not lost.
+    pub(crate) fn messages(&self, size: u64, http: bool) -> schema::Messages {
+        schema::Messages {
+            sent: self.sent,
+            received: self.received,
+            unserved: self.unserved,
+            resent: self.resent,
+            lost: self.unanswered.saturating_sub(self.first_unanswered),
+            mismatched: self.mismatched,
+            bytes_sent: self.sent * size,
+            bytes_received: if http { self.bytes_received } else { self.received * size },
+            bytes_surplus: self.bytes_surplus,
+            ..schema::Messages::default()
+        }
     }
 
     /// Counts a failure.

@@ -94,23 +94,30 @@ pub(crate) fn receive_stamped(
     Ok((count, stamped.then_some(stamp)))
 }
 
-/// `TCP_INFO`. What a kernel does not know of it is zero.
-pub(crate) fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
-    // SAFETY: it consists of plain numbers, for which zeros are valid.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: tcp(7): the option fills a tcp_info, as far as the length says; both outlive the call. The
-    // descriptor is borrowed, hence open.
+/// Reads an option into `value`, as far as the kernel knows of it; the rest stays as it was.
+///
+/// # Safety
+/// Any bytes are valid for a `T`.
+unsafe fn get<T>(fd: impl AsFd, level: i32, option: i32, mut value: T) -> io::Result<T> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: getsockopt(2) writes at most `length` bytes into the value, which the caller lets be any; both
+    // outlive the call. The descriptor is borrowed, hence open.
     let result = unsafe {
         libc::getsockopt(
             fd.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
+            level,
+            option,
+            (&raw mut value).cast(),
             &raw mut length,
         )
     };
-    if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `TCP_INFO` (tcp(7)). What a kernel does not know of it is zero.
+pub(crate) fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
+    // SAFETY: it consists of plain numbers, for which zeros, and any bytes, are valid.
+    unsafe { get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, std::mem::zeroed()) }
 }
 
 /// Where `SO_MEMINFO` has the packets that the socket dropped (`SK_MEMINFO_DROPS`), and how many numbers
@@ -120,20 +127,9 @@ const MEMINFO_NUMBERS: usize = 9;
 
 /// `SO_MEMINFO` (Linux 4.12): what a listening socket has dropped, handshakes and connections.
 pub(crate) fn dropped(fd: impl AsFd) -> io::Result<u32> {
-    let mut numbers = [0_u32; MEMINFO_NUMBERS];
-    let mut length = size_of::<[u32; MEMINFO_NUMBERS]>() as libc::socklen_t;
-    // SAFETY: `linux/sock_diag.h`: the option fills an array of u32, as far as the length says; both
-    // outlive the call. The descriptor is borrowed, hence open.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MEMINFO,
-            (&raw mut numbers).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(numbers[DROPS]) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: `linux/sock_diag.h`: the option is an array of u32.
+    let numbers = unsafe { get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, [0_u32; MEMINFO_NUMBERS])? };
+    Ok(numbers[DROPS])
 }
 
 /// `unshare(CLONE_FILES)` for the calling thread: see [`crate::table::unshare_descriptors`].
