@@ -218,7 +218,7 @@ fn cards(result: &ResultFile) -> Markup {
                         "Served in time",
                         &format_rate(rate),
                         &format!(
-                            "{} on their way at the end",
+                            "{} due and not answered at the end",
                             messages.backlog_at_end.map_or_else(|| "unknown".to_owned(), format_grouped)
                         ),
                     ))
