@@ -1188,7 +1188,7 @@ def check_mixed(program):
 
 
 def check_client(program):
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         jobs = []
         for name, answer, length, peer in legal_answers():
             for model in MODELS:
