@@ -20,6 +20,7 @@ floors=(
     "client: control host measure reactor report wire"
     "bench: host measure report"
     "fuzz: host measure report wire"
+    "tidy:"
 )
 
 # Crates that speak to the system. `wire` and `measure` must not reach them at all; `report`, which

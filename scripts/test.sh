@@ -187,10 +187,8 @@ if $all; then
 fi
 tests "tests, debug"
 if $all; then
-    # Without the link-time optimisation of the release profile, which each test program would repeat;
-    # in a folder of their own, as these are not the programs that are to be measured.
-    tests "tests, release" --release --target-dir "$target/release-tests" \
-        --config profile.release.lto=false --config profile.release.codegen-units=16
+    # Not the programs that are to be measured: see the profile in Cargo.toml.
+    tests "tests, release" --profile release-tests
     check "release programs" cargo build --release --locked --quiet \
         -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench
     check "fuzzing, 60 s" ./scripts/fuzz.sh 60

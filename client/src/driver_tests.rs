@@ -614,6 +614,42 @@ fn response_shows_what_coordinated_omission_hides() {
     assert_eq!(slow(&recorder, Stage::Service), 2, "one for each connection");
 }
 
+#[test]
+fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() {
+    // 60 marks, one each 10 ms, in which 10 messages are due. No reply leaves from 300 ms on until
+    // 450 ms, when all come in one moment, which is that of a mark as well.
+    let duration = Nanos::from_millis(600);
+    for pipe_bytes in [Faults::default().pipe_bytes, 32] {
+        let load = Load { duration, ..load(2, 1, Model::Open(1_000.0)) };
+        let faults = Faults { pipe_bytes, ..Faults::default() };
+        let mut rig = Rig::new(load, faults, 1, Limits::for_slots(16));
+        rig.open_all();
+        let start = rig.world.now();
+        rig.tell(Command::Drive(start));
+        rig.run_until(start + Nanos::from_millis(300));
+        rig.serving = false;
+        rig.run_until(start + Nanos::from_millis(450));
+        rig.serving = true;
+        rig.run_until(start + duration);
+        rig.until_done(Step::Drive);
+        let backlog = &rig.clients[0].driver().backlog;
+        let quiet = |marks: &[u64]| marks.iter().all(|owed| *owed <= 1);
+        assert!(quiet(&backlog.marks[..30]) && quiet(&backlog.marks[45..]), "{:?}", backlog.marks);
+        for (index, owed) in backlog.marks[30..45].iter().enumerate() {
+            // A message that is due at the mark itself counts where it waits, and was not sent before
+            // it where it does not.
+            let due = 10 * (index as u64 + 1);
+            assert!((due..=due + 1).contains(owed), "{owed} of {due}, pipes of {pipe_bytes}");
+        }
+        let waited = backlog.waiting.iter().max().copied();
+        assert_eq!(waited, if pipe_bytes == 32 { Some(145) } else { Some(0) });
+        assert_eq!((backlog.served(), backlog.at_end()), (600, 0));
+        assert_eq!(backlog.silences, [(Nanos::from_millis(299), Nanos::from_millis(450))]);
+        let (sum, _) = rig.finish();
+        assert_eq!((sum.sent, sum.received), (600, 600));
+    }
+}
+
 // ---- The closed model -----------------------------------------------------------------------------
 
 #[test]

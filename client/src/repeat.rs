@@ -342,7 +342,7 @@ struct Level {
 
 impl Level {
     fn now(peer: Option<SocketAddr>) -> Self {
-        let sockets = host::memory::sockets();
+        let sockets = host::memory::sockets().unwrap_or_default();
         let ask = |peer| control::peer::fetch_snapshot(peer, PEER_PATIENCE).ok();
         let snapshot = peer.and_then(ask);
         let served = snapshot.and_then(|snapshot| snapshot.get("connections")?.as_u64());

@@ -430,11 +430,12 @@ fn websocket(page: &mut Exposition, ws: &WebSocketSnapshot) {
 }
 
 fn http(page: &mut Exposition, http: &HttpSnapshot) {
-    let gauges: [(&str, u64); 6] = [
+    let gauges: [(&str, u64); 7] = [
         ("open", http.open),
         ("receiving", http.receiving),
         ("closing", http.closing),
         ("files_kept", http.files_kept),
+        ("files_open", http.files_open),
         ("partial_requests", http.partial_requests),
         ("held_bytes", http.held_bytes),
     ];
@@ -443,9 +444,10 @@ fn http(page: &mut Exposition, http: &HttpSnapshot) {
     for (what, count) in gauges {
         family.sample(&[("what", what)], count);
     }
-    let counters: [(&str, u64); 9] = [
+    let counters: [(&str, u64); 10] = [
         ("requests", http.requests),
         ("response_bytes", http.response_bytes),
+        ("files_refused", http.files_refused),
         ("cache_hits", http.cache_hits),
         ("cache_misses", http.cache_misses),
         ("idle_closed", http.idle_closed),

@@ -106,6 +106,13 @@ impl Plan {
         let somaxconn = facts.somaxconn.map_or(4096, |n| u32::try_from(n).unwrap_or(u32::MAX));
         let backlog = args.backlog.unwrap_or(somaxconn).min(i32::MAX as u32);
         let mut notes = Vec::new();
+        if facts.memory.is_none() {
+            notes.push(
+                "this system shows nothing in /proc: the server's memory and the bounds that follow \
+                 from the machine's are not known; mount it (mount -t proc proc /proc)"
+                    .to_owned(),
+            );
+        }
         if backlog > somaxconn {
             notes.push(format!(
                 "the kernel cuts the backlog of {} to {} (net.core.somaxconn): \

@@ -142,7 +142,7 @@ fn inputs_that_are_no_files_are_read_within_bounds_and_can_be_left() {
     assert!(command("mkfifo").arg(&pipe).status().expect("mkfifo").success());
     let waiting = Running::start(client(&[&few[..], &["--paths", text(&pipe)]].concat()));
     let _ = crossbeam_channel::after(std::time::Duration::from_millis(300)).recv();
-    waiting.signal(Signal::INT);
+    waiting.signal(Signal::TERM);
     assert_eq!(waiting.finish().code, None, "ended by the signal");
 }
 
@@ -179,6 +179,7 @@ fn without_proc_what_is_not_known_is_null_and_said() {
     assert_eq!((own.rss_bytes_before, own.rss_bytes, own.bytes_per_connection), (None, None, None));
     assert!(result.run.warnings.iter().any(|warning| warning.code == "no_proc"));
     assert!(result.reactors.iter().all(|reactor| reactor.wait_ratio.is_none()));
+    assert!(result.host["memory"].is_null() && result.host["sockets"].is_null(), "{}", result.host);
     let shown = report::text::summary(&result, report::text::WIDTH);
     assert!(!shown.contains(" 0 B"), "{shown}");
 }

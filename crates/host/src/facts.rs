@@ -71,8 +71,8 @@ pub struct Facts {
     pub tcp_max_tw_buckets: Option<u64>,
     /// `net.ipv4.tcp_tw_reuse`: 0 never, 1 everywhere, 2 over loopback.
     pub tcp_tw_reuse: Option<u64>,
-    /// Sockets that there are now.
-    pub sockets: SocketStat,
+    /// Sockets that there are now; `None` where `/proc` does not tell.
+    pub sockets: Option<SocketStat>,
     /// Network cards with hardware behind them.
     pub cards: Vec<card::Card>,
     /// `net.netfilter.nf_conntrack_max`: connections that are tracked; absent without the module.

@@ -106,6 +106,43 @@ fn pages_merged_results_and_exports_go_to_a_file_or_to_stdout() {
 }
 
 #[test]
+fn a_dash_is_stdout_for_whatever_is_written() {
+    for arguments in
+        [&["html", MILLION][..], &["merge", REPEATS], &["export", "--format", "hlog", MILLION]]
+    {
+        let dashed = run(&[arguments, &["-o", "-"]].concat());
+        assert_eq!(dashed.status.code(), Some(0), "{arguments:?}");
+        assert!(!dashed.stdout.is_empty());
+        // Two merged results differ in their times.
+        if arguments[0] != "merge" {
+            assert_eq!(dashed.stdout, run(arguments).stdout, "{arguments:?}");
+        }
+    }
+    assert!(!std::path::Path::new("-").exists());
+}
+
+/// A name that is no text.
+#[cfg(unix)]
+#[test]
+fn names_of_files_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |bytes: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(bytes));
+    let (result, page) = (name(b"r\xff.json"), name(b"p\xff.html"));
+    std::fs::copy(MILLION, &result).expect("copied");
+    let shown = command(&["show"]).arg(&result).output().expect("it starts");
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    assert!(stdout(&shown).contains("r\u{fffd}.json"), "{}", stdout(&shown));
+    let args = [result.as_os_str(), "-o".as_ref(), page.as_os_str()];
+    let written = command(&["html"]).args(args).output().expect("it starts");
+    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    assert!(page.exists());
+    let none = command(&["show"]).arg(name(b"none\xff.json")).output().expect("it starts");
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("there is no such file"), "{}", stderr(&none));
+}
+
+#[test]
 fn what_cannot_be_done_is_one_sentence() {
     let repeat = "tests/fixtures/repeats/run-01.json";
     for (arguments, expected) in [

@@ -127,6 +127,21 @@ fn what_websocket_did_is_in_the_metrics() {
 }
 
 #[test]
+fn every_count_of_a_protocol_in_the_snapshot_is_a_metric_too() {
+    let server = Server::on(&["ws://127.0.0.1:0", "http://127.0.0.1:0"], &[]);
+    let snapshot = serde_json::to_value(server.snapshot()).expect("JSON");
+    let samples = parse(&get(&server, "/metrics").2);
+    for protocol in ["websocket", "http"] {
+        let counts = snapshot[protocol].as_object().expect("an object");
+        for (name, _) in counts.iter().filter(|(_, value)| value.is_u64()) {
+            let metric = |end: &str| format!("c1000k_{protocol}{end}{{what=\"{name}\"}}");
+            let told = samples.contains_key(&metric("")) || samples.contains_key(&metric("_total"));
+            assert!(told, "{protocol}.{name}");
+        }
+    }
+}
+
+#[test]
 fn the_snapshot_has_every_field() {
     let server = Server::start(&["--reactors", "3", "--backlog", "77"]);
     let mut peer = server.connect();

@@ -1,8 +1,11 @@
 //! How the server starts, or says why not, and how it ends.
 
 use crate::common::{Server, command, echo, is_closed};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 /// Exit code, stdout and stderr of a server that is not expected to run.
 fn refused(args: &[&str]) -> (Option<i32>, String, String) {
@@ -24,6 +27,66 @@ fn each_address_is_announced_with_its_real_port() {
         assert_eq!(ready["cores"].as_array().map(Vec::len), Some(2));
     }
     assert_eq!(server.snapshot().connections_max, server.ready[0]["connections_max"]);
+}
+
+#[test]
+fn arguments_that_are_no_text_are_names_of_files_or_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join(OsStr::from_bytes(b"root\xff"));
+    std::fs::create_dir(&root).expect("made");
+    std::fs::write(root.join("a.txt"), "here").expect("written");
+    let mut child = command(&["http://127.0.0.1:0", "--json", "--root"]);
+    let mut child = child.arg(&root).spawn().expect("a child");
+    let mut ready = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut ready).expect("text");
+    let ready: Value = serde_json::from_str(&ready).expect("a line of JSON");
+    let url = ready["url"].as_str().expect("text");
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut peer = TcpStream::connect(address).expect("it listens");
+    let request = "GET /a.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    peer.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    peer.read_to_string(&mut answer).expect("text");
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+
+    let wrong = command(&[]).arg(OsStr::from_bytes(b"tcp://\xff:1")).output().expect("a child");
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+#[test]
+fn without_proc_it_serves_and_says_what_it_does_not_know() {
+    let empty = tempfile::tempdir().expect("a folder");
+    // An own mount namespace, where that is allowed.
+    let hide =
+        r#"mount --bind "$1" /proc 2>/dev/null || exit 77; exec "$0" tcp://127.0.0.1:0 --json"#;
+    let mut hidden = Command::new("unshare");
+    hidden.args(["-m", "--propagation", "private", "bash", "-c", hide]);
+    hidden.arg(env!("CARGO_BIN_EXE_c1000k-server")).arg(empty.path());
+    hidden.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match hidden.spawn() {
+        Ok(child) => child,
+        Err(error) => return println!("skipped: unshare: {error}"),
+    };
+    let mut ready = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut ready).expect("text");
+    if let Ok(ready) = serde_json::from_str::<Value>(&ready) {
+        let address = ready["url"].as_str().expect("text").trim_start_matches("tcp://");
+        echo(&mut TcpStream::connect(address).expect("it listens"));
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    }
+    let output = child.wait_with_output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || said.contains("unshare") {
+        return println!("skipped: no mount namespace can be made here: {said}");
+    }
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("this system shows nothing in /proc"), "{said}");
 }
 
 #[test]

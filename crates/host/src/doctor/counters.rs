@@ -72,7 +72,7 @@ impl Counters {
         let mut counters = Self {
             packet_queue_drops: parse_softnet(&text("/proc/net/softnet_stat")),
             conntrack_drops: parse_conntrack_drops(&text("/proc/net/stat/nf_conntrack")),
-            sockets: memory::sockets(),
+            sockets: memory::sockets().unwrap_or_default(),
             conntrack_used: sysctl::number("net.netfilter.nf_conntrack_count"),
             conntrack_max: sysctl::number("net.netfilter.nf_conntrack_max"),
             files_used: files.map(|[used, ..]| used),

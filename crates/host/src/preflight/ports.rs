@@ -13,20 +13,26 @@ pub(super) fn ports(demand: &Demand, facts: &Facts) -> Option<Finding> {
     }
     let (have, need) = (demand.four_tuples, demand.connections);
     let mut finding = Finding::compare("ports", Unit::Things, have, need, Severity::Refusal);
-    let taken = facts.sockets.tcp_in_use.saturating_add(facts.sockets.tcp_time_wait);
+    let sockets = facts.sockets.unwrap_or_default();
+    let taken = sockets.tcp_in_use.saturating_add(sockets.tcp_time_wait);
     if finding.severity == Severity::Ok && have.saturating_sub(taken) < need {
         finding.severity = Severity::Warning;
     }
     let (first, last) = demand.ports;
+    let in_use = facts.sockets.map_or_else(
+        || "how many sockets are in use here is not known (no /proc)".to_owned(),
+        |sockets| {
+            let (in_use, waiting) = (sockets.tcp_in_use, sockets.tcp_time_wait);
+            let [in_use, waiting] = [in_use, waiting].map(format_grouped);
+            format!("{in_use} sockets are in use here and {waiting} in TIME_WAIT")
+        },
+    );
     let why = format!(
         "a connection is a pair of addresses with ports, unique on the machine, and there are {} \
-         such pairs from {} source addresses with ports {first}-{last} to {} targets; {} sockets \
-         are in use here and {} in TIME_WAIT",
+         such pairs from {} source addresses with ports {first}-{last} to {} targets; {in_use}",
         format_grouped(have),
         format_grouped(demand.sources),
         format_grouped(demand.targets),
-        format_grouped(facts.sockets.tcp_in_use),
-        format_grouped(facts.sockets.tcp_time_wait),
     );
     let wanted =
         if finding.severity == Severity::Warning { need.saturating_add(taken) } else { need };
