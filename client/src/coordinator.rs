@@ -2,6 +2,7 @@
 //! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
 use crate::checkpoint::{self, Checkpoints, Snapshot};
+use crate::crew::{Crew, Event, Reading};
 use crate::doctor::{Doctor, Look};
 use crate::driver::Command;
 use crate::plan::Plan;
@@ -9,11 +10,8 @@ use crate::probe::{Probe, Probed};
 use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
-use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use host::doctor::Wall;
-use host::schedule::CoreTime;
-use measure::{Clock, Failure, IntervalHistogram, Nanos};
-use reactor::mailbox::{Outside, Undelivered};
+use measure::{Failure, IntervalHistogram, Nanos};
 use report::{hist, schema};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,22 +47,6 @@ pub(crate) enum Halt {
     Abort,
 }
 
-/// Memory and CPU time at one moment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Reading {
-    pub(crate) rss_bytes: Option<u64>,
-    pub(crate) memfree_bytes: Option<u64>,
-    pub(crate) slab_bytes: Option<u64>,
-    /// Of the whole machine.
-    pub(crate) open_files: Option<u64>,
-    pub(crate) cpu: Nanos,
-    /// When it was taken.
-    pub(crate) at: Nanos,
-    /// How the cores' time was spent.
-    pub(crate) cores: BTreeMap<u32, CoreTime>,
-    pub(crate) peer: Option<serde_json::Value>,
-}
-
 /// All that a run brought to light.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -91,13 +73,10 @@ pub(crate) struct Measured {
     pub(crate) probed: Probed,
 }
 
-pub(crate) struct Coordinator<'a> {
+pub(crate) struct Coordinator<'a, C> {
     plan: &'a Plan,
-    clock: Clock,
+    crew: C,
     peer: Option<SocketAddr>,
-    outsides: Vec<Outside<Command>>,
-    reports: Receiver<Report>,
-    signals: Receiver<Signal>,
     progress: Progress,
     /// Reactors that have closed their connections, and all of them.
     closed: (u64, u64),
@@ -125,24 +104,18 @@ pub(crate) struct Coordinator<'a> {
     spare: Vec<File>,
 }
 
-impl<'a> Coordinator<'a> {
+impl<'a, C: Crew> Coordinator<'a, C> {
     pub(crate) fn new(
         plan: &'a Plan,
-        clock: Clock,
+        crew: C,
         peer: Option<SocketAddr>,
-        outsides: Vec<Outside<Command>>,
-        reports: Receiver<Report>,
-        signals: Receiver<Signal>,
         progress: Progress,
     ) -> Self {
-        let reactors = outsides.len();
+        let reactors = crew.size();
         Self {
             plan,
-            clock,
+            crew,
             peer,
-            outsides,
-            reports,
-            signals,
             progress,
             closed: (0, 0),
             halt: Halt::None,
@@ -215,11 +188,11 @@ impl<'a> Coordinator<'a> {
 
     fn ramp(&mut self, measured: &mut Measured) {
         self.enter("ramp", None);
-        let started = self.clock.now();
+        let started = self.crew.now();
         self.opening = (started, None);
         self.open_in_turns(started);
         self.spare.clear();
-        let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.clock.now() };
+        let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.crew.now() };
         measured.ramp = ended - started;
         self.opening.1 = Some(ended);
         let nobody = self.timeline.total().opened == 0 && !self.plan.load.churn;
@@ -235,14 +208,14 @@ impl<'a> Coordinator<'a> {
         if self.plan.load.first_echo && self.halt == Halt::None {
             self.enter("first echo", None);
             measured.first_echo_planned = self.timeline.total().open();
-            let started = self.clock.now();
+            let started = self.crew.now();
             // All at once, unlike the ramp: in turns the round takes half as long again, since the
             // reactors of the server wake for a few messages each. The times of this stage are hence
             // those of a closed loop at full load, and METHODOLOGY.md says so.
             self.tell_all(Command::FirstEcho);
             self.wait_until_done(Step::FirstEcho);
             let ended =
-                if self.all_done(Step::FirstEcho) { self.done_at } else { self.clock.now() };
+                if self.all_done(Step::FirstEcho) { self.done_at } else { self.crew.now() };
             measured.first_echo = Some(ended - started);
         }
     }
@@ -257,14 +230,14 @@ impl<'a> Coordinator<'a> {
         if self.plan.record.model != schema::Model::None && self.halt == Halt::None {
             self.enter("drive", Some(self.plan.load.duration));
             // Far enough ahead that every reactor has read it when the time comes.
-            let start = self.clock.now() + Nanos::from_millis(20);
+            let start = self.crew.now() + Nanos::from_millis(20);
             self.phase_started = start;
             self.tell_all(Command::Drive(start));
             let until = start + self.plan.load.duration;
             self.traffic = Some((start, until));
-            let probe = Probe::start(&self.plan.seats, self.clock, start, until);
+            let probe = self.crew.probe(&self.plan.seats, start, until);
             self.wait_until_done(Step::Drive);
-            measured.probed = probe.end();
+            measured.probed = probe.map(Probe::end).unwrap_or_default();
         }
         measured.drive_to = self.read();
         self.audit(Command::AuditTo, Step::AuditTo);
@@ -290,13 +263,13 @@ impl<'a> Coordinator<'a> {
     fn drain(&mut self) {
         self.enter("drain", None);
         self.tell_all(Command::Drain);
-        while self.finals.len() < self.outsides.len() && self.halt < Halt::Abort {
+        while self.finals.len() < self.crew.size() && self.halt < Halt::Abort {
             self.take(Nanos::from_millis(100));
         }
         if self.halt == Halt::Abort {
             self.tell_all(Command::Abort);
-            let give_up = self.clock.now() + ABORT_PATIENCE;
-            while self.finals.len() < self.outsides.len() && self.clock.now() < give_up {
+            let give_up = self.crew.now() + ABORT_PATIENCE;
+            while self.finals.len() < self.crew.size() && self.crew.now() < give_up {
                 self.take(Nanos::from_millis(20));
             }
         }
@@ -311,7 +284,7 @@ impl<'a> Coordinator<'a> {
     /// Shows how closing goes on, of which `finished` says how many reactors are at its end, until all are
     /// or somebody asks for the end.
     pub(crate) fn watch_closing(&mut self, finished: impl Fn() -> usize) {
-        let all = self.outsides.len() as u64;
+        let all = self.crew.size() as u64;
         loop {
             self.closed = (finished() as u64, all);
             if self.closed.0 >= all || self.halt >= Halt::Abort {
@@ -332,7 +305,7 @@ impl<'a> Coordinator<'a> {
         let lanes = &self.plan.load.lanes;
         let mut turns: Vec<usize> = lanes.first().collect();
         for reactor in &turns {
-            self.tell(*reactor, Command::Ramp(started));
+            self.crew.tell(*reactor, Command::Ramp(started));
         }
         while self.halt == Halt::None && !self.all_done(Step::Ramp) {
             self.take(Nanos::from_millis(100));
@@ -341,7 +314,7 @@ impl<'a> Coordinator<'a> {
                     && let Some(next) = lanes.after(*turn)
                 {
                     *turn = next;
-                    self.tell(next, Command::Ramp(started));
+                    self.crew.tell(next, Command::Ramp(started));
                 }
             }
             let totals = self.timeline.total();
@@ -354,7 +327,7 @@ impl<'a> Coordinator<'a> {
 
     /// Names what stands in the way of a ramp that opens nothing more.
     fn look_into_stall(&mut self, totals: &Totals) {
-        if !self.doctor.is_due(self.clock.now(), totals.opened) {
+        if !self.doctor.is_due(self.crew.now(), totals.opened) {
             return;
         }
         let known = self.doctor.found().len();
@@ -397,9 +370,9 @@ impl<'a> Coordinator<'a> {
     }
 
     fn wait(&mut self, span: Nanos) {
-        let until = self.clock.now() + span;
-        while self.halt == Halt::None && self.clock.now() < until {
-            self.take((until - self.clock.now()).min(Nanos::from_millis(100)));
+        let until = self.crew.now() + span;
+        while self.halt == Halt::None && self.crew.now() < until {
+            self.take((until - self.crew.now()).min(Nanos::from_millis(100)));
             if self.nothing_is_left(&self.timeline.total()) {
                 self.halt(Halt::Hopeless);
             }
@@ -421,7 +394,7 @@ impl<'a> Coordinator<'a> {
 
     /// Hands over what there is, if the time has come for it and the last one is written.
     fn checkpoint(&mut self) {
-        let now = self.clock.now();
+        let now = self.crew.now();
         if now < self.checkpoint_due {
             return;
         }
@@ -456,35 +429,30 @@ impl<'a> Coordinator<'a> {
     /// Takes what arrives within `patience`, and shows it.
     fn take(&mut self, patience: Nanos) {
         self.checkpoint();
-        let give_up = self.clock.now() + patience;
+        let give_up = self.crew.now() + patience;
         loop {
-            let left = Duration::from(give_up - self.clock.now());
-            let report = select! {
-                recv(self.reports) -> report => report.map_err(|_| RecvTimeoutError::Disconnected),
-                recv(self.signals) -> signal => {
+            match self.crew.next(give_up - self.crew.now()) {
+                Event::Signal(signal) => {
                     self.halt(match signal {
-                        Ok(Signal::Abort) => Halt::Abort,
-                        _ => Halt::Drain,
+                        Signal::Abort => Halt::Abort,
+                        Signal::Drain => Halt::Drain,
                     });
                     return;
                 }
-                default(left) => Err(RecvTimeoutError::Timeout),
-            };
-            match report {
-                Ok(Report::Second(second)) => {
+                Event::Report(Report::Second(second)) => {
                     self.timeline.add(&second);
                     self.show();
                 }
-                Ok(Report::Done { reactor, step, at }) => {
+                Event::Report(Report::Done { reactor, step, at }) => {
                     self.done[reactor] = step;
                     self.done_at = self.done_at.max(at);
                     return;
                 }
-                Ok(Report::Final { reactor, last }) => {
+                Event::Report(Report::Final { reactor, last }) => {
                     self.timeline.settle(reactor, last.totals);
                     self.finals.insert(reactor, last);
                 }
-                Err(_) => {
+                Event::Nothing => {
                     self.show();
                     return;
                 }
@@ -492,33 +460,16 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    fn tell(&self, reactor: usize, command: Command) {
-        while self.outsides[reactor].send(command) == Err(Undelivered::Full) {
-            // It has 64 commands unread: it stands still, and will read on.
-            std::thread::yield_now();
-        }
-    }
-
     fn tell_all(&self, command: Command) {
-        for reactor in 0..self.outsides.len() {
-            self.tell(reactor, command);
+        for reactor in 0..self.crew.size() {
+            self.crew.tell(reactor, command);
         }
     }
 
     fn read(&mut self) -> Reading {
-        let memory = host::memory::memory_info();
         let peer = self.ask_peer();
         self.examine(peer.as_ref(), false);
-        Reading {
-            rss_bytes: host::memory::process_rss_bytes(),
-            memfree_bytes: memory.as_ref().map(|memory| memory.free_bytes),
-            slab_bytes: memory.as_ref().map(|memory| memory.slab_bytes),
-            open_files: host::facts::open_files(),
-            cpu: host::usage::process_cpu_time(),
-            at: self.clock.now(),
-            cores: host::schedule::core_times(),
-            peer,
-        }
+        Reading { peer, ..self.crew.reading() }
     }
 
     fn ask_peer(&mut self) -> Option<serde_json::Value> {
@@ -538,7 +489,7 @@ impl<'a> Coordinator<'a> {
 
     fn enter(&mut self, phase: &'static str, length: Option<Nanos>) {
         self.phase = phase;
-        self.phase_started = self.clock.now();
+        self.phase_started = self.crew.now();
         self.phase_length = length;
         self.show();
     }
@@ -556,7 +507,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn show(&mut self) {
-        let now = self.clock.now();
+        let now = self.crew.now();
         let totals = self.timeline.total();
         let last = self.timeline.last_whole_second();
         let phase_elapsed = now - self.phase_started;

@@ -637,8 +637,8 @@ mod audit_tests;
 
 #[cfg(test)]
 #[path = "driver_ws_tests.rs"]
-mod ws_tests;
+pub(crate) mod ws_tests;
 
 #[cfg(test)]
 #[path = "driver_http_tests.rs"]
-mod http_tests;
+pub(crate) mod http_tests;

@@ -20,40 +20,40 @@ use wire::http::{Composer, HeadLimits, Method, RequestSpec};
 
 /// How the scripted server answers.
 #[derive(Clone, Debug)]
-pub(super) struct Script {
+pub(crate) struct Script {
     /// What follows each request.
-    pub(super) answer: Vec<u8>,
+    pub(crate) answer: Vec<u8>,
     /// So many requests of a connection are answered, then it is closed.
-    pub(super) requests: usize,
+    pub(crate) requests: usize,
     /// What the last of those gets instead.
-    pub(super) last: Vec<u8>,
+    pub(crate) last: Vec<u8>,
     /// Never waits for events: whoever turns both ends on one thread is not kept by this one.
-    pub(super) restless: bool,
+    pub(crate) restless: bool,
 }
 
 impl Script {
-    pub(super) fn always(answer: &[u8]) -> Self {
+    pub(crate) fn always(answer: &[u8]) -> Self {
         Self { answer: answer.to_vec(), requests: usize::MAX, last: Vec::new(), restless: false }
     }
 }
 
 /// A server that takes requests without a body, each ending with an empty line.
 #[derive(Debug)]
-pub(super) struct HttpPeer {
+pub(crate) struct HttpPeer {
     script: Script,
     /// Requests by their first line, each once.
     asked: Vec<String>,
 }
 
 impl HttpPeer {
-    pub(super) fn new(script: Script) -> Self {
+    pub(crate) fn new(script: Script) -> Self {
         Self { script, asked: Vec::new() }
     }
 }
 
 /// What of a request is here, and how many there were.
 #[derive(Debug, Default)]
-pub(super) struct PeerSession {
+pub(crate) struct PeerSession {
     partial: Vec<u8>,
     requests: usize,
 }

@@ -21,7 +21,7 @@ const MILLI: Nanos = Nanos::from_millis(1);
 
 /// An echo server made of the codec: it pings behind each answer, if it is told to.
 #[derive(Debug, Default)]
-pub(super) struct WsPeer {
+pub(crate) struct WsPeer {
     policy: Policy,
     pings: bool,
     /// Never waits for events: whoever turns both ends on one thread is not kept by this one.
@@ -38,10 +38,15 @@ impl WsPeer {
     pub(super) fn restless() -> Self {
         Self { restless: true, ..Self::default() }
     }
+
+    /// One that pings behind each answer.
+    pub(crate) fn pinging() -> Self {
+        Self { pings: true, ..Self::default() }
+    }
 }
 
 #[derive(Debug)]
-pub(super) enum PeerSession {
+pub(crate) enum PeerSession {
     Shaking(Head),
     Open(Ws),
 }

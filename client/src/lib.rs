@@ -19,6 +19,9 @@ mod check;
 mod checkpoint;
 pub mod cli;
 mod coordinator;
+mod crew;
+#[cfg(test)]
+mod crew_tests;
 mod doctor;
 pub mod driver;
 mod echo;

@@ -5,7 +5,8 @@ use crate::audit;
 use crate::check;
 use crate::checkpoint::Checkpoints;
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
-use crate::coordinator::{Coordinator, Measured, Reading};
+use crate::coordinator::{Coordinator, Measured};
+use crate::crew::{Reading, Threads};
 use crate::doctor::walls;
 use crate::driver::{Command, LoadDriver};
 use crate::echo;
@@ -188,9 +189,9 @@ fn run_planned<P: Protocol>(
             ..frame(plan, facts)
         },
     );
+    let crew = Threads { clock, outsides, reports: taken, signals: receiver };
     let mut coordinator =
-        Coordinator::new(plan, clock, args.peer, outsides, taken, receiver, progress)
-            .with_checkpoints(checkpoints);
+        Coordinator::new(plan, crew, args.peer, progress).with_checkpoints(checkpoints);
     let measured = coordinator.measure();
     let (part, trouble) = coordinator.end_checkpoints();
     let mut result = result_of(args, plan, facts, &cpus, measured, started);
@@ -697,3 +698,7 @@ fn fill_stages(result: &mut ResultFile, measured: &mut Measured) {
         result.stages.set(stage, entry);
     }
 }
+
+#[cfg(test)]
+#[path = "golden_tests.rs"]
+mod golden_tests;
