@@ -214,8 +214,7 @@ impl<'a, C: Crew> Coordinator<'a, C> {
             // those of a closed loop at full load, and METHODOLOGY.md says so.
             self.tell_all(Command::FirstEcho);
             self.wait_until_done(Step::FirstEcho);
-            let ended =
-                if self.all_done(Step::FirstEcho) { self.done_at } else { self.crew.now() };
+            let ended = if self.all_done(Step::FirstEcho) { self.done_at } else { self.crew.now() };
             measured.first_echo = Some(ended - started);
         }
     }

@@ -92,20 +92,15 @@ impl Simulated {
         }
     }
 
-    fn with<P: Protocol>(
-        plan: &Plan,
-        serving: Serving,
-        protocol: impl Fn(usize) -> P,
-    ) -> Self {
+    fn with<P: Protocol>(plan: &Plan, serving: Serving, protocol: impl Fn(usize) -> P) -> Self {
         let Serving { faults, connections_max, script, stop_at } = serving;
         let world = World::new(faults);
         let target = plan.load.addresses.all()[0].at;
         let servers: Box<dyn End> = match plan.spoken {
             Spoken::Raw => {
                 let admission = Arc::new(Admission::new(connections_max));
-                let driver = |index| {
-                    EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO)
-                };
+                let driver =
+                    |index| EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
                 servers(&world, target, driver)
             }
             Spoken::WebSocket(_) => servers(&world, target, |_| WsPeer::pinging()),

@@ -27,12 +27,12 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The variable that has the files written instead of compared.
 const REWRITE: &str = "C1000K_REWRITE_GOLDEN";
 
-const CLOSING: &[u8] =
-    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
 const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 fn arguments(line: &str) -> RunArgs {
-    let common = "--seed 42 --cores 0,1 --reactors 2 --source-ip 127.0.0.2 --source-ports 20000-29999 -q";
+    let common =
+        "--seed 42 --cores 0,1 --reactors 2 --source-ip 127.0.0.2 --source-ports 20000-29999 -q";
     let line = format!("c1000k-client run {line} {common}");
     match Cli::parse_from(line.split_whitespace()).command {
         Command::Run(args) => *args,
