@@ -1,6 +1,7 @@
 //! Each wall from the counters that it was recorded with, and none where there was none.
 
 use super::*;
+use measure::Failure;
 
 /// What a quiet machine has counted since it started.
 fn counted() -> Counters {
