@@ -1,4 +1,5 @@
-//! Fuzz targets for every parser of the house, and a driver for them that needs stable Rust only.
+//! Fuzz targets for the parsers of the house (of what peers send, of files, of what is typed), and a driver
+//! for them that needs stable Rust only.
 //!
 //! A target is a function of bytes that must not panic, whatever they are. It asks for more than
 //! survival: the same verdict however the bytes are cut into reads, the same as a naive parser's,
@@ -17,9 +18,11 @@
 #![forbid(unsafe_code)]
 
 pub mod driver;
+// What the HTTP and the WebSocket tests see a stream as: the same here as there.
+#[path = "../../wire/tests/http/support.rs"]
+mod http_support;
 mod oracle;
 mod random;
-// What the WebSocket tests see a stream as: the same here as there.
 #[path = "../../wire/tests/ws/support.rs"]
 mod support;
 mod targets;

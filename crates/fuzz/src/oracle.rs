@@ -1,6 +1,8 @@
 //! Naive parsers that share no code with the ones they judge: they want everything at once, copy as
 //! they please, and follow the text of the RFCs.
 
+pub(crate) mod http;
+
 use crate::support::Seen;
 use flate2::{Decompress, FlushDecompress, Status};
 use wire::ws::{Agreed, Close, Kind, Limits, Role, Window, WsError};

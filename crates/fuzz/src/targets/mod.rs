@@ -1,8 +1,9 @@
-//! The list of targets: one for every parser that reads what others wrote.
+//! The list of targets: what peers send, what lies in files, what is typed.
 
 mod files;
 mod frames;
 mod handshakes;
+mod http;
 mod texts;
 
 use crate::{Random, Target, Verdict};
@@ -18,6 +19,9 @@ pub const TARGETS: &[Target] = &[
     target("requests", handshakes::WORDS, handshakes::requests),
     target("replies", handshakes::WORDS, handshakes::replies),
     target("extensions", handshakes::EXTENSION_WORDS, handshakes::extensions),
+    target("http-requests", http::REQUEST_WORDS, http::server),
+    target("http-responses", http::RESPONSE_WORDS, http::client),
+    target("http-paths", http::PATH_WORDS, http::paths),
     target("urls", texts::URL_WORDS, texts::urls),
     target("units", texts::UNIT_WORDS, texts::units),
     target("sources", texts::SOURCE_WORDS, texts::sources),

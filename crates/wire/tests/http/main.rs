@@ -1,7 +1,6 @@
 //! The HTTP codec from outside: through its public interface only, both roles.
 
 mod answers;
-mod fuzz;
 mod oracle;
 mod paths;
 mod requests;

@@ -1,4 +1,5 @@
-//! What the HTTP tests share: events that can be compared, and streams fed in chunks.
+//! What the HTTP tests and the fuzz targets share: events that can be compared, and streams fed in
+//! chunks.
 
 use c1000k_wire::http::{
     Method, Persistence, Refusal, Request, RequestEvent, RequestPool, Requests, Response,
