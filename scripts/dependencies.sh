@@ -15,7 +15,7 @@ floors=(
     "host: measure"
     "reactor: host measure"
     "report: measure"
-    "control: host measure reactor"
+    "control: host measure reactor wire"
     "server: control host measure reactor wire"
     "client: control host measure reactor report wire"
     "bench: host measure report"

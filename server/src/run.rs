@@ -7,6 +7,7 @@ use crate::http::Site;
 use crate::metrics::{ServerSnapshot, Watcher};
 use crate::plan::Plan;
 use control::Error;
+use control::check::{Checked, Form};
 use control::console::{complain, say};
 use control::endpoint::Endpoint;
 use control::group::{self, Parts, Running, Seat};
@@ -129,38 +130,17 @@ fn by_key(counts: &BTreeMap<u16, u64>) -> String {
 fn check(args: &CheckArgs) -> Result<u8, Error> {
     let facts = Facts::read();
     let plan = Plan::new(&args.serve, &facts)?;
-    let text = if args.fits {
-        let (fits, reason) = largest_that_fits(&args.serve, &plan, &facts);
-        format!("{fits}\t{reason}")
-    } else if args.serve.json {
-        let (fits, reason) = largest_that_fits(&args.serve, &plan, &facts);
-        let value = serde_json::json!({
-            "connections": plan.connections_max,
-            "fits": fits,
-            "reason": reason,
-            "findings": plan.findings,
-        });
-        serde_json::to_string_pretty(&value).map_err(|e| Error::Failed(e.to_string()))?
-    } else if args.sysctl {
-        preflight::settings(&plan.findings)
-    } else if args.shell {
-        preflight::shell(&plan.findings)
-    } else {
-        preflight::table(&plan.findings)
-    };
-    say(text.trim_end())?;
-    Ok(if plan.is_refused() { 3 } else { 0 })
-}
-
-/// How many of the connections that are asked for fit. Fewer may be planned with fewer reactors, so
-/// each number is planned anew.
-fn largest_that_fits(args: &ServeArgs, plan: &Plan, facts: &Facts) -> (u64, String) {
-    preflight::largest_unrefused(plan.connections_max, |connections| {
-        let args = ServeArgs { connections_max: Some(connections), ..args.clone() };
+    let form = Form::of(args.fits, args.serve.json, args.shell, args.sysctl);
+    let checked =
+        Checked { connections: plan.connections_max, findings: &plan.findings, description: None };
+    let text = checked.text(form, |connections| {
+        let args = ServeArgs { connections_max: Some(connections), ..args.serve.clone() };
         // Other options were found right before; only zero connections cannot be planned, and need
         // nothing.
-        Plan::new(&args, facts).map_or_else(|_| Vec::new(), |plan| plan.findings)
-    })
+        Plan::new(&args, &facts).map_or_else(|_| Vec::new(), |plan| plan.findings)
+    })?;
+    say(text.trim_end())?;
+    Ok(if plan.is_refused() { 3 } else { 0 })
 }
 
 impl Server {

@@ -1,4 +1,5 @@
-//! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors.
+//! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors. What a
+//! request says is read by `wire`, like any other.
 //!
 //! One request for each connection, all of it within two seconds. Up to `CONNECTIONS_MAX` are served side
 //! by side, and where one more comes the oldest goes: whoever is silent, or does not read, costs the others
@@ -11,13 +12,20 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use wire::http::{
+    ALLOWED, HeadLimits, Method, Request, RequestEvent, RequestPool, Requests, Status,
+};
 
-/// The longest request head that is read.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
-const HEADERS_MAX: usize = 64;
+/// The largest request head that is read.
+const HEAD_MAX: HeadLimits = HeadLimits { bytes: 8 * 1024, headers: 64 };
+/// The largest body that is read before it is said that none was asked for.
+const BODY_BYTES_MAX: u64 = 8 * 1024;
+/// Bytes that are read in one go.
+const READ_BYTES: usize = 8 * 1024;
 /// What one connection may take, from its acceptance to its close.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long of that the client may take to close after the reply.
@@ -173,15 +181,15 @@ fn passes(error: &io::Error) -> bool {
 /// What a request's head asks for.
 #[derive(Debug, Eq, PartialEq)]
 enum Asked {
-    Page { path: String, with_body: bool },
-    Refused(&'static str),
+    Page { path: String, method: Method },
+    Refused(Status),
 }
 
 /// How far an exchange has come.
 #[derive(Debug)]
 enum Stage {
-    /// So much of the head is there.
-    Head(Vec<u8>),
+    /// A part of the request may be there.
+    Request(Requests, Box<RequestPool>),
     /// The reply, and how much of it is sent.
     Reply(Vec<u8>, usize),
     /// The reply is sent; what the client still says is dropped until it closes. A close with unread bytes
@@ -200,14 +208,15 @@ impl Exchange {
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let deadline = Deadline::after(CONNECTION_TIME_MAX);
-        Ok(Self { stream, deadline, stage: Stage::Head(Vec::new()) })
+        let pool = Box::new(RequestPool::new(HEAD_MAX));
+        Ok(Self { stream, deadline, stage: Stage::Request(Requests::default(), pool) })
     }
 
     /// What it waits for.
     fn waits(&self) -> PollFlags {
         match self.stage {
             Stage::Reply(..) => PollFlags::OUT,
-            Stage::Head(_) | Stage::Linger => PollFlags::IN,
+            Stage::Request(..) | Stage::Linger => PollFlags::IN,
         }
     }
 
@@ -216,10 +225,10 @@ impl Exchange {
         if self.deadline.left().is_ok() {
             return true;
         }
-        if let Stage::Head(_) = self.stage {
-            let status = "408 Request Timeout";
+        if let Stage::Request(..) = self.stage {
+            let refused = refusal(Status::REQUEST_TIMEOUT, Method::Get);
             // Nobody waits for a peer that does not even take this.
-            let _ = self.stream.write(&reply(status, &refusal(status), true));
+            let _ = self.stream.write(&refused);
             let _ = self.stream.shutdown(std::net::Shutdown::Write);
         }
         false
@@ -229,10 +238,10 @@ impl Exchange {
     fn go_on(&mut self, routes: &Routes) -> bool {
         loop {
             let done = match &mut self.stage {
-                Stage::Head(head) => read_head(&mut self.stream, head).map(|asked| {
-                    let reply = answer(&asked, routes);
-                    self.stage = Stage::Reply(reply, 0);
-                }),
+                Stage::Request(requests, pool) => read_request(&mut self.stream, requests, pool)
+                    .map(|asked| {
+                        self.stage = Stage::Reply(answer(&asked, routes), 0);
+                    }),
                 Stage::Reply(bytes, sent) => match self.stream.write(&bytes[*sent..]) {
                     Ok(count) => {
                         *sent += count;
@@ -264,79 +273,80 @@ impl Exchange {
     }
 }
 
-/// Reads on until the head is whole, or says why it never will be.
-fn read_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<Asked> {
-    let mut bytes = [0; HEAD_BYTES_MAX];
+/// Reads on until a request is complete, or says why it never will be.
+fn read_request(
+    stream: &mut TcpStream,
+    requests: &mut Requests,
+    pool: &mut RequestPool,
+) -> io::Result<Asked> {
+    let mut bytes = [0; READ_BYTES];
     loop {
-        let count = stream.read(&mut bytes[head.len()..])?;
-        let length = head.len();
-        head.extend_from_slice(&bytes[length..length + count]);
-        match parse(head) {
+        let count = stream.read(&mut bytes)?;
+        match parse(requests, pool, &bytes[..count]) {
             Some(asked) => return Ok(asked),
-            // The end within a head, or before any.
-            None if count == 0 => return Ok(Asked::Refused("400 Bad Request")),
-            None if head.len() == HEAD_BYTES_MAX => {
-                return Ok(Asked::Refused("431 Request Header Fields Too Large"));
-            }
+            // The end within a request, or before any.
+            None if count == 0 => return Ok(Asked::Refused(Status::BAD_REQUEST)),
             None => {}
+        }
+    }
+}
+
+/// What is asked for with the next bytes of a request; `None` while it is incomplete.
+fn parse(requests: &mut Requests, pool: &mut RequestPool, bytes: &[u8]) -> Option<Asked> {
+    let mut asked = None;
+    let read = requests.read(BODY_BYTES_MAX, pool, bytes, |event| match event {
+        RequestEvent::Request(request) => {
+            asked = Some(Asked::of(&request));
+            ControlFlow::Break(())
+        }
+        RequestEvent::Continue => ControlFlow::Continue(()),
+    });
+    read.err().map(|refusal| Asked::Refused(refusal.status())).or(asked)
+}
+
+impl Asked {
+    fn of(request: &Request<'_>) -> Self {
+        match request.method() {
+            // The query goes: no page depends on one.
+            method @ (Method::Get | Method::Head) => {
+                Self::Page { path: String::from_utf8_lossy(request.path()).into_owned(), method }
+            }
+            _ => Self::Refused(Status::METHOD_NOT_ALLOWED),
         }
     }
 }
 
 fn answer(asked: &Asked, routes: &Routes) -> Vec<u8> {
     match asked {
-        Asked::Refused(status) => reply(status, &refusal(status), true),
-        Asked::Page { path, with_body } => match routes(path) {
-            Some(page) => reply("200 OK", &page, *with_body),
-            None => reply("404 Not Found", &refusal("404 Not Found"), *with_body),
+        Asked::Refused(status) => refusal(*status, Method::Get),
+        Asked::Page { path, method } => match routes(path) {
+            Some(page) => reply(Status::OK, &page, *method),
+            None => refusal(Status::NOT_FOUND, *method),
         },
     }
 }
 
-/// What the head asks for; `None` while it is incomplete.
-fn parse(head: &[u8]) -> Option<Asked> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Partial) => None,
-        Ok(httparse::Status::Complete(_)) => Some(match request.method {
-            Some(method @ ("GET" | "HEAD")) => Asked::Page {
-                path: path_of(request.path.unwrap_or("/")).to_owned(),
-                with_body: method == "GET",
-            },
-            _ => Asked::Refused("405 Method Not Allowed"),
-        }),
-        Err(httparse::Error::TooManyHeaders) => {
-            Some(Asked::Refused("431 Request Header Fields Too Large"))
-        }
-        Err(_) => Some(Asked::Refused("400 Bad Request")),
-    }
+/// A reply that says no more than its status.
+fn refusal(status: Status, method: Method) -> Vec<u8> {
+    reply(status, &Page::text(format!("{} {}\n", status.0, status.reason())), method)
 }
 
-/// The path of a request target in origin form or, as proxies send it, in absolute form (RFC 9112,
-/// section 3.2). The query goes: no page depends on one.
-fn path_of(target: &str) -> &str {
-    let target = target.split(['?', '#']).next().unwrap_or(target);
-    match target.strip_prefix("http://") {
-        Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => target,
-    }
-}
-
-fn refusal(status: &str) -> Page {
-    Page::text(format!("{status}\n"))
-}
-
-fn reply(status: &str, page: &Page, with_body: bool) -> Vec<u8> {
-    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+fn reply(status: Status, page: &Page, method: Method) -> Vec<u8> {
+    let allow = if status == Status::METHOD_NOT_ALLOWED {
+        format!("Allow: {ALLOWED}\r\n")
+    } else {
+        String::new()
+    };
     let mut bytes = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}\
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        status.0,
+        status.reason(),
         page.content_type,
         page.body.len(),
     )
     .into_bytes();
-    if with_body {
+    if method != Method::Head {
         bytes.extend_from_slice(&page.body);
     }
     bytes
@@ -345,17 +355,22 @@ fn reply(status: &str, page: &Page, with_body: bool) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn page(path: &str, with_body: bool) -> Option<Asked> {
-        Some(Asked::Page { path: path.to_owned(), with_body })
+    fn parse(head: &[u8]) -> Option<Asked> {
+        super::parse(&mut Requests::default(), &mut RequestPool::new(HEAD_MAX), head)
+    }
+
+    fn page(path: &str, method: Method) -> Option<Asked> {
+        Some(Asked::Page { path: path.to_owned(), method })
     }
 
     #[test]
-    fn a_head_asks_for_a_path_once_it_is_complete() {
-        assert_eq!(parse(b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"), page("/metrics", true));
-        assert_eq!(parse(b"HEAD http://a:1/b HTTP/1.1\r\n\r\n"), page("/b", false));
-        assert_eq!(parse(b"GET http://a HTTP/1.0\r\n\r\n"), page("/", true));
+    fn a_request_asks_for_a_path_once_it_is_complete() {
+        let get = |path| page(path, Method::Get);
+        assert_eq!(parse(b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n"), get("/metrics"));
+        let absolute = parse(b"HEAD http://a:1/b HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(absolute, page("/b", Method::Head));
+        assert_eq!(parse(b"GET http://a HTTP/1.0\r\n\r\n"), get("/"));
         assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
         assert_eq!(parse(b""), None);
     }
@@ -363,23 +378,14 @@ mod tests {
     #[test]
     fn what_is_not_served_is_refused_with_its_status() {
         let refused = |head: &[u8]| match parse(head) {
-            Some(Asked::Refused(status)) => status,
+            Some(Asked::Refused(status)) => status.0,
             other => panic!("{other:?}"),
         };
-        assert_eq!(refused(b"POST / HTTP/1.1\r\n\r\n"), "405 Method Not Allowed");
-        assert_eq!(refused(b"\x16\x03\x01\x02\x00"), "400 Bad Request");
-        assert_eq!(refused(b"GET / HTTP/9\r\n\r\n"), "400 Bad Request");
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));
-        assert_eq!(refused(many.as_bytes()), "431 Request Header Fields Too Large");
-    }
-
-    proptest! {
-        #[test]
-        fn any_cut_of_a_head_leads_to_the_same(cut in 0..46_usize) {
-            let head = b"GET /snapshot.json HTTP/1.1\r\nHost: a:80\r\n\r\nrest";
-            let end = head.len() - 4;
-            prop_assert_eq!(parse(&head[..cut]).is_some(), cut >= end);
-            prop_assert_eq!(parse(head), page("/snapshot.json", true));
-        }
+        assert_eq!(refused(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"), 405);
+        assert_eq!(refused(b"\x16\x03\x01\x02\x00"), 400);
+        assert_eq!(refused(b"GET / HTTP/9\r\n\r\n"), 400);
+        assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), 400);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEAD_MAX.headers + 1));
+        assert_eq!(refused(many.as_bytes()), 431);
     }
 }

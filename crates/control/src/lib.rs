@@ -1,5 +1,5 @@
 //! What both programs need around their reactors: named threads, signals, the live view, the metrics
-//! endpoint, and the look at the other side's.
+//! endpoint, the look at the other side's, and `check`.
 //!
 //! Nothing here runs on a reactor thread. The threads it starts are few and unpinned:
 //!
@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod console;
 mod deadline;
 pub mod endpoint;

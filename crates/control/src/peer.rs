@@ -1,15 +1,16 @@
-//! The look at the other side: fetches the snapshot that a server's metrics endpoint serves.
+//! The look at the other side: fetches the snapshot that a server's metrics endpoint serves. What comes
+//! back is read by `wire`, like any other response.
 
 use crate::deadline::Deadline;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+use wire::http::{HeadLimits, Method, ResponseError, ResponseEvent, ResponsePool, Responses};
 
-/// The longest head of a reply that is read.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The largest head of a reply that is read.
+const HEAD_MAX: HeadLimits = HeadLimits { bytes: 8 * 1024, headers: 64 };
 /// The longest body that is read: a snapshot of a thousand reactors stays below 1 MiB.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-const HEADERS_MAX: usize = 64;
 
 /// Why there is no snapshot of the peer.
 #[derive(Debug, thiserror::Error)]
@@ -72,84 +73,87 @@ fn fetch(address: SocketAddr, deadline: &Deadline) -> Result<Vec<u8>, PeerError>
         format!("GET /snapshot.json HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(io_error)?;
 
-    let mut received = Vec::new();
-    let head = loop {
-        if let Some(head) = Head::parse(&received, address)? {
-            break head;
+    let (mut responses, mut pool) = (Responses::default(), ResponsePool::new(HEAD_MAX));
+    let (mut reply, mut chunk) = (Reply::default(), [0; 16 * 1024]);
+    loop {
+        let count = read_some(&mut stream, &mut chunk, deadline).map_err(io_error)?;
+        let log = |event: ResponseEvent<'_>| reply.log(event);
+        let read = match count {
+            0 => responses.end(&mut pool, log),
+            _ => responses.read(Method::Get, &mut pool, &chunk[..count], log),
+        };
+        if let Some(status) = reply.status.filter(|status| *status != 200) {
+            return Err(PeerError::Status(address, status));
         }
-        if received.len() >= HEAD_BYTES_MAX {
-            return Err(PeerError::NotHttp(address, "its head is longer than 8 KiB"));
-        }
-        if read_some(&mut stream, &mut received, deadline).map_err(io_error)? == 0 {
-            return Err(PeerError::NotHttp(address, "it ends within the head"));
-        }
-    };
-    let mut body = received.split_off(head.bytes);
-    let wanted = head.content_length.unwrap_or(usize::MAX);
-    while body.len() < wanted {
-        if body.len() > BODY_BYTES_MAX || head.content_length > Some(BODY_BYTES_MAX) {
+        let most = BODY_BYTES_MAX as u64;
+        if reply.body.len() > BODY_BYTES_MAX || reply.length.is_some_and(|length| length > most) {
             return Err(PeerError::TooLarge(address));
         }
-        if read_some(&mut stream, &mut body, deadline).map_err(io_error)? == 0 {
-            match head.content_length {
-                // Without a length the body ends with the connection (RFC 9112, section 6.3).
-                None => return Ok(body),
-                Some(length) => return Err(PeerError::CutOff(address, body.len(), length)),
+        match (read, reply.length) {
+            (Ok(()), _) if reply.complete => return Ok(reply.body),
+            (Ok(()), _) if count > 0 => {}
+            (Err(ResponseError::CutBody), Some(length)) => {
+                return Err(PeerError::CutOff(address, reply.body.len(), length as usize));
+            }
+            (read, _) => {
+                let error = read.err().unwrap_or(ResponseError::CutHead);
+                return Err(PeerError::NotHttp(address, why(error)));
             }
         }
     }
-    body.truncate(wanted);
-    Ok(body)
 }
 
-/// Appends what one read brings; zero at the end of the stream.
-fn read_some(stream: &mut TcpStream, into: &mut Vec<u8>, deadline: &Deadline) -> io::Result<usize> {
-    let mut chunk = [0; 16 * 1024];
+/// As much of the reply as is there.
+#[derive(Debug, Default)]
+struct Reply {
+    status: Option<u16>,
+    length: Option<u64>,
+    body: Vec<u8>,
+    complete: bool,
+}
+
+impl Reply {
+    /// What comes behind the first reply means nothing.
+    fn log(&mut self, event: ResponseEvent<'_>) {
+        if self.complete {
+            return;
+        }
+        match event {
+            ResponseEvent::Start { status, length } => {
+                (self.status, self.length) = (Some(status), length);
+            }
+            // One byte more than is read is enough to know.
+            ResponseEvent::Chunk(chunk) => {
+                let room = (BODY_BYTES_MAX + 1).saturating_sub(self.body.len());
+                self.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
+            ResponseEvent::End(_) => self.complete = true,
+        }
+    }
+}
+
+/// What is wrong with a reply, in a few words.
+fn why(error: ResponseError) -> &'static str {
+    match error {
+        ResponseError::CutHead => "it ends within the head",
+        ResponseError::CutBody => "it ends within the body",
+        ResponseError::HeadTooLarge(_) => "its head is longer than 8 KiB",
+        ResponseError::Body(_) => "its body is malformed",
+        ResponseError::Length | ResponseError::LengthTwice => "its length is not a number",
+        ResponseError::Transfer | ResponseError::TransferOld => {
+            "it has a transfer encoding that was not asked for"
+        }
+        _ => "its head is malformed",
+    }
+}
+
+/// What one read brings; zero at the end of the stream.
+fn read_some(stream: &mut TcpStream, chunk: &mut [u8], deadline: &Deadline) -> io::Result<usize> {
     loop {
         stream.set_read_timeout(Some(deadline.left()?))?;
-        match stream.read(&mut chunk) {
+        match stream.read(chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => {
-                let count = result?;
-                into.extend_from_slice(&chunk[..count]);
-                return Ok(count);
-            }
+            result => return result,
         }
-    }
-}
-
-/// What matters of a reply's head.
-struct Head {
-    bytes: usize,
-    content_length: Option<usize>,
-}
-
-impl Head {
-    /// The head at the start of `received`, `None` while it is incomplete.
-    fn parse(received: &[u8], address: SocketAddr) -> Result<Option<Self>, PeerError> {
-        let not_http = |why| PeerError::NotHttp(address, why);
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut reply = httparse::Response::new(&mut headers);
-        let bytes = match reply.parse(received) {
-            Ok(httparse::Status::Complete(bytes)) => bytes,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err(not_http("its head is malformed")),
-        };
-        match reply.code {
-            Some(200) => {}
-            code => return Err(PeerError::Status(address, code.unwrap_or(0))),
-        }
-        let mut content_length = None;
-        for header in &*reply.headers {
-            if header.name.eq_ignore_ascii_case("transfer-encoding") {
-                return Err(not_http("it has a transfer encoding, which the endpoint never uses"));
-            }
-            if header.name.eq_ignore_ascii_case("content-length") {
-                let text = str::from_utf8(header.value).unwrap_or("").trim();
-                let length = text.parse().map_err(|_| not_http("its length is not a number"))?;
-                content_length = Some(length);
-            }
-        }
-        Ok(Some(Self { bytes, content_length }))
     }
 }

@@ -91,8 +91,9 @@ fn what_is_not_served_gets_its_status() {
         assert_eq!(body.trim_end(), status, "the body says it too");
         (status, head)
     };
-    assert_eq!(status(b"GET /nothing HTTP/1.1\r\n\r\n").0, "404 Not Found");
-    let (refused, head) = status(b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(status(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").0, "404 Not Found");
+    let (refused, head) =
+        status(b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
     assert_eq!(refused, "405 Method Not Allowed");
     assert!(head.contains("Allow: GET, HEAD\r\n"), "{head}");
     assert_eq!(status(b"\x16\x03\x01 no HTTP at all").0, "400 Bad Request");
@@ -143,7 +144,7 @@ fn of_too_many_silent_clients_the_oldest_go_and_nobody_waits() {
 fn a_client_that_does_not_read_is_cut_off() {
     let endpoint = start();
     let mut lazy = connect(&endpoint);
-    lazy.write_all(b"GET /large HTTP/1.1\r\n\r\n").expect("send");
+    lazy.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
     let clock = Clock::start();
     assert_eq!(get(&endpoint, "/healthz").1, "ok\n");
     assert!(clock.now() < Nanos::from_millis(1_500), "nor holds it others up: {}", clock.now());
@@ -217,10 +218,12 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 #[test]
-fn a_body_without_length_ends_with_the_connection() {
+fn the_end_of_a_body_is_found() {
     assert_eq!(fetch_from(b"HTTP/1.1 200 OK\r\n\r\n[1]").expect("snapshot")[0], 1);
     let longer = b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n[2] and more";
     assert_eq!(fetch_from(longer).expect("snapshot")[0], 2);
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[3]\r\n0\r\n\r\n";
+    assert_eq!(fetch_from(chunked).expect("snapshot")[0], 3);
 }
 
 #[test]
@@ -234,8 +237,10 @@ fn replies_that_are_no_snapshot_are_told_apart() {
     assert!(matches!(cut, PeerError::CutOff(_, 3, 9)), "{cut}");
     let odd = error(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n[1]");
     assert!(matches!(odd, PeerError::NotHttp(..)), "{odd}");
-    let chunked = error(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
-    assert!(matches!(chunked, PeerError::NotHttp(..)), "{chunked}");
+    let zipped = error(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n");
+    assert!(matches!(zipped, PeerError::NotHttp(..)), "{zipped}");
+    let cut = error(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[3");
+    assert!(matches!(cut, PeerError::NotHttp(_, "it ends within the body")), "{cut}");
 }
 
 #[test]
