@@ -44,36 +44,16 @@ tables=$out/bench.md
 : >"$tables"
 : >"$out/bench.jsonl"
 
-pids=()
-stop_servers() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    pids=()
-}
-trap stop_servers EXIT
-trap 'exit 130' INT TERM
-
-# Starts a server and waits for the line that says it listens: start NAME COMMAND... sets $started.
-start() {
-    local ready=$out/$1.ready
-    : >"$ready"
-    "${@:2}" >"$ready" &
-    started=$!
-    pids+=("$started")
-    for _ in {1..100}; do
-        if [[ -s $ready ]]; then return; fi
-        if ! kill -0 "$started" 2>/dev/null; then break; fi
-        sleep 0.1
-    done
-    echo "bench: $1 did not start listening within 10 s" >&2
-    exit 1
-}
-
 failures=0
-# Runs one comparison, 10 minutes at most, and keeps its table: measure WHAT COMMAND...
+# Runs one comparison, 10 minutes at most, with servers of its own, and keeps its table:
+# measure WHAT COMPARISON... The servers' commands are in `servers`, each with '--' behind it.
+servers=()
 measure() {
+    local one count=0
     echo "bench: $1" >&2
-    if ! timeout --foreground 600 "${@:2}" --output "$out/bench.jsonl" >>"$tables"; then
+    for one in "${servers[@]}"; do if [[ $one == -- ]]; then count=$((count + 1)); fi; done
+    if ! timeout --foreground --kill-after=70 600 "$reference" pair --as bench --servers "$count" -- \
+        "${servers[@]}" "$reference" "${@:2}" --output "$out/bench.jsonl" >>"$tables"; then
         failures=$((failures + 1))
         printf '**%s: failed, see the message above**\n\n' "$1" >>"$tables"
     fi
@@ -85,53 +65,48 @@ bench_codec() {
     cargo bench --quiet -p c1000k-wire --bench codec >>"$tables"
 }
 
+# The reference server twice, and ours with this scheme: three_servers SCHEME
+three_servers() {
+    local floor=("$reference" server --port '{free}' --cpu "$server_cpu" --)
+    servers=("${floor[@]}" "${floor[@]}")
+    ours "$1"
+}
+# Ours on one core, with this scheme, behind what is there: ours SCHEME
+ours() {
+    servers+=("$server" --json --reactors 1 --cores "$server_cpu" --connections-max 16k
+        "$1://127.0.0.1:{free}" --)
+}
+# Ours for more connections than one descriptor table may hold, on all CPUs: wide_server URL...
+wide_server() { servers=("$server" --json --connections-max 110k "$@" --); }
+
 bench_echo() {
-    local ports first twin ours
-    mapfile -t ports < <("$reference" free-ports 3)
-    start reference "$reference" server --port "${ports[0]}" --cpu "$server_cpu"
-    first=$started
-    start twin "$reference" server --port "${ports[1]}" --cpu "$server_cpu"
-    twin=$started
-    start server "$server" --json --reactors 1 --cores "$server_cpu" --connections-max 16k \
-        "tcp://127.0.0.1:${ports[2]}"
-    ours=$started
-    local compare=("$reference" compare --cpu "$client_cpu" --null "reference again"
-        --target "reference:${ports[0]}:$first" --target "reference again:${ports[1]}:$twin"
-        --target "c1000k-server:${ports[2]}:$ours")
+    three_servers tcp
+    local compare=(compare --cpu "$client_cpu" --null "reference again"
+        --target 'reference:{port.1}:{pid.1}' --target 'reference again:{port.2}:{pid.2}'
+        --target 'c1000k-server:{port.3}:{pid.3}')
     measure "echo, 1,000 connections" "${compare[@]}"
     measure "echo, 16 in flight" "${compare[@]}" --depth 16
     measure "echo, 16 of 1 KiB in flight" "${compare[@]}" --depth 16 --size 1k
     measure "echo, 15,000 connections" "${compare[@]}" --connections 15k --slice 0.9 --rounds 9
-    stop_servers
 }
 
 bench_client() {
-    local port
-    port=$("$reference" free-ports)
-    start reference "$reference" server --port "$port" --cpu "$server_cpu"
-    local compare=("$reference" compare-clients --program "$client" --port "$port" --cpu "$client_cpu")
+    servers=("$reference" server --port '{free}' --cpu "$server_cpu" --)
+    local compare=(compare-clients --program "$client" --port '{port}' --cpu "$client_cpu")
     measure "client, 1 in flight" "${compare[@]}"
     measure "client, 16 in flight" "${compare[@]}" --depth 16
-    stop_servers
-}
-
-# A server for more connections than one descriptor table may hold, on all CPUs.
-start_wide_server() {
-    wide_port=$("$reference" free-ports)
-    start server "$server" --json --connections-max 110k "tcp://127.0.0.1:$wide_port"
 }
 
 bench_open() {
-    start_wide_server
-    local compare=("$reference" compare-opening --program "$client" --port "$wide_port")
+    wide_server 'tcp://127.0.0.1:{free}'
+    local compare=(compare-opening --program "$client" --port '{port}')
     measure "opening 100,000" "${compare[@]}"
     measure "opening 60,000 from one address" "${compare[@]}" --connections 60k --one-source
-    stop_servers
 }
 
 # Pace on one server: pace_on NAME OPTIONS OF c1000k-server... -- CASES AND OPTIONS OF pace...
 pace_on() {
-    local name=$1 options=() cases=() port
+    local name=$1 options=() cases=()
     shift
     while [[ $1 != -- ]]; do options+=("$1"); shift; done
     shift
@@ -139,10 +114,8 @@ pace_on() {
         if [[ $1 == --* ]]; then cases+=("$1" "$2"); shift; else cases+=(--case "$1"); fi
         shift
     done
-    port=$("$reference" free-ports)
-    start server "$server" --json "${options[@]}" "tcp://127.0.0.1:$port"
-    measure "pace, $name" "$reference" pace --program "$client" --port "$port" --server-pid "$started" "${cases[@]}"
-    stop_servers
+    servers=("$server" --json "${options[@]}" 'tcp://127.0.0.1:{free}' --)
+    measure "pace, $name" pace --program "$client" --port '{port}' --server-pid '{pid}' "${cases[@]}"
 }
 
 bench_pace() {
@@ -158,37 +131,26 @@ bench_pace() {
 
 # The server's WebSocket echo, with the same plain TCP server twice as the floor.
 bench_websocket() {
-    local ports first twin ours
-    mapfile -t ports < <("$reference" free-ports 3)
-    start reference "$reference" server --port "${ports[0]}" --cpu "$server_cpu"
-    first=$started
-    start twin "$reference" server --port "${ports[1]}" --cpu "$server_cpu"
-    twin=$started
-    start server "$server" --json --reactors 1 --cores "$server_cpu" --connections-max 16k \
-        "ws://127.0.0.1:${ports[2]}"
-    ours=$started
-    local compare=("$reference" compare --cpu "$client_cpu" --null "plain TCP again"
-        --target "plain TCP:${ports[0]}:$first" --target "plain TCP again:${ports[1]}:$twin"
-        --target "c1000k-server, WebSocket:${ports[2]}:$ours:ws")
+    three_servers ws
+    local compare=(compare --cpu "$client_cpu" --null "plain TCP again"
+        --target 'plain TCP:{port.1}:{pid.1}' --target 'plain TCP again:{port.2}:{pid.2}'
+        --target 'c1000k-server, WebSocket:{port.3}:{pid.3}:ws')
     measure "WebSocket echo, 1,000 connections" "${compare[@]}"
     measure "WebSocket echo, 16 in flight" "${compare[@]}" --depth 16
     measure "WebSocket echo, 15,000 connections" "${compare[@]}" --connections 15k --slice 0.9 --rounds 9
-    local clients=("$reference" compare-clients --ws --program "$client" --port "${ports[2]}" --cpu "$client_cpu")
+    servers=()
+    ours ws
+    local clients=(compare-clients --ws --program "$client" --port '{port}' --cpu "$client_cpu")
     measure "WebSocket client, 1 in flight" "${clients[@]}"
     measure "WebSocket client, 16 in flight" "${clients[@]}" --depth 16
-    stop_servers
-
-    mapfile -t ports < <("$reference" free-ports 2)
-    start server "$server" --json --connections-max 110k "tcp://127.0.0.1:${ports[0]}" "ws://127.0.0.1:${ports[1]}"
-    measure "handshakes" "$reference" compare-opening --program "$client" --port "${ports[0]}" --ws-port "${ports[1]}"
-    stop_servers
+    wide_server 'tcp://127.0.0.1:{free}' 'ws://127.0.0.1:{free}'
+    measure "handshakes" compare-opening --program "$client" --port '{port.1}' --ws-port '{port.2}'
 }
 
 for part in codec echo client open pace websocket; do
     if [[ $what == all || $what == "$part" ]]; then "bench_$part"; fi
 done
 
-rm -f "$out"/*.ready
 cat "$tables"
 echo "bench: tables in $tables, figures in $out/bench.jsonl" >&2
 ((failures == 0))

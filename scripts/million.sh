@@ -12,8 +12,8 @@
 #   --fit             on a machine that is too small, run as many connections as fit
 #   --undo DIR        put back what a killed run with this output folder left changed, and stop its server
 #
-# Builds what is missing; needs Rust, bash, coreutils and util-linux. As root it sets the sysctls that
-# the programs' own `check` asks for and puts them back at the end, also after Ctrl-C or a failure; if
+# Builds what is missing, and shows how far it is; needs Rust, bash, coreutils and util-linux. As root it
+# sets the sysctls that the programs' own `check` asks for and puts them back at the end, also after Ctrl-C or a failure; if
 # the script itself was killed, the next start does. Otherwise it names the commands.
 # Ctrl-C once lets the run end in order and write its result, twice ends it at once.
 #
@@ -29,6 +29,8 @@ target=${CARGO_TARGET_DIR:-target}
 server=$target/release/c1000k-server
 client=$target/release/c1000k-client
 report=$target/release/c1000k-report
+# What runs server and client as a pair.
+reference=$target/release/c1000k-reference
 # Names the output folder of the run that is going on: whoever finds it later can undo that run.
 pending=$target/million.pending
 
@@ -118,7 +120,8 @@ fi
 
 command -v cargo >/dev/null || die 1 "cargo is missing: install Rust (rustup.rs), then start again"
 command -v setsid >/dev/null || die 1 "setsid is missing: install util-linux, then start again"
-cargo build --release --locked --quiet -p c1000k-server -p c1000k-client -p c1000k-report 9<&- ||
+say "building the programs into $target/release (a few minutes the first time)"
+cargo build --release --locked -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench 9<&- ||
     die 1 "the build failed"
 
 # ---- The output folder, and leaving it all as it was ----------------------------------------------
@@ -139,41 +142,25 @@ if [[ -e $output/result.json ]]; then
 fi
 echo "$output" >"$pending"
 
-server_pid='' client_pid='' signals=0
-stop_server() {
-    local pid=$server_pid _
-    server_pid=''
-    if [[ -z $pid ]]; then return 0; fi
-    kill "$pid" 2>/dev/null || true
-    for _ in {1..600}; do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    if kill -KILL "$pid" 2>/dev/null; then say "the server did not end within 60 s and was killed"; fi
-    wait "$pid" 2>/dev/null || true
-}
+pair_pid='' signals=0
 clean_up() {
     local code=$?
     # Each step is taken, whatever becomes of the others.
     set +e
     # What is begun here is finished: a third Ctrl-C would leave the settings changed.
     trap '' INT TERM HUP PIPE
-    if [[ -n $client_pid ]]; then
-        kill -KILL "$client_pid" 2>/dev/null || true
-        wait "$client_pid" 2>/dev/null || true
-    fi
-    stop_server
+    # Also ends what still runs.
     if undo_file "$undo"; then rm -f "$pending"; else say "later, as root: $0 --undo $output"; fi
     if $made; then rmdir "$output" 2>/dev/null || true; fi
     exit "$code"
 }
-# Both programs have sessions of their own, so the terminal's Ctrl-C reaches only this script. It hands
-# each signal to the client, once, as the client counts them; before and after the run it just ends.
+# The pair has a session of its own, so the terminal's Ctrl-C reaches only this script. It hands each signal
+# on, once, and the pair to the client, which counts them; before and after the run it just ends.
 interrupted() {
     signals=$((signals + 1))
-    if [[ -z $client_pid ]]; then exit 130; fi
+    if [[ -z $pair_pid ]]; then exit 130; fi
     if ((signals == 1)); then say "ending the run in order (once more: at once)"; fi
-    kill -TERM "$client_pid" 2>/dev/null || true
+    kill -TERM "$pair_pid" 2>/dev/null || true
 }
 trap clean_up EXIT
 trap interrupted INT TERM HUP PIPE
@@ -236,41 +223,26 @@ if [[ $protocol == http ]]; then
     # Nothing else than the file will do. (That it is whole is the client's own business.)
     client_options+=(--fail-if 'http.non_2xx>0')
 fi
-setsid "$server" "${server_options[@]}" "$protocol://127.0.0.1:0" >"$log" 2>&1 9<&- &
-server_pid=$!
-printf 'process\t%s\t%s\n' "$server_pid" "$(realpath "$server")" >>"$undo"
-field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$log" | head -n 1; }
-url='' tries=0
-while [[ -z $url ]]; do
-    if ! kill -0 "$server_pid" 2>/dev/null || ((++tries > 300)); then
-        cat "$log" >&2
-        die 1 "the server did not start, see above"
-    fi
-    sleep 0.1
-    url=$(field url)
-done
-url=${url%/}$path
-client_options+=(--peer "$(field metrics)")
-
-{
-    echo "# What was run; the port is the one that was free."
-    printf '%q ' "c1000k-server" "${server_options[@]}" "${url%"$path"}" && echo
-    printf '%q ' "c1000k-client" run "$url" "${client_options[@]}" && echo
-    sed -n 's/^sysctl\t\([^\t]*\)\t\([^\t]*\)\t\(.*\)/# \1: \2 -> \3, for the run/p' "$undo"
-} | sed 's/ $//' >"$output/command.txt"
-
+client_options+=(--peer '{metrics}')
 # In the background, so that a signal to this script is heard at once. Progress goes to the terminal.
-setsid "$client" run "$url" "${client_options[@]}" >"$output/summary.txt" 9<&- &
-client_pid=$!
-printf 'process\t%s\t%s\n' "$client_pid" "$(realpath "$client")" >>"$undo"
+setsid "$reference" pair --as million --log "$log" --undo "$undo" --commands "$output/command.txt" -- \
+    "$server" "${server_options[@]}" "$protocol://127.0.0.1:0" -- \
+    "$client" run "{url}$path" "${client_options[@]}" >"$output/summary.txt" 9<&- &
+pair_pid=$!
 code=0 seen=-1
-# A signal ends the waiting, not the client.
+# A signal ends the waiting, not the pair.
 while ((seen != signals)); do
     seen=$signals code=0
-    wait "$client_pid" || code=$?
+    wait "$pair_pid" || code=$?
 done
-client_pid=''
-stop_server
+pair_pid=''
+# Without a server there was no run.
+if [[ ! -s $output/command.txt ]]; then
+    rm -f "$output/summary.txt"
+    exit "$code"
+fi
+# What was set for it belongs to what was run.
+sed -n 's/^sysctl\t\([^\t]*\)\t\([^\t]*\)\t\(.*\)/# \1: \2 -> \3, for the run/p' "$undo" >>"$output/command.txt"
 
 cat "$output/summary.txt"
 # An interrupted run has a result too; one that failed may have none.

@@ -22,34 +22,24 @@ folder=$(realpath "$folder")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Results record the command line: where this machine keeps its folders is nobody's business.
 folder=$(realpath --relative-to=. "$folder")
-cargo build --quiet --release --locked -p c1000k-server -p c1000k-client -p c1000k-report
+cargo build --quiet --release --locked -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench
 target=${CARGO_TARGET_DIR:-target}/release
-server=
-trap 'if [[ $server ]]; then kill "$server" 2>/dev/null || true; fi' EXIT
 
-field() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$folder/ready"; }
 # one SIDE NUMBER CLIENT_OPTIONS...: a server, a run, and the end of both.
 one() {
     local side=$1 number=$2
     shift 2
-    rm -f "$folder/ready"
+    rm -f "$folder/server.log"
+    local code=0
     # The options are words that the user separated by spaces.
     # shellcheck disable=SC2086
-    "$target/c1000k-server" --json --metrics 127.0.0.1:0 ${options[$side]} "$url" >"$folder/ready" 2>"$folder/server.log" &
-    server=$!
-    until grep -qs '}$' "$folder/ready"; do
-        if ! kill -0 "$server" 2>/dev/null; then cat "$folder/server.log" >&2 && exit 1; fi
-        sleep 0.1
-    done
-    local code=0
-    "$target/c1000k-client" run "$(field url)" --peer "$(field metrics)" --label="${options[$side]:-default}" \
+    "$target/c1000k-reference" pair --as sides.sh --log "$folder/server.log" -- \
+        "$target/c1000k-server" --json --metrics 127.0.0.1:0 ${options[$side]} "$url" -- \
+        "$target/c1000k-client" run '{url}' --peer '{metrics}' --label="${options[$side]:-default}" \
         --quiet --output "$folder/$side/run-$number.json" "$@" >"$folder/summary" || code=$?
     # What fell short of its plan is for the comparison to name.
     if ((code != 0 && code != 6)); then echo "sides.sh: $side, run $number: exit code $code" >&2 && exit 1; fi
     echo "$side, run $number: $(grep -m1 opened "$folder/summary")"
-    kill "$server"
-    wait "$server" || true
-    server=
     # As long as run --repeat rests at least.
     sleep 1
 }
@@ -57,7 +47,7 @@ for number in $(seq "$RUNS"); do
     one base "$number" "$@"
     one new "$number" "$@"
 done
-rm -f "$folder"/{ready,server.log,summary}
+rm -f "$folder"/{server.log,summary}
 
 cat >"$folder/command.txt" <<TEXT
 # ${RUNS} runs a side, in turns, each with a server of its own; base:

@@ -5,7 +5,7 @@
 //! on; how long a reactor took to get going again after a stall, and how late it was to a delayed reply,
 //! is what the server says by its own clock.
 
-use crate::children;
+use crate::children::{self, Address, START_MAX, Server};
 use crate::cli::{CalibrateArgs, Part};
 use crate::load::from_seconds;
 use crate::output::Table;
@@ -14,9 +14,8 @@ use crate::truth::{Distribution, Lateness, Recovery, Stalls, Waits};
 use anyhow::{Context, Result, bail, ensure};
 use measure::{Nanos, units};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The quantiles that are judged.
@@ -465,20 +464,21 @@ impl<'a> Bench<'a> {
         options.extend(["--connections-max".into(), (connections + 1_000).to_string()]);
         options.extend(["--metrics".into(), "127.0.0.1:0".into()]);
         options.extend(fault.option(traffic).into_iter().flatten());
-        let server = Server::start(&self.args.server, &options)?;
+        let (_server, address) = start_server(&self.args.server, &options)?;
         let mut arguments = ["run", "--json", "--quiet", "--no-first-echo", "--connections"]
             .map(str::to_owned)
             .to_vec();
         arguments.extend([connections.to_string(), "--cores".into(), self.client_cpus.clone()]);
         arguments.extend(["--duration".into(), format!("{seconds}s")]);
-        arguments.extend(["--peer".into(), server.metrics.clone()]);
+        let metrics = address.metrics.context("the server names no metrics")?;
+        arguments.extend(["--peer".into(), metrics]);
         match load {
             Load::Open(rate) => arguments.extend(["--rate".into(), rate.to_string()]),
             Load::Closed(depth) => {
                 arguments.extend(["--closed".into(), "--in-flight".into(), depth.to_string()]);
             }
         }
-        arguments.push(server.url.clone());
+        arguments.push(address.url);
         let limit = from_seconds(seconds) + Nanos::from_secs(60);
         let document: Document = children::run_json(&self.args.client, arguments, limit)?;
         let Document { stages, peer, messages, connections: counted } = document;
@@ -537,49 +537,16 @@ fn cells_of(hdr: &str) -> Result<Vec<(u64, u64)>> {
     Ok(cells.map(|cell| (cell.value_iterated_to(), cell.count_at_value())).collect())
 }
 
-/// A server that ends with this.
-#[derive(Debug)]
-struct Server {
-    child: Child,
-    url: String,
-    metrics: String,
-}
-
-/// What the server says when it is ready.
-#[derive(Debug, Deserialize)]
-struct Ready {
-    url: String,
-    metrics: String,
-}
-
-impl Server {
-    fn start(program: &Path, options: &[String]) -> Result<Self> {
-        let name = program.display();
-        let mut child = Command::new(program)
-            .args(["--json", "tcp://127.0.0.1:0"])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("{name} cannot be started"))?;
-        let mut line = String::new();
-        let read = child.stdout.take().map(|output| BufReader::new(output).read_line(&mut line));
-        // From here on it ends with this.
-        let mut server = Self { child, url: String::new(), metrics: String::new() };
-        ensure!(matches!(read, Some(Ok(1..))), "{name} did not start, see its message above");
-        let Ready { url, metrics } =
-            serde_json::from_str(&line).with_context(|| format!("{name} said: {line}"))?;
-        (server.url, server.metrics) = (url, metrics);
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts the server on a free port of loopback; it ends with what comes back. Also where its metrics are.
+fn start_server(program: &Path, options: &[String]) -> Result<(Server, Address)> {
+    let name = program.display();
+    let mut command = Command::new(program);
+    command.args(["--json", "tcp://127.0.0.1:0"]).args(options);
+    let mut server = Server::start(&mut command, 1, None)?;
+    let ready = server.is_ready(START_MAX).with_context(|| format!("{name} did not start"))?;
+    let address = server.addresses().first().filter(|_| ready).cloned();
+    let address = address.with_context(|| format!("{name} did not start in time"))?;
+    Ok((server, address))
 }
 
 fn table(cells: &[Cell]) -> Table {

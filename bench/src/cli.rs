@@ -1,11 +1,9 @@
-//! The command line: what can be typed, and which file answers it.
+//! The command line: what can be typed.
 
-use crate::compare::Target;
 use crate::output::Output;
-use crate::pace::Case;
-use crate::{calibrate, clients, compare, load, opening, openings, pace, procfs, server};
-use anyhow::Result;
+use crate::values::{Case, Openers, Target};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The floor that the kernel sets, and the comparisons with it.
@@ -35,28 +33,11 @@ pub(crate) enum Command {
     /// Runs the project's client against its server with known faults, and holds the percentiles against the
     /// analytic ones
     Calibrate(CalibrateArgs),
-    /// Prints ports of 127.0.0.1 that are free and lie below the ephemeral range
-    FreePorts(FreePortsArgs),
+    /// Starts servers, waits until they listen, runs a client against them, and stops them
+    Pair(PairArgs),
     /// One target's connections, driven on orders from `compare` over standard input
     #[command(hide = true)]
     Drive(DriveArgs),
-}
-
-impl Command {
-    pub(crate) fn run(self) -> Result<()> {
-        match self {
-            Self::Server(args) => server::run(&args),
-            Self::Client(args) => load::run_client(&args),
-            Self::Compare(args) => compare::run(&args),
-            Self::Open(args) => opening::run(&args),
-            Self::CompareClients(args) => clients::run(&args),
-            Self::CompareOpening(args) => openings::run(&args),
-            Self::Pace(args) => pace::run(&args),
-            Self::Calibrate(args) => calibrate::run(&args),
-            Self::FreePorts(args) => procfs::print_free_ports(args.count),
-            Self::Drive(args) => compare::drive(&args),
-        }
-    }
 }
 
 /// What every closed-loop load has in common.
@@ -147,7 +128,7 @@ pub(crate) struct OpenArgs {
     pub(crate) server_threads: Option<u16>,
     /// How many client threads open at the same time: a number, or `all`
     #[arg(long, default_value = "all")]
-    pub(crate) openers: opening::Openers,
+    pub(crate) openers: Openers,
     /// Source addresses 127.B.x.y that the threads share (default: one for each thread)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub(crate) sources: Option<u16>,
@@ -271,10 +252,27 @@ pub(crate) struct CalibrateArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct FreePortsArgs {
-    /// How many
-    #[arg(default_value_t = 1)]
-    pub(crate) count: usize,
+pub(crate) struct PairArgs {
+    /// How many servers there are
+    #[arg(long, default_value_t = 1)]
+    pub(crate) servers: usize,
+    /// Append what the servers say to this file, instead of dropping what they print and showing their
+    /// messages
+    #[arg(long)]
+    pub(crate) log: Option<PathBuf>,
+    /// Append a line `process`, number, program for each process, so that others can end it
+    #[arg(long)]
+    pub(crate) undo: Option<PathBuf>,
+    /// Write both command lines to this file, with the ports that were free
+    #[arg(long)]
+    pub(crate) commands: Option<PathBuf>,
+    /// Who speaks in messages
+    #[arg(long = "as", default_value = "c1000k-reference")]
+    pub(crate) name: String,
+    /// The commands: SERVER... -- CLIENT...; in a server's, {free} is a free port of 127.0.0.1; in the
+    /// client's, {url}, {port}, {pid} and {metrics} are the server's, those of the second {url.2} and so on
+    #[arg(last = true, required = true, value_name = "COMMANDS")]
+    pub(crate) command: Vec<OsString>,
 }
 
 fn count(text: &str) -> Result<u64, String> {

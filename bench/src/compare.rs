@@ -17,49 +17,13 @@ use crate::load::{Load, Slice, from_seconds};
 use crate::output::Table;
 use crate::socket;
 use crate::statistics::{Quartiles, null_holds, ratios};
+use crate::values::Target;
 use anyhow::{Context, Result, bail, ensure};
 use measure::{Nanos, units};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::str::FromStr;
-
-/// A running server on 127.0.0.1.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Target {
-    tag: String,
-    port: u16,
-    pid: u32,
-    /// Whether WebSocket is spoken there, and not plain TCP.
-    ws: bool,
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let plain = text.strip_suffix(":ws");
-            let mut parts = plain.unwrap_or(text).rsplitn(3, ':');
-            let pid = parts.next()?.parse().ok().filter(|&pid| pid > 0)?;
-            let port = parts.next()?.parse().ok().filter(|&port| port > 0)?;
-            let tag = parts.next().filter(|tag| !tag.is_empty())?.to_owned();
-            Some(Self { tag, port, pid, ws: plain.is_some() })
-        };
-        parse().ok_or_else(|| {
-            format!("'{text}' is not a target: write it like echo:9000:1234 or echo:9000:1234:ws")
-        })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ws = if self.ws { ":ws" } else { "" };
-        write!(f, "{}:{}:{}{ws}", self.tag, self.port, self.pid)
-    }
-}
 
 /// The child says so when its connections are open.
 #[derive(Deserialize, Serialize)]
@@ -290,21 +254,6 @@ fn counts(rate: Option<bool>, cpu: Option<bool>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_parsed_and_printed_alike() {
-        let target: Target = "echo:9000:1234".parse().expect("a target");
-        assert_eq!(target, Target { tag: "echo".into(), port: 9_000, pid: 1_234, ws: false });
-        assert_eq!(target.to_string().parse(), Ok(target));
-        let target: Target = "echo:9000:1234:ws".parse().expect("a target");
-        assert!(target.ws && target.to_string().parse() == Ok(target));
-        // Whatever stands before the last two colons is the tag.
-        assert_eq!("a:b:80:1".parse().map(|target: Target| target.tag), Ok("a:b".into()));
-        for text in ["", "echo", "echo:9000", ":9000:1", "echo:0:1", "echo:70000:1", "echo:9000:0"]
-        {
-            assert!(text.parse::<Target>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn the_null_test_decides_what_counts() {

@@ -12,6 +12,7 @@
 //!   (takes turns)   (alternates)     (alternates)  pace  in one run
 //! ```
 //!
+//! `pair` starts servers, runs a client against them, and stops them: for the scripts.
 //! `calibrate` is no comparison with a program but with what is known: `truth` says what response times
 //! must be.
 //!
@@ -30,24 +31,53 @@ mod opening;
 mod openings;
 mod output;
 mod pace;
+mod pair;
 mod procfs;
 mod server;
 mod socket;
 mod sources;
 mod statistics;
 mod truth;
+mod values;
 mod websocket;
 
+use anyhow::Result;
 use clap::Parser;
+use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let command = cli::Cli::parse().command;
-    match socket::raise_descriptor_limit().and_then(|()| command.run()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = Cli::parse().command;
+    let name = match &command {
+        Command::Pair(args) => args.name.clone(),
+        _ => "c1000k-reference".to_owned(),
+    };
+    match run(command) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("c1000k-reference: {error:#}");
+            eprintln!("{name}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command, and says with which code to end.
+fn run(command: Command) -> Result<u8> {
+    // What it starts has the limits that the user gave.
+    if !matches!(command, Command::Pair(_)) {
+        socket::raise_descriptor_limit()?;
+    }
+    match command {
+        Command::Server(args) => server::run(&args)?,
+        Command::Client(args) => load::run_client(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
+        Command::Open(args) => opening::run(&args)?,
+        Command::CompareClients(args) => clients::run(&args)?,
+        Command::CompareOpening(args) => openings::run(&args)?,
+        Command::Pace(args) => pace::run(&args)?,
+        Command::Calibrate(args) => calibrate::run(&args)?,
+        Command::Pair(args) => return pair::run(&args),
+        Command::Drive(args) => compare::drive(&args)?,
+    }
+    Ok(0)
 }

@@ -20,6 +20,7 @@ use crate::procfs::{self, Memory};
 use crate::server::EchoServer;
 use crate::socket::{self, PATIENCE, event_room, send_all};
 use crate::sources::Lane;
+use crate::values::Openers;
 use anyhow::{Context, Result, bail, ensure};
 use measure::{Clock, FineHistogram, Nanos, share};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -27,7 +28,6 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags};
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -45,25 +45,6 @@ const IN_FLIGHT: usize = 64;
 const PARTS: usize = 20;
 /// The longest that the threads may say nothing before the run is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
-
-/// How many threads open at the same time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Openers {
-    All,
-    AtMost(u16),
-}
-
-impl FromStr for Openers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.parse()) {
-            ("all", _) => Ok(Self::All),
-            (_, Ok(count)) if count > 0 => Ok(Self::AtMost(count)),
-            _ => Err(format!("'{text}' is neither a number from 1 nor 'all'")),
-        }
-    }
-}
 
 /// What a run showed, as it is printed. Bytes are per pair: both ends are on this machine.
 #[derive(Debug, Deserialize, Serialize)]
@@ -497,15 +478,6 @@ mod tests {
             source_octet: 1,
             echo_rounds: 0,
             port: None,
-        }
-    }
-
-    #[test]
-    fn openers_are_a_number_or_all() {
-        assert_eq!("all".parse(), Ok(Openers::All));
-        assert_eq!("2".parse(), Ok(Openers::AtMost(2)));
-        for text in ["", "0", "-1", "some", "70000"] {
-            assert!(text.parse::<Openers>().is_err(), "{text}");
         }
     }
 

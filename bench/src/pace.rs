@@ -5,37 +5,10 @@ use crate::cli::PaceArgs;
 use crate::load::from_seconds;
 use crate::output::Table;
 use crate::procfs::{cpu_time, machine_cpu_time};
+use crate::values::Case;
 use anyhow::Result;
 use measure::{Clock, Nanos, units};
 use serde::Serialize;
-use std::str::FromStr;
-
-/// So many connections, each sending at so many messages per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Case {
-    connections: u64,
-    rate_each: f64,
-}
-
-impl Case {
-    fn rate(&self) -> f64 {
-        self.connections as f64 * self.rate_each
-    }
-}
-
-impl FromStr for Case {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let (connections, rate) = text.split_once('x')?;
-            let connections = units::parse_count(connections).ok().filter(|&count| count > 0)?;
-            let rate_each = units::parse_rate(rate).ok().filter(|&rate| rate > 0.0)?;
-            Some(Self { connections, rate_each })
-        };
-        parse().ok_or_else(|| format!("'{text}' is not a case: write it like 100x1000 or 100kx0.5"))
-    }
-}
 
 /// What one case was asked for and did.
 #[derive(Debug, Serialize)]
@@ -211,16 +184,6 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use clap::Parser;
-
-    #[test]
-    fn cases_are_parsed() {
-        let case: Case = "100kx0.5".parse().expect("a case");
-        assert_eq!(case, Case { connections: 100_000, rate_each: 0.5 });
-        assert_eq!(case.rate(), 50_000.0);
-        for text in ["", "100", "x", "100x", "0x5", "5x0", "100x1000x2"] {
-            assert!(text.parse::<Case>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn too_few_too_many_and_too_late_miss_the_pace() {

@@ -97,11 +97,14 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     Ok(held.into_iter().map(|(port, _)| port).collect())
 }
 
-pub(crate) fn print_free_ports(count: usize) -> Result<()> {
-    for port in free_ports(count)? {
-        println!("{port}");
-    }
-    Ok(())
+/// Whether this process was started to ignore SIGHUP, as nohup(1) does.
+pub(crate) fn ignores_hang_up() -> Result<bool> {
+    let status =
+        fs::read_to_string("/proc/self/status").context("the own status cannot be read")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal N is bit N - 1, and SIGHUP is 1.
+    Ok(ignored.context("the own status has no SigIgn")? & 1 == 1)
 }
 
 #[cfg(test)]

@@ -193,3 +193,62 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
         assert!(message.contains(reason) && message.lines().count() == 1, "{message}");
     }
 }
+
+#[test]
+fn a_pair_ends_with_its_client_and_leaves_nothing() {
+    let folder = std::env::temp_dir().join(format!("c1000k-pair-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (log, undo, commands) = (path("log"), path("undo"), path("commands"));
+    let pair = |client: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["pair", "--as", "test", "--log", &log, "--undo", &undo]);
+        command.args(["--commands", &commands, "--", PROGRAM, "server", "--port", "0", "--"]);
+        command.args(["sh", "-c", client, "client", "{url}", "{pid}"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let done = pair("echo $1 $2; kill -0 $2 && exit 6").output().expect("it starts");
+    assert_eq!(done.status.code(), Some(6), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = text(&done);
+    let (url, pid) = said.trim().split_once(' ').expect("a URL and a number");
+    assert!(url.starts_with("tcp://127.0.0.1:"), "{said}");
+    let is_gone = |pid: &str| !std::path::Path::new("/proc").join(pid).exists();
+    assert!(is_gone(pid));
+    let read = |path: &str| std::fs::read_to_string(path).expect("written");
+    assert!(read(&log).contains(url));
+    assert!(read(&commands).contains(&format!("\nsh -c ")));
+    assert!(read(&undo).contains(&format!("process\t{pid}\t{PROGRAM}\n")));
+
+    // Each signal is handed on, also one to the whole group, as Ctrl-C is.
+    let mut running = pair("trap 'exit 130' TERM; echo $2; while :; do sleep 0.05; done")
+        .spawn()
+        .expect("it starts");
+    let mut pid = String::new();
+    let output = running.stdout.take().expect("piped");
+    BufReader::new(output).read_line(&mut pid).expect("a line");
+    let own = running.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &own]).status().expect("kill").success());
+    assert_eq!(running.wait().expect("its end").code(), Some(130));
+    assert!(is_gone(pid.trim()));
+
+    let mut broken = Command::new(PROGRAM);
+    broken.args([
+        "pair",
+        "--as",
+        "test",
+        "--log",
+        &log,
+        "--",
+        "sh",
+        "-c",
+        "echo no >&2",
+        "--",
+        "true",
+    ]);
+    let done = broken.output().expect("it starts");
+    let message = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(message.contains("no\ntest: the server did not start, see above"), "{message}");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}

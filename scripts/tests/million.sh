@@ -133,7 +133,7 @@ nothing_left "$work/small"
 echo "a server that does not start"
 # One that passes the check, and no more. Nothing is to be built over it.
 mkdir "$work/broken" "$work/broken/release"
-cp "$target/release/c1000k-client" "$work/broken/release/"
+cp "$target/release/c1000k-client" "$target/release/c1000k-reference" "$work/broken/release/"
 cat >"$work/broken/release/c1000k-server" <<'END'
 #!/bin/sh
 case "$*" in
