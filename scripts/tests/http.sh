@@ -199,7 +199,7 @@ our_client() {
 conform() {
     local role
     for role in server client; do
-        python3 scripts/tests/http/conformance.py "$role" "$programs/c1000k-$role" 2>"$work/conformance.log" ||
+        python3 -B "scripts/tests/http/$role.py" "$programs/c1000k-$role" 2>"$work/conformance.log" ||
             fail "our $role does not conform"
     done
 }
