@@ -16,8 +16,8 @@ use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Clock, Nanos, Stage};
 use report::ResultFile;
 use report::merge::{self, MergeError};
-use report::outcome::exit_code;
 use report::schema::{Outcome, Repeat, Warning};
+use report::verdict;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -229,8 +229,7 @@ impl Series<'_> {
         }
         let mut merged = merge::repeats(&self.results).map_err(|error| self.unmerged(&error))?;
         self.account_for_the_rest(&mut merged);
-        let ok = merged.verdict.thresholds.iter().all(|threshold| threshold.ok);
-        merged.verdict.exit_code = exit_code(merged.run.outcome, ok);
+        merged.verdict = verdict::judge(&merged);
         let written = run::keep(self.args.output.as_deref(), &merged);
         let shown = run::show(self.args, &merged, written.as_ref().ok().and_then(Option::as_deref));
         if let Some(files) = &self.files {

@@ -26,7 +26,7 @@ use host::facts::Facts;
 use host::preflight;
 use measure::units::format_duration;
 use measure::{Clock, Failure, Nanos, Stage};
-use report::outcome::{exit_code, outcome, warnings};
+use report::outcome::{outcome, warnings};
 use report::part::Part;
 use report::schema::{self, ResultFile, Warning, timestamp};
 use report::{generator, hist, server, store, text, verdict};
@@ -336,9 +336,7 @@ fn target_of(path: &Path) -> PathBuf {
 
 /// Judges the result and writes it where it was asked for.
 fn save(args: &RunArgs, result: &mut ResultFile) -> Result<Option<PathBuf>, Error> {
-    result.verdict.thresholds = verdict::evaluate(result, &args.fail_if);
-    let ok = result.verdict.thresholds.iter().all(|threshold| threshold.ok);
-    result.verdict.exit_code = exit_code(result.run.outcome, ok);
+    result.verdict = verdict::judge(result);
     keep(args.output.as_deref(), result)
 }
 

@@ -1,10 +1,9 @@
 //! The one line that comes first everywhere: did the server keep up, was the generator honest, did the
 //! thresholds hold? With the worst of the three, which gives it its colour.
 
-use crate::generator;
 use crate::part::is_unfinished;
-use crate::schema::{Model, Outcome, ResultFile};
-use crate::server::{self, Fared};
+use crate::section::server::{self, Fared};
+use crate::section::{Model, Outcome, ResultFile, generator};
 
 /// How good the news are; the worst comes last.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -6,33 +6,31 @@
 //! ```text
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
-//!        hist::entry       +--> verdict::evaluate(thresholds)           markdown, wrk, html, export
+//!        hist::entry       +--> verdict::judge                          markdown, wrk, html, export
 //!                          +--> generator::judge, server::fill          compare, merge
 //! ```
+//!
+//! A result has sections, and each is a file below `section/`: what it holds, how parts are merged, its
+//! numbers, what it says in summaries. What puts them together is above, what they share below.
 
 #![forbid(unsafe_code)]
 
-mod audit;
-pub mod balance;
 pub mod compare;
 pub mod export;
-pub mod generator;
+mod figure;
 pub mod headline;
 pub mod hist;
 pub mod html;
 pub mod markdown;
 pub mod merge;
-mod metric;
 pub mod neutral;
 pub mod outcome;
 pub mod part;
 pub mod schema;
-pub mod server;
-pub mod spread;
-pub mod statuses;
+mod section;
 pub mod store;
 pub mod text;
-pub mod verdict;
+mod words;
 pub mod wrk;
 
-pub use schema::ResultFile;
+pub use section::{ResultFile, balance, generator, server, spread, statuses, verdict};

@@ -1,12 +1,12 @@
 //! The summary of a result as Markdown: for an issue, a pull request or a README.
 
-use crate::audit::{self, COLUMNS};
-use crate::compare::show::escaped;
-use crate::generator;
 use crate::headline::{self, Worst};
-use crate::schema::ResultFile;
-use crate::spread;
-use crate::text::{self, in_unit, threshold_words};
+use crate::section::audit::COLUMNS;
+use crate::section::verdict::threshold_words;
+use crate::section::{
+    ABOVE, BELOW, Line, ResultFile, Shown, audit, generator, messages, plan, run, spread, stages,
+};
+use crate::words::{PERCENTILES, THIN, carried, escaped, in_unit, percentile_cells};
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ pub fn summary(result: &ResultFile) -> String {
         line(format!("{mark} **{}**\n", escaped(&words)));
     }
     line(format!("- target: {}", escaped(&result.plan.targets.join(" "))));
-    line(format!("- plan: {}", plain(text::plan(&result.plan))));
+    line(format!("- plan: {}", plain(plan::words(&result.plan))));
     for reason in &generator::reasons(result) {
         line(format!(
             "- **CLIENT-LIMITED**: {} ({}) → {}",
@@ -41,23 +41,16 @@ pub fn summary(result: &ResultFile) -> String {
             escaped(&reason.remedy)
         ));
     }
-    for (name, words) in [
-        ("addresses", text::addresses(&result.plan)),
-        ("outcome", text::outcome(run, &result.verdict)),
-        ("connections", text::connections(result)),
-        ("pacing", text::pacing(result)),
-        ("first echo", text::first_echo(result)),
-        ("memory", text::memory(result)),
-        ("cpu", text::cpu(result)),
-        ("generator", generator::line(result).unwrap_or_default()),
-        ("balance", generator::balance_lines(result).join("\n")),
-        ("failures", text::failures(result)),
-        ("statuses", text::statuses(result)),
-        ("violations", text::violations(result)),
-        ("closed", text::close_codes(result)),
-    ] {
+    let mut named = |name: &str, words: String| {
         if !words.is_empty() {
             line(format!("- {name}: {}", plain(words.trim().replace('\n', "; "))));
+        }
+    };
+    named("addresses", plan::addresses(&result.plan));
+    named("outcome", run::words(run, &result.verdict));
+    for Line(name, words, shown) in ABOVE.iter().chain(BELOW) {
+        if *shown != Shown::Terminal {
+            named(name, words(result));
         }
     }
     if result.messages.sent > 0 {
@@ -68,7 +61,7 @@ pub fn summary(result: &ResultFile) -> String {
             format_grouped(messages.sent),
             format_rate(messages.rate_achieved),
         ));
-        if let Some(served) = text::served(result) {
+        if let Some(served) = messages::served(result) {
             line(format!("- served: {}", plain(served)));
         }
     }
@@ -86,21 +79,21 @@ pub fn summary(result: &ResultFile) -> String {
     }
     if result.stages.iter().next().is_some() {
         line(String::new());
-        let names = text::PERCENTILES.map(|(name, _)| name).join(" | ");
+        let names = PERCENTILES.map(|(name, _)| name).join(" | ");
         line(format!("| latency | count | {names} | max |"));
         line("|---|---:|---:|---:|---:|---:|---:|---:|".to_owned());
     }
-    for (stage, entry) in text::shown_stages(result) {
+    for (stage, entry) in stages::shown(result) {
         line(format!(
             "| {} | {} | {} | {} |",
             stage.name(),
             format_grouped(entry.count),
-            text::percentile_cells(entry).join(" | "),
+            percentile_cells(entry).join(" | "),
             format_duration(Nanos(entry.max)),
         ));
     }
-    if text::shown_stages(result).any(|(_, entry)| !text::carried(entry)) {
-        line(format!("\n{}", escaped(text::THIN)));
+    if stages::shown(result).any(|(_, entry)| !carried(entry)) {
+        line(format!("\n{}", escaped(THIN)));
     }
     if let Some(audit) = &result.audit {
         line(String::new());

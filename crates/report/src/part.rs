@@ -4,7 +4,7 @@
 //! It is a whole result file, marked as unfinished. Its seconds are kept as text: a day of them is
 //! written out again each time, but laid out once.
 
-use crate::schema::{Outcome, ResultFile, Second, Warning};
+use crate::section::{Outcome, ResultFile, Second, Warning};
 use crate::store::{self, StoreError};
 use measure::Nanos;
 use measure::units::format_duration;

@@ -1,6 +1,6 @@
 //! Result files on disk: written whole or not at all, read with a clear word about what is wrong.
 
-use crate::schema::ResultFile;
+use crate::section::ResultFile;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;

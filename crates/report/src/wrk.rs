@@ -4,9 +4,11 @@
 //! is no such line. Its threads are reactors. Behind wrk's own lines comes one that wrk has not: the
 //! response from the intended send time, as wrk2 calls it corrected; and one if the client was at its end.
 
+use crate::figure::ratio;
 use crate::hist;
-use crate::schema::{ResultFile, ratio};
-use crate::statuses::Expected;
+use crate::section::statuses::Expected;
+use crate::section::{ResultFile, generator};
+use crate::words::ascii;
 use hdrhistogram::Histogram;
 use measure::Failure;
 use std::fmt::Write as _;
@@ -61,7 +63,7 @@ impl Statistics {
 pub fn summary(result: &ResultFile) -> String {
     let (plan, messages) = (&result.plan, &result.messages);
     let seconds = (messages.seconds).max(0.0);
-    let targets: Vec<_> = plan.targets.iter().map(|target| crate::text::ascii(target)).collect();
+    let targets: Vec<_> = plan.targets.iter().map(|target| ascii(target)).collect();
     let mut text = format!("Running {seconds:.0}s test @ {}\n", targets.join(" "));
     let _ = writeln!(text, "  {} threads and {} connections", plan.reactors, plan.connections);
     text += "  Thread Stats   Avg      Stdev     Max   +/- Stdev\n";
@@ -97,8 +99,8 @@ pub fn summary(result: &ResultFile) -> String {
             at(entry.max)
         );
     }
-    for reason in crate::generator::reasons(result) {
-        let _ = writeln!(text, "CLIENT-LIMITED: {}", crate::text::ascii(&reason.text));
+    for reason in generator::reasons(result) {
+        let _ = writeln!(text, "CLIENT-LIMITED: {}", ascii(&reason.text));
     }
     text
 }

@@ -171,7 +171,7 @@ fn a_page_says_first_that_the_client_was_the_bottleneck_and_how_the_work_was_sha
     assert!(!page(&result).contains("CLIENT-LIMITED"));
     assert!(!page(&result).contains("Imbalance"), "an older file does not tell");
     result.generator = Some(generator::of_reactors(&result.reactors));
-    result.balance.client = generator::client_balance(&result);
+    result.balance.client = c1000k_report::balance::client_balance(&result);
     let page = page(&result);
     for words in ["Imbalance over the reactors", "Client: messages", "Busiest reactor"] {
         assert!(page.contains(words), "{words}");

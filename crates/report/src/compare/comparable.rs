@@ -2,8 +2,7 @@
 //! not itself at its end. Each difference is named, and so is what to run again.
 
 use super::side::{RunFile, Side};
-use crate::generator;
-use crate::schema::{Outcome, Plan, ResultFile};
+use crate::section::{Outcome, Plan, ResultFile, generator};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,8 +7,8 @@
 //! amount    = number "%" | an amount in the metric's own unit, such as 5ms, 2k or 64B
 //! ```
 
-use crate::metric::{Metric, UnknownMetric};
-use crate::verdict::Operator;
+use crate::section::metric::{Metric, UnknownMetric};
+use crate::section::verdict::Operator;
 use measure::units::UnitError;
 use std::str::FromStr;
 

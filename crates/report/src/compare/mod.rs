@@ -11,9 +11,9 @@ pub mod show;
 pub mod side;
 pub mod statistics;
 
-use crate::generator;
-use crate::metric::{Metric, Unit};
-use crate::schema::{ResultFile, timestamp};
+use crate::figure::Unit;
+use crate::section::metric::Metric;
+use crate::section::{Number, ResultFile, noise, timestamp};
 use condition::Condition;
 use measure::{Failure, Stage};
 use schemars::JsonSchema;
@@ -320,7 +320,7 @@ fn method(runs: usize, level: f64) -> Method {
 /// What is said where runs shared a noisy machine.
 fn noisy_note(base: &Side, new: &Side) -> Option<String> {
     let runs = || base.runs.iter().chain(&new.runs);
-    let noisy = || runs().filter(|run| generator::is_noisy(&run.result));
+    let noisy = || runs().filter(|run| noise::is_noisy(&run.result));
     let again = comparable::run_again(noisy())?;
     Some(format!(
         "the machine was noisy in {} of {} runs: intervals and limits are {NOISY:.0} times as wide; for \
@@ -450,8 +450,8 @@ fn seconds(metric: Metric, result: &ResultFile) -> f64 {
         Metric::Stage(Stage::Connect | Stage::Tls | Stage::Upgrade | Stage::Handshake, _) => {
             result.connections.open_seconds
         }
-        Metric::Number((name, ..)) if name.contains("first_echo") => first_echo,
-        Metric::Number((name, Unit::PerSecond | Unit::Nanoseconds, _))
+        Metric::Number(number) if number.name.contains("first_echo") => first_echo,
+        Metric::Number(Number { name, unit: Unit::PerSecond | Unit::Nanoseconds, .. })
             if name.contains("connection") =>
         {
             result.connections.open_seconds

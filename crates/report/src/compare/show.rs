@@ -1,9 +1,9 @@
 //! A comparison as a table for the terminal and as Markdown for a pull request.
 
 use super::{Comparison, Row, SideSummary, Verdict};
-use crate::metric::Unit;
+use crate::figure::Unit;
 use crate::neutral::neutral;
-use crate::text::{ascii, in_unit};
+use crate::words::{ascii, escaped, in_unit};
 use std::fmt::Write as _;
 
 /// The heads of the columns.
@@ -162,23 +162,4 @@ fn markdown_table(rows: &[&Row]) -> String {
         let _ = writeln!(text, "| `{name}` | {} | {verdict} |", rest[..5].join(" | "));
     }
     text
-}
-
-/// Text from files, which may hold anything, as Markdown that shows it and does nothing else.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in neutral(text).chars() {
-        match c {
-            '\n' => escaped.push(' '),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' | '@' | '~' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }

@@ -1,6 +1,6 @@
 //! One side of a comparison: the runs in a file or in a folder.
 
-use crate::schema::ResultFile;
+use crate::section::ResultFile;
 use crate::store::{self, StoreError};
 use std::collections::BTreeSet;
 use std::fs;

@@ -3,7 +3,7 @@
 use super::ExportError;
 use crate::hist;
 use crate::neutral::neutral;
-use crate::schema::{ResultFile, Second};
+use crate::section::{ResultFile, Second};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};

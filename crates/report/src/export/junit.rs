@@ -2,9 +2,8 @@
 //! client was not the bottleneck, and each threshold, is a test case.
 
 use crate::neutral::neutral;
-use crate::schema::{Outcome, ResultFile};
-use crate::server::{self, Fared};
-use crate::{generator, text};
+use crate::section::server::{self, Fared};
+use crate::section::{Outcome, ResultFile, generator, run, verdict};
 use std::fmt::Write as _;
 
 /// What became of a test case.
@@ -21,13 +20,15 @@ enum Verdict {
 #[must_use]
 pub fn junit(result: &ResultFile) -> String {
     use Verdict::{Failed, Passed, Skipped};
-    let run = &result.run;
-    let reached = match run.outcome {
+    let about = &result.run;
+    let reached = match about.outcome {
         Outcome::Done => Passed,
         _ => {
             let doubts = generator::other_warnings(result);
             let why: String = doubts.iter().map(|one| format!("; {}", one.text)).collect();
-            Failed(format!("the run ended as '{}'{why}", run.outcome.name()).replace('\u{a0}', " "))
+            Failed(
+                format!("the run ended as '{}'{why}", about.outcome.name()).replace('\u{a0}', " "),
+            )
         }
     };
     let mut cases = vec![("the run went as planned".to_owned(), reached)];
@@ -50,20 +51,20 @@ pub fn junit(result: &ResultFile) -> String {
         cases.push(("the client was not the bottleneck".to_owned(), own));
     }
     cases.extend(result.verdict.thresholds.iter().map(|one| {
-        let missed = || Failed(text::threshold(one).replace('\u{a0}', " "));
+        let missed = || Failed(verdict::words(one).replace('\u{a0}', " "));
         (format!("not {}", one.expression), if one.ok { Passed } else { missed() })
     }));
     let count = |is: fn(&Verdict) -> bool| cases.iter().filter(|(_, verdict)| is(verdict)).count();
     let failed = count(|verdict| matches!(verdict, Failed(_)));
     let skipped = count(|verdict| matches!(verdict, Skipped(_)));
-    let seconds = text::lasted(run).map_or(0.0, |lasted| lasted.as_secs_f64());
-    let name = xml(run.label.as_deref().unwrap_or(&run.id));
+    let seconds = run::lasted(about).map_or(0.0, |lasted| lasted.as_secs_f64());
+    let name = xml(about.label.as_deref().unwrap_or(&about.id));
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let _ = writeln!(
         text,
         "<testsuites>\n  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds}\" timestamp=\"{}\">",
         cases.len(),
-        xml(run.started.split('.').next().unwrap_or_default()),
+        xml(about.started.split('.').next().unwrap_or_default()),
     );
     for (case, verdict) in cases {
         let _ = write!(text, "    <testcase classname=\"c1000k\" name=\"{}\"", xml(&case));

@@ -1,9 +1,10 @@
 //! The Prometheus text format, version 0.0.4: what thresholds can name as gauges, latency as summaries
 //! in seconds.
 
-use crate::metric::{Metric, Unit};
+use crate::figure::Unit;
 use crate::neutral::neutral;
-use crate::schema::ResultFile;
+use crate::section::ResultFile;
+use crate::section::metric::Metric;
 use measure::Failure;
 use std::fmt::Write as _;
 

@@ -17,7 +17,7 @@ pub use junit::junit;
 pub use metrics::prometheus;
 
 use crate::hist::HistError;
-use crate::schema::ResultFile;
+use crate::section::ResultFile;
 use measure::Stage;
 use std::fmt::Write as _;
 

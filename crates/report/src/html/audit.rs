@@ -3,9 +3,9 @@
 use super::chart::{Axis, BarChart};
 use super::data::{Run, percent, time};
 use super::{Row, table_of};
-use crate::audit::{self, COLUMNS, Part};
-use crate::schema::Audit;
-use crate::text;
+use crate::section::Audit;
+use crate::section::audit::{self, COLUMNS, Part};
+use crate::words;
 use maud::{Markup, html};
 
 /// Of each run that has an audit; nothing where none has.
@@ -29,7 +29,7 @@ fn one(named: &str, audit: &Audit) -> Markup {
             } @else {
                 (bars(&parts))
                 (table_of(&audit::heading(audit), &COLUMNS, &rows(&parts)))
-                @if parts.iter().any(|part| !part.carried) { p.soft { (text::THIN) } }
+                @if parts.iter().any(|part| !part.carried) { p.soft { (words::THIN) } }
             }
             figcaption {
                 "Send lag and receive lag are the client's own, outside is everything else. The means add "

@@ -2,7 +2,7 @@
 
 use super::chart::{Axis, Cell, Scale, round_step};
 use crate::hist::{self, HistError};
-use crate::schema::{ResultFile, Second};
+use crate::section::{ResultFile, Second};
 use hdrhistogram::Histogram;
 use measure::units::{format_count, format_duration, format_grouped};
 use measure::{Nanos, Stage};

@@ -3,8 +3,8 @@
 use super::chart::{LineChart, Series, Stroke};
 use super::data::{self, Run, time};
 use super::{Row, audit, row, table, table_of};
-use crate::schema::Pacing;
-use crate::text;
+use crate::section::{Pacing, stages};
+use crate::words;
 use maud::{Markup, html};
 use measure::Stage;
 use measure::units::format_grouped;
@@ -73,7 +73,7 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
         details {
             summary { "Latency in numbers" }
             @for run in runs { (latency_table(run)) }
-            p.soft { (text::THIN) }
+            p.soft { (words::THIN) }
         }
         @if runs.iter().any(|run| run.result.pacing.is_some()) {
             details {
@@ -168,7 +168,7 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
 fn shows(run: &Run, stage: Stage) -> bool {
     let stages = &run.result.stages;
     let twice = stage == Stage::Handshake && stages.handshake == stages.connect;
-    let shown = text::shown_stages(&run.result).any(|(one, _)| one == stage);
+    let shown = stages::shown(&run.result).any(|(one, _)| one == stage);
     run.has(stage) && shown && !twice
 }
 
@@ -217,11 +217,11 @@ fn latency_table(run: &Run) -> Markup {
     let columns = [
         "count", "min", "50 %", "75 %", "90 %", "95 %", "99 %", "99.9 %", "99.99 %", "max", "mean",
     ];
-    let rows: Vec<Row> = text::shown_stages(&run.result)
+    let rows: Vec<Row> = stages::shown(&run.result)
         .map(|(stage, entry)| {
             let mut cells = vec![format_grouped(entry.count), time(entry.min as f64)];
             cells.extend(MARKS.iter().map(|(statistic, _, x)| {
-                let thin = if text::carries(entry.count, 1.0 / x) { "" } else { "~" };
+                let thin = if words::carries(entry.count, 1.0 / x) { "" } else { "~" };
                 let value = entry.statistic(statistic).unwrap_or(entry.max as f64);
                 format!("{thin}{}", time(value))
             }));

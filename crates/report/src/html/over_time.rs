@@ -129,11 +129,14 @@ impl OverTime<'_> {
     }
 }
 
-pub(super) fn over_time(runs: &[Run], columns: &[Vec<Column>], seconds: u64) -> Markup {
+pub(super) fn over_time(runs: &[Run]) -> Markup {
+    let seconds = data::seconds_per_column(runs);
+    let columns: Vec<_> =
+        runs.iter().map(|run| data::columns(&run.result.timeline, seconds)).collect();
     if columns.iter().all(Vec::is_empty) {
         return html! { p { "No second of the run was recorded." } };
     }
-    let over_time = OverTime { runs, columns };
+    let over_time = OverTime { runs, columns: &columns };
     let counts = |high| Axis::from_zero(high, count);
     let rates = |high| Axis::from_zero(high, |value| format!("{}/s", count(value)));
     let any_failed = columns.iter().flatten().any(|column| column.failed > 0.0);
@@ -156,12 +159,12 @@ pub(super) fn over_time(runs: &[Run], columns: &[Vec<Column>], seconds: u64) -> 
             @if any_failed {
                 (over_time.chart("Connections failed or lost", &[("failed or lost", Stroke::Solid, |c| Some(c.failed))], counts, &grouped))
             }
-            @for (run, columns) in runs.iter().zip(columns) { (heat_map(run, columns, runs.len() > 1)) }
+            @for (run, columns) in runs.iter().zip(&columns) { (heat_map(run, columns, runs.len() > 1)) }
         }
         @if !any_failed { p.soft { "No connection failed or was lost in any second." } }
         details {
             summary { "Time line in numbers" }
-            @for (run, columns) in runs.iter().zip(columns) { (time_table(run, columns)) }
+            @for (run, columns) in runs.iter().zip(&columns) { (time_table(run, columns)) }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Each rule from both sides: a client at its end is marked, a client that waits for its server never.
 
+use super::super::noise::{IDLE_ENOUGH, PROBED_MIN, is_noisy, others_line};
 use super::*;
 use crate::schema::{BalanceOf, Model};
 use proptest::prelude::*;

@@ -11,10 +11,41 @@
 //!
 //! What was not measured never passes: a latency threshold on a stage without samples is missed.
 
-use crate::metric::{Metric, Unit, UnknownMetric};
-use crate::schema::{ResultFile, ThresholdVerdict};
+use super::metric::{Metric, UnknownMetric};
+use super::{Outcome, ResultFile};
+use crate::figure::Unit;
+use crate::words::{in_unit, tight};
 use measure::units::UnitError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
+
+/// What the thresholds said, and what the program returned.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// Each threshold in the order given.
+    pub thresholds: Vec<ThresholdVerdict>,
+    /// 0 done as planned, 1 failed, 4 a threshold was missed, 6 the plan was not reached,
+    /// 130 interrupted.
+    pub exit_code: u8,
+}
+
+/// What one threshold said.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ThresholdVerdict {
+    /// The expression as given. The run fails if it is true.
+    pub expression: String,
+    /// What was measured, in `unit`; null if nothing was.
+    pub value: Option<f64>,
+    /// The unit of the value: `ns`, `seconds`, `bytes`, `per_second`, `ratio` or `count`.
+    pub unit: String,
+    /// Whether the run passes. Where nothing was measured it does not.
+    pub ok: bool,
+    /// Why it could not be decided; null where it was.
+    pub note: Option<String>,
+}
 
 /// Why an expression is not a threshold.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -174,6 +205,50 @@ impl Threshold {
 #[must_use]
 pub fn evaluate(result: &ResultFile, thresholds: &[Threshold]) -> Vec<ThresholdVerdict> {
     thresholds.iter().map(|threshold| threshold.evaluate(result)).collect()
+}
+
+/// The exit code that goes with an outcome when the thresholds have spoken.
+fn exit_code(outcome: Outcome, thresholds_ok: bool) -> u8 {
+    match outcome {
+        Outcome::Interrupted => 130,
+        Outcome::Failed => 1,
+        _ if !thresholds_ok => 4,
+        Outcome::NotReached => 6,
+        Outcome::Done => 0,
+    }
+}
+
+/// Judges a result whose outcome is known, by the thresholds of its plan: a run's own and a merged one's
+/// alike. Wants the derived values filled in.
+#[must_use]
+pub fn judge(result: &ResultFile) -> Verdict {
+    let known = result.plan.thresholds.iter().filter_map(|text| text.parse::<Threshold>().ok());
+    let thresholds = evaluate(result, &known.collect::<Vec<_>>());
+    let ok = thresholds.iter().all(|one| one.ok);
+    Verdict { thresholds, exit_code: exit_code(result.run.outcome, ok) }
+}
+
+/// Whether it passes, and why.
+pub(crate) fn words(one: &ThresholdVerdict) -> String {
+    format!("{}: {}", if one.ok { "ok" } else { "MISSED" }, threshold_words(one))
+}
+
+/// What was measured and when that fails: `response.p99 2.11 ms, fails above 50 ms`. An expression
+/// of a later version, which is not understood here, stands as it was given.
+pub(crate) fn threshold_words(one: &ThresholdVerdict) -> String {
+    let measured = match (&one.note, one.value) {
+        (Some(note), _) => format!("({note})"),
+        // A limit in percent is met by one.
+        (None, Some(value)) if one.unit == Unit::Ratio.name() && one.expression.ends_with('%') => {
+            tight(&format!("{:.1} %", 100.0 * value))
+        }
+        (None, Some(value)) => in_unit(value, &one.unit),
+        (None, None) => "(not measured)".to_owned(),
+    };
+    match one.expression.parse::<Threshold>() {
+        Ok(known) => format!("{} {measured}, {}", known.name(), known.direction()),
+        Err(_) => format!("{} {measured}, fails if that holds", one.expression),
+    }
 }
 
 #[cfg(test)]
@@ -344,5 +419,15 @@ mod tests {
             let _ = text.parse::<Threshold>();
             let _ = format!("response.p99>{value}").parse::<Threshold>();
         }
+    }
+
+    #[test]
+    fn each_outcome_has_its_exit_code() {
+        use Outcome::{Done, Failed, Interrupted, NotReached};
+        let ok = [Done, Failed, Interrupted, NotReached].map(|outcome| exit_code(outcome, true));
+        assert_eq!(ok, [0, 1, 130, 6]);
+        let missed =
+            [Done, Failed, Interrupted, NotReached].map(|outcome| exit_code(outcome, false));
+        assert_eq!(missed, [4, 1, 130, 4]);
     }
 }

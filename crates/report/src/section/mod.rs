@@ -1,4 +1,7 @@
-//! The result of one run, as it lies in the file: version 1 of the schema.
+//! A result by section. A section is one file: what it holds, how parts of a run are merged into it, its
+//! numbers with unit and direction, what it says in summaries, and the doubts that it raises. The lists
+//! below put the sections in order; whoever adds one adds a field to [`ResultFile`], which then does not
+//! compile before it is also merged, and a line to the lists it has something for.
 //!
 //! Rules that keep old files readable and new ones safe to read:
 //! - A field that is added is a minor change: it gets a default, and an older reader passes over it.
@@ -7,36 +10,161 @@
 //!   beside the new ones to be read.
 //! - The key carries the unit (`_ns`, `_bytes`, `_seconds`, `_per_second`). A value that was not
 //!   measured is null, never 0.
-//! - Floating-point values are finite: JSON has no other. [`ratio`] keeps them so.
+//! - Floating-point values are finite: JSON has no other. [`ratio`](crate::figure::ratio) keeps them so.
 
-mod audit;
-mod generator;
-mod measured;
-mod pacing;
-mod run;
-mod server;
-mod spread;
+pub(crate) mod audit;
+pub mod balance;
+pub(crate) mod close_codes;
+pub(crate) mod connections;
+pub(crate) mod failures;
+pub(crate) mod first_echo;
+pub mod generator;
+pub(crate) mod host;
+mod limits;
+pub(crate) mod messages;
+pub(crate) mod metric;
+pub(crate) mod noise;
+pub(crate) mod pacing;
+pub(crate) mod parts;
+pub(crate) mod plan;
+pub(crate) mod reactors;
+pub(crate) mod resources;
+pub(crate) mod run;
+pub mod server;
+pub mod spread;
+pub(crate) mod stages;
+pub mod statuses;
+pub(crate) mod timeline;
+pub mod verdict;
+mod violations;
 
+pub use crate::hist::{LatencyUnit, StageEntry};
 pub use audit::{Audit, AuditParts, TcpInfo, TcpLook};
-pub use generator::{Balance, BalanceOf, Generator, Imbalance, Spans};
-pub(crate) use measured::growth_each;
-pub use measured::{
-    CloseCode, Connections, Failures, FirstEcho, Footprint, Kernel, LatencyUnit, Messages, Process,
-    Reactor, Resources, Second, StageEntry, Stages,
-};
+pub use balance::{Balance, BalanceOf, Imbalance};
+pub use close_codes::CloseCode;
+pub use connections::Connections;
+pub use failures::Failures;
+pub use first_echo::FirstEcho;
+pub use generator::Generator;
+pub use messages::Messages;
 pub use pacing::Pacing;
-pub use run::{
-    Address, Arrivals, FdTables, Http, Matching, Model, Outcome, Part, Plan, PortRange, Repeat,
-    Run, ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket, timestamp,
+pub use plan::{
+    Address, Arrivals, FdTables, Http, Matching, Model, Plan, PortRange, Timeouts, WebSocket,
 };
+pub use reactors::{Reactor, Spans};
+pub use resources::{Footprint, Kernel, Process, Resources};
+pub use run::{Outcome, Part, Repeat, Run, Tool, Warning, timestamp};
 pub use server::{Server, Stall};
 pub use spread::Spread;
+pub use stages::Stages;
+pub use timeline::Second;
+pub use verdict::{ThresholdVerdict, Verdict};
 
+use crate::figure::Unit;
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// The numbers that can be named, in the order of exports.
+pub(crate) const NUMBERS: [&[Number]; 10] = [
+    connections::NUMBERS,
+    messages::NUMBERS,
+    first_echo::NUMBERS,
+    resources::NUMBERS,
+    pacing::NUMBERS,
+    audit::NUMBERS,
+    generator::NUMBERS,
+    server::NUMBERS,
+    noise::NUMBERS,
+    balance::NUMBERS,
+];
+
+/// What sections say in summaries above the latencies, in order.
+pub(crate) const ABOVE: &[Line] = &[
+    Line("connections", connections::words, Shown::Everywhere),
+    Line("messages", messages::words, Shown::Terminal),
+    Line("pacing", pacing::words, Shown::Everywhere),
+    Line("first echo", first_echo::words, Shown::Everywhere),
+];
+
+/// The same below them.
+pub(crate) const BELOW: &[Line] = &[
+    Line("memory", resources::memory, Shown::Everywhere),
+    Line("cpu", resources::cpu, Shown::Everywhere),
+    Line("reactors", reactors::words, Shown::Terminal),
+    Line("generator", generator::words, Shown::Markdown),
+    Line("balance", balance::words, Shown::Markdown),
+    Line("failures", failures::words, Shown::Everywhere),
+    Line("statuses", statuses::words, Shown::Everywhere),
+    Line("violations", violations::words, Shown::Everywhere),
+    Line("closed", close_codes::words, Shown::Everywhere),
+    Line("limits", limits::words, Shown::Terminal),
+];
+
+/// The doubts that a reader of the numbers should have, in the order in which they are told.
+pub(crate) const DOUBTS: [fn(&ResultFile, &mut Doubts); 12] = [
+    connections::lost,
+    plan::address_down,
+    messages::silent,
+    messages::unasked,
+    close_codes::closed_by_server,
+    messages::mismatched,
+    statuses::doubts,
+    violations::broken,
+    close_codes::not_closed,
+    messages::traffic,
+    plan::crowded_ramp,
+    stages::clipped,
+];
+
+/// A number of the result that is neither a latency nor counted by name.
+#[derive(Debug)]
+pub(crate) struct Number {
+    /// Its path in the file.
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) more_is_better: bool,
+    /// Where it is; `None` if it was not measured.
+    pub(crate) read: Read,
+}
+
+type Read = fn(&ResultFile) -> Option<f64>;
+
+/// A number of which more is better.
+const fn more(name: &'static str, unit: Unit, read: Read) -> Number {
+    Number { name, unit, more_is_better: true, read }
+}
+
+/// A number of which less is better.
+const fn less(name: &'static str, unit: Unit, read: Read) -> Number {
+    Number { name, unit, more_is_better: false, read }
+}
+
+/// A heading of summaries, what stands there (nothing: it is left out), and in which of them.
+pub(crate) struct Line(
+    pub(crate) &'static str,
+    pub(crate) fn(&ResultFile) -> String,
+    pub(crate) Shown,
+);
+
+/// Which summaries have a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shown {
+    Everywhere,
+    Terminal,
+    Markdown,
+}
+
+/// Doubts being collected.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(pub(crate) Vec<Warning>);
+
+impl Doubts {
+    fn add(&mut self, code: &str, text: impl Into<String>, remedy: &str) {
+        self.0.push(Warning::new(code, text, remedy));
+    }
+}
 
 /// The name and major version of what is written.
 pub const SCHEMA: &str = "c1000k.result/1";
@@ -157,40 +285,18 @@ impl ResultFile {
         self.messages.fill_derived();
         // Where each request has a connection of its own, those that are open at a time say nothing of how
         // many there were, nor has any of them a size.
-        let churn = self.plan.http.as_ref().is_some_and(|http| http.close);
-        let connections = if churn { 0 } else { self.connections.open_peak };
+        let connections = if self.plan.has_churn() { 0 } else { self.connections.open_peak };
         let messages = self.messages.received;
         self.resources.fill_derived(connections, messages);
     }
 }
 
-/// `amount / count`, and 0 where that is not a number: a rate over no time is no rate.
-#[must_use]
-pub fn ratio(amount: f64, count: f64) -> f64 {
-    let ratio = amount / count;
-    if ratio.is_finite() { ratio } else { 0.0 }
+fn p99(entry: &Option<StageEntry>) -> Option<f64> {
+    entry.as_ref().filter(|entry| entry.count > 0)?.statistic("p99")
 }
 
-/// The JSON Schema (draft 2020-12) of what this version writes, with the meaning of every field.
-#[must_use]
-pub fn json_schema() -> Value {
-    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let mut schema = generator.into_root_schema_for::<ResultFile>().to_value();
-    schema["title"] = Value::from(SCHEMA);
-    strip_defaults(&mut schema);
-    schema
-}
-
-/// Defaults are for reading older files; in what is written every field is present.
-fn strip_defaults(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            members.remove("default");
-            members.values_mut().for_each(strip_defaults);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_defaults),
-        _ => {}
-    }
+fn whole(value: Option<u64>) -> Option<f64> {
+    value.map(|value| value as f64)
 }
 
 #[cfg(test)]

@@ -1,7 +1,32 @@
 //! The spread of the main figures between repeats: what a single run leaves unknown.
 
-use crate::metric::{Metric, Unit};
-use crate::schema::{ResultFile, Spread};
+use super::ResultFile;
+use super::metric::Metric;
+use super::parts::Kind;
+use crate::figure::Unit;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How far one figure lies apart between the repeats that a result was merged from.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Spread {
+    /// The figure, as thresholds name it: `response.p99`.
+    pub metric: String,
+    /// Its unit: `ns`, `bytes` or `per_second`.
+    pub unit: String,
+    /// Its value in each run, in the order in which they began; null where it was not measured.
+    pub values: Vec<Option<f64>>,
+    /// The least of the values.
+    pub min: f64,
+    /// The middle one, or the mean of the two in the middle.
+    pub median: f64,
+    /// The greatest.
+    pub max: f64,
+    /// Their standard deviation as a share of their mean (the coefficient of variation); null with
+    /// fewer than two values, or where the mean is 0.
+    pub variation_ratio: Option<f64>,
+}
 
 /// The figures whose spread is told, and what they are called in a summary.
 const FIGURES: [(&str, &str); 15] = [
@@ -28,10 +53,14 @@ pub fn label(metric: &str) -> &str {
     FIGURES.iter().find(|(name, _)| *name == metric).map_or(metric, |(_, label)| label)
 }
 
+/// Repeats have a spread; shards are parts of one load.
+pub(crate) fn merge(results: &[&ResultFile], kind: Kind) -> Vec<Spread> {
+    if kind == Kind::Repeats { of(results) } else { Vec::new() }
+}
+
 /// The spread of each figure that was measured, over repeats in the order of their starts. One that
 /// was merged from repeats itself counts with each of them.
-#[must_use]
-pub(crate) fn of(results: &[&ResultFile]) -> Vec<Spread> {
+fn of(results: &[&ResultFile]) -> Vec<Spread> {
     let known = FIGURES.iter().filter_map(|(name, _)| Metric::parse(name).ok());
     known.filter_map(|metric| spread(metric, results)).collect()
 }

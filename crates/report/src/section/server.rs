@@ -22,21 +22,73 @@
 //!
 //! The closed model asks for no rate: it sends when replies come, so no server ever falls behind it.
 
-use crate::generator;
-use crate::schema::{Model, ResultFile, Server, Stall, Warning};
+use super::{Model, Number, ResultFile, Warning, generator, less};
+use crate::figure::Unit;
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What became of the server under the load that was asked for (open model).
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Server {
+    /// Whether it fell behind: less than 99 % was served in time, and its backlog grew over most of the
+    /// time, while the generator was not at its end. Such a run has the outcome `not_reached`.
+    pub behind: bool,
+    /// The time in which it answered nothing although much was on its way; null if there was none such.
+    pub stalled: Option<Stall>,
+}
+
+/// A time without any answer, counted from the start of the traffic.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Stall {
+    /// When the last answer before it came.
+    pub from_seconds: f64,
+    /// When the first answer behind it came.
+    pub to_seconds: f64,
+    /// How long that was.
+    pub longest_silence_ns: u64,
+}
+
+/// The numbers of this section that can be named.
+pub(super) const NUMBERS: &[Number] = &[
+    less("server.behind", Unit::Count, |r| Some(f64::from(r.server.as_ref()?.behind))),
+    less("server.stalled.longest_silence_ns", Unit::Nanoseconds, |r| {
+        Some(r.server.as_ref()?.stalled.map_or(0.0, |stall| stall.longest_silence_ns as f64))
+    }),
+];
+
+/// The server fell behind in all of it if it did in a part: that part's times are in it. Its longest stall
+/// is that of the part that had it, counted from that part's traffic.
+pub(crate) fn merge(results: &[&ResultFile]) -> Option<Server> {
+    let judged: Vec<_> = results.iter().filter_map(|result| result.server.as_ref()).collect();
+    if judged.is_empty() {
+        return None;
+    }
+    let stalls = judged.iter().filter_map(|server| server.stalled);
+    Some(Server {
+        behind: judged.iter().any(|server| server.behind),
+        stalled: stalls.max_by_key(|stall| stall.longest_silence_ns),
+    })
+}
 
 /// The share of what was asked that has to be served in time.
 pub const SERVED: f64 = 0.99;
+
 /// The backlog's least part, from the middle of the time on, of what it is at the end.
 const NEVER_LESS: f64 = 0.25;
+
 /// The part of it by which it has to rise along its line in the second half: all the time would be a half.
 const ROSE: f64 = 0.25;
+
 /// A server that keeps requests waiting takes so many times its least service, at the median.
 const QUEUED: u64 = 3;
+
 /// A silence shorter than this is no stall.
 pub const SILENCE: Nanos = Nanos::from_millis(200);
+
 /// A stall is so many times the median of the service: a server that always takes its time does not stall.
 const MEDIANS: u64 = 5;
 
@@ -169,14 +221,9 @@ pub fn sentence(result: &ResultFile) -> String {
 
 fn warnings(result: &ResultFile) -> Vec<Warning> {
     let Some(server) = &result.server else { return Vec::new() };
-    let warning = |code: &str, text, remedy: &str| Warning {
-        code: code.to_owned(),
-        text,
-        remedy: remedy.to_owned(),
-    };
     let mut warnings = Vec::new();
     if server.behind {
-        warnings.push(warning(
+        warnings.push(Warning::new(
             "server_behind",
             format!("the server fell behind: {}", sentence(result)),
             "response times grow as long as that goes on, so they tell how long the run was: ask for a rate \
@@ -184,7 +231,7 @@ fn warnings(result: &ResultFile) -> Vec<Warning> {
         ));
     }
     if let Some(Stall { from_seconds, to_seconds, longest_silence_ns }) = server.stalled {
-        warnings.push(warning(
+        warnings.push(Warning::new(
             "stalled",
             format!(
                 "the server answered nothing for {}, from {from_seconds:.2} s to {to_seconds:.2} s of the \

@@ -1,8 +1,88 @@
-//! How evenly reactors share the work, at both ends. Pure.
+//! How evenly reactors share the work, at both ends.
 
-use crate::schema::{BalanceOf, Imbalance, Reactor, Spans, ratio};
+use super::{Model, Number, Reactor, ResultFile, Spans, less, whole};
+use crate::figure::{Unit, ratio};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// How evenly the work was spread over the reactors of both ends.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Balance {
+    /// The client's reactors.
+    pub client: Option<BalanceOf>,
+    /// The server's, from its snapshots before and after the traffic; null where it gives none.
+    pub server: Option<BalanceOf>,
+}
+
+/// How evenly the work was spread over the reactors of one end.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct BalanceOf {
+    /// How many reactors.
+    pub reactors: u64,
+    /// Connections opened by each, or accepted; null where there were none, and so below.
+    pub opened: Option<Imbalance>,
+    /// Connections held by each: the most of the client's, those at the end of the server's.
+    pub connections: Option<Imbalance>,
+    /// Replies received by each, first echoes included; of the server, what it echoed and answered in
+    /// the traffic phase.
+    pub messages: Option<Imbalance>,
+    /// CPU time of each in the traffic phase.
+    pub cpu: Option<Imbalance>,
+    /// The busiest one's CPU time as a share of the traffic phase, 0 to 1; null without traffic.
+    pub busy_max: Option<f64>,
+    /// How much of the busiest core its reactors used together, 0 to 1; null without traffic, and where
+    /// their cores are not known.
+    pub core_busy_max: Option<f64>,
+    /// The longest 99th percentile of a reactor's loop delay; of the server, since it started. Null
+    /// where that is not known.
+    pub loop_delay_p99_ns: Option<u64>,
+    /// The same of its turns.
+    pub turn_p99_ns: Option<u64>,
+}
+
+/// How uneven something is over reactors.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Imbalance {
+    /// The most of one reactor over the mean of all: 1 is even.
+    pub index: f64,
+    /// The standard deviation over the mean, the coefficient of variation: 0 is even.
+    pub variation: f64,
+}
+
+/// The numbers of this section that can be named.
+pub(super) const NUMBERS: &[Number] = &[
+    less("balance.client.connections.index", Unit::Ratio, |r| {
+        Some(r.balance.client.as_ref()?.connections?.index)
+    }),
+    less("balance.client.messages.index", Unit::Ratio, |r| {
+        Some(r.balance.client.as_ref()?.messages?.index)
+    }),
+    less("balance.client.cpu.index", Unit::Ratio, |r| Some(r.balance.client.as_ref()?.cpu?.index)),
+    less("balance.server.connections.index", Unit::Ratio, |r| {
+        Some(r.balance.server.as_ref()?.connections?.index)
+    }),
+    less("balance.server.messages.index", Unit::Ratio, |r| {
+        Some(r.balance.server.as_ref()?.messages?.index)
+    }),
+    less("balance.server.cpu.index", Unit::Ratio, |r| Some(r.balance.server.as_ref()?.cpu?.index)),
+    less("balance.server.busy_max", Unit::Ratio, |r| r.balance.server.as_ref()?.busy_max),
+    less("balance.server.loop_delay_p99_ns", Unit::Nanoseconds, |r| {
+        whole(r.balance.server.as_ref()?.loop_delay_p99_ns)
+    }),
+];
+
+/// The client's balance is that of all reactors; the server's, like its snapshot, that of the last part.
+pub(crate) fn merge(merged: &ResultFile, results: &[&ResultFile]) -> Balance {
+    Balance {
+        client: client_balance(merged),
+        server: results.last().and_then(|last| last.balance.server.clone()),
+    }
+}
 
 /// How uneven these amounts are; nothing where there are none.
 #[must_use]
@@ -101,6 +181,39 @@ fn fullest_core(reactors: impl Iterator<Item = Option<(u32, f64)>>) -> Option<f6
 fn by_index(snapshot: &Value) -> BTreeMap<u64, &Value> {
     let reactors = snapshot["reactors"].as_array().into_iter().flatten();
     reactors.filter_map(|one| Some((one["index"].as_u64()?, one))).collect()
+}
+
+/// One line for each end about how evenly its reactors shared the work.
+#[must_use]
+pub fn lines(result: &ResultFile) -> Vec<String> {
+    let balance = &result.balance;
+    let ends = [("client", "opened", &balance.client), ("server", "accepts", &balance.server)];
+    let line = |(end, opened, of): (&str, &str, &Option<BalanceOf>)| {
+        let of = of.as_ref().filter(|of| of.reactors > 1)?;
+        let figures = [
+            (opened, of.opened),
+            ("connections", of.connections),
+            ("messages", of.messages),
+            ("cpu", of.cpu),
+        ];
+        let known: Vec<_> = figures
+            .into_iter()
+            .filter_map(|(name, found)| Some(format!("{name} {:.2}", found?.index)))
+            .collect();
+        (!known.is_empty()).then(|| format!("{end}, most over mean: {}", known.join(", ")))
+    };
+    ends.into_iter().filter_map(line).collect()
+}
+
+/// The client's balance of a result, for results whose reactors were put together anew.
+#[must_use]
+pub fn client_balance(result: &ResultFile) -> Option<BalanceOf> {
+    of_client(&result.reactors, result.plan.model != Model::None)
+}
+
+/// The same as text.
+pub(super) fn words(result: &ResultFile) -> String {
+    lines(result).join("\n")
 }
 
 #[cfg(test)]

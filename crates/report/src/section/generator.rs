@@ -22,36 +22,155 @@
 //! None of them looks at the rate, at how late messages were as such, or at the server: a server that is
 //! slow, stands still or takes nothing makes a client idle, and late without its fault.
 
-use crate::balance;
-use crate::schema::{Generator, Model, Reactor, ResultFile, StageEntry, Warning};
+use super::noise::{self, STEAL_TOLD, machine_explains, noisy_host};
+use super::parts::{MergeError, known};
+use super::{Model, Number, Reactor, ResultFile, Warning, less, p99, whole};
+use crate::figure::Unit;
+use crate::hist::{self, StageEntry};
 use measure::Nanos;
 use measure::units::format_duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
+
+/// Whether the client itself was the bottleneck of the traffic, and what that was judged by. All of it
+/// is of the time in which messages were to be sent; without traffic there is nothing to judge.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Generator {
+    /// Whether it was: then the times and rates of this run are not the server's.
+    pub limited: bool,
+    /// Why, each with its remedy; empty if it was not. They are among the warnings, too.
+    pub reasons: Vec<Warning>,
+    /// The busiest reactor's CPU time as a share of that time, 0 to 1.
+    pub busy_max: f64,
+    /// The longest that a reactor waited for a core, as a share; null where the kernel does not tell.
+    pub wait_max: Option<f64>,
+    /// The most of both together, of one reactor: from 0.9 on it had no time to spare.
+    pub demand_max: f64,
+    /// The greatest share of a reactor's core that the hypervisor took; null where that is not known.
+    pub steal_ratio: Option<f64>,
+    /// How often the reactors' threads left their cores because they had to wait for something; null
+    /// where that is not known.
+    pub voluntary_switches: Option<u64>,
+    /// How often because another thread was to run there.
+    pub involuntary_switches: Option<u64>,
+    /// How late the loops came to what was due, over all reactors. Null where nothing was due.
+    pub loop_delay: Option<StageEntry>,
+    /// How long the turns of the loops took, over all reactors: an event waits for the end of its turn.
+    pub turn: Option<StageEntry>,
+    /// The send lag of each message as far as it is the generator's own: messages that were late
+    /// because their peers took none count as 0. Null where none was due by a plan.
+    pub own_lag: Option<StageEntry>,
+    /// Whether what speaks against the run is the machine's doing, not the generator's: it is told as
+    /// the warning `noisy_host`, and is none of the reasons.
+    pub noisy_host: bool,
+    /// How late a thread that did nothing woke on the reactors' cores, each 2 ms: the lateness of the
+    /// machine. Null without traffic, and in files from before it was measured.
+    pub host_probe: Option<StageEntry>,
+    /// How much of what was more than 1 ms of that the thread was ready to run and had no core, 0 to 1;
+    /// null where nothing was so late, or the kernel does not tell.
+    pub host_probe_wait_ratio: Option<f64>,
+}
+
+/// The numbers of this section that can be named.
+pub(super) const NUMBERS: &[Number] = &[
+    less("generator.limited", Unit::Count, |r| Some(f64::from(r.generator.as_ref()?.limited))),
+    less("generator.busy_max", Unit::Ratio, |r| Some(r.generator.as_ref()?.busy_max)),
+    less("generator.wait_max", Unit::Ratio, |r| r.generator.as_ref()?.wait_max),
+    less("generator.demand_max", Unit::Ratio, |r| Some(r.generator.as_ref()?.demand_max)),
+    less("generator.steal_ratio", Unit::Ratio, |r| r.generator.as_ref()?.steal_ratio),
+    less("generator.involuntary_switches", Unit::Count, |r| {
+        whole(r.generator.as_ref()?.involuntary_switches)
+    }),
+    less("generator.loop_delay.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.loop_delay)),
+    less("generator.turn.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.turn)),
+    less("generator.own_lag.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.own_lag)),
+];
+
+/// The generator was the bottleneck of the whole if it was that of a part: that part's times are in it.
+/// `None` if no part was judged; figures that a part lacks are left out.
+pub(crate) fn merge(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> {
+    if results.iter().all(|result| result.generator.is_none()) {
+        return Ok(None);
+    }
+    let mut told: Vec<Warning> = Vec::new();
+    for reason in results.iter().flat_map(|result| reasons(result)) {
+        // Repeats differ in their numbers only: one is enough.
+        if !told.iter().any(|known| known.code == reason.code) {
+            told.push(reason);
+        }
+    }
+    let (limited, reasons) = (!told.is_empty(), told);
+    let noisy_host = results.iter().any(|result| noise::is_noisy(result));
+    let judged: Option<Vec<_>> = results.iter().map(|result| result.generator.as_ref()).collect();
+    let Some(judged) = judged else {
+        return Ok(Some(Generator {
+            limited,
+            reasons,
+            noisy_host,
+            busy_max: 0.0,
+            wait_max: None,
+            demand_max: 0.0,
+            steal_ratio: None,
+            voluntary_switches: None,
+            involuntary_switches: None,
+            loop_delay: None,
+            turn: None,
+            own_lag: None,
+            host_probe: None,
+            host_probe_wait_ratio: None,
+        }));
+    };
+    let added = |name: &'static str, of: fn(&Generator) -> Option<&StageEntry>| {
+        let mut sum = hist::Sum::default();
+        for (result, one) in results.iter().zip(&judged) {
+            let Some(entry) = of(one) else { continue };
+            sum.add(entry).map_err(|error| MergeError::Histogram {
+                run: result.run.id.clone(),
+                stage: name,
+                error,
+            })?;
+        }
+        Ok(sum.entry())
+    };
+    let most = |of: fn(&Generator) -> Option<f64>| {
+        judged.iter().filter_map(|one| of(one)).reduce(f64::max)
+    };
+    Ok(Some(Generator {
+        limited,
+        reasons,
+        busy_max: most(|one| Some(one.busy_max)).unwrap_or(0.0),
+        wait_max: most(|one| one.wait_max),
+        demand_max: most(|one| Some(one.demand_max)).unwrap_or(0.0),
+        steal_ratio: most(|one| one.steal_ratio),
+        voluntary_switches: known(judged.iter().map(|one| one.voluntary_switches)),
+        involuntary_switches: known(judged.iter().map(|one| one.involuntary_switches)),
+        loop_delay: added("loop_delay", |one| one.loop_delay.as_ref())?,
+        turn: added("turn", |one| one.turn.as_ref())?,
+        own_lag: added("own_lag", |one| one.own_lag.as_ref())?,
+        noisy_host,
+        host_probe: added("host_probe", |one| one.host_probe.as_ref())?,
+        host_probe_wait_ratio: most(|one| one.host_probe_wait_ratio),
+    }))
+}
 
 /// From this share of the time on, a reactor had none to spare: what comes next waits for what is
 /// under way, ever longer.
 pub const NO_TIME_TO_SPARE: f64 = 0.9;
+
 /// A client that used less of a core than this was idle there, whoever kept it from running.
 pub const IDLE: f64 = 0.1;
+
 /// Lateness below this is not told: a machine that does other things as well wakes a thread so late.
 pub const LATE: Nanos = Nanos::from_millis(1);
+
 /// The share of a response's 99th percentile from which on lateness is more than a trifle of it.
 pub const MATERIAL: f64 = 0.1;
+
 /// A reactor that was at work for less of the time than this may read late only because everything
 /// came at once, which is the server's doing.
 pub const AT_WORK: f64 = 0.5;
-/// A reactor that was busy for less of the time than this was not at its end: who made it late is open.
-pub const IDLE_ENOUGH: f64 = 0.5;
-/// The times that the probe has to have been woken before it is believed.
-pub const PROBED_MIN: u64 = 50;
-/// How much later than the probe messages may have been to be explained by the machine.
-pub const ALIKE: f64 = 2.0;
-/// The share of a core's time that others have to have used to be a cause of lateness on it.
-pub const OTHERS: f64 = 0.1;
-/// From this share of the machine's time on what others used is told.
-pub const OTHERS_TOLD: f64 = 0.1;
-/// The share of stolen time from which on the hypervisor is named.
-const STEAL_TOLD: f64 = 0.05;
 
 /// Judges a result that is otherwise complete: the verdict goes into its section `generator`, and what
 /// speaks against the generator among the warnings.
@@ -65,12 +184,6 @@ pub fn fill(result: &mut ResultFile) {
     }
     result.run.warnings.extend(reasons);
     result.run.warnings.extend(doubt);
-}
-
-/// Whether the run was disturbed by its machine, as it was judged when it was made.
-#[must_use]
-pub fn is_noisy(result: &ResultFile) -> bool {
-    result.generator.as_ref().is_some_and(|generator| generator.noisy_host)
 }
 
 /// Why the generator was the bottleneck; empty if it was not. As the run was judged when it was made,
@@ -112,7 +225,7 @@ pub fn judge(result: &ResultFile) -> Vec<Warning> {
 }
 
 /// What speaks against the run, whoever's fault it was.
-fn suspicions(result: &ResultFile) -> Vec<Warning> {
+pub(super) fn suspicions(result: &ResultFile) -> Vec<Warning> {
     // What is judged is traffic: opening and holding connections have their own stages and warnings.
     let had_traffic = result.messages.sent > 0 || result.messages.received > 0;
     if result.plan.model == Model::None || result.connections.opened == 0 || !had_traffic {
@@ -120,100 +233,6 @@ fn suspicions(result: &ResultFile) -> Vec<Warning> {
     }
     let found = [no_core(result), late_sender(result), late_reader(result)];
     found.into_iter().flatten().collect()
-}
-
-/// The doubt about a run whose machine made it late: told where the generator would else be blamed.
-#[must_use]
-pub fn noisy_host(result: &ResultFile) -> Option<Warning> {
-    let suspicions = suspicions(result);
-    if suspicions.is_empty() || !machine_explains(result) {
-        return None;
-    }
-    let generator = result.generator.as_ref()?;
-    let probe = generator.host_probe.as_ref()?;
-    let mut text = format!(
-        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than {} late, while \
-         the busiest reactor was busy {} of the time",
-        time(probe.p99),
-        percent(generator.busy_max),
-    );
-    if let Some(own) = generator.own_lag.as_ref().filter(|own| own.p99 > LATE.0) {
-        let _ = write!(text, "; 1 % of the messages left more than {} late by that", time(own.p99));
-    }
-    if let Some(others) = others_line(result) {
-        let _ = write!(text, "; {others}");
-    }
-    if let Some(steal) = generator.steal_ratio.filter(|share| *share >= STEAL_TOLD) {
-        let _ = write!(text, "; the hypervisor took {} of a core", percent(steal));
-    }
-    let remedy = "the times contain it, and vary with it: end what else runs there, or give the client cores \
-                  that nothing else uses (--cores) or a machine of its own; repeat the run (--repeat 5), \
-                  compare takes it with wider intervals";
-    Some(reason("noisy_host", text, remedy))
-}
-
-/// Whether all that speaks against the run is the machine's doing; the head of this file has the rule.
-fn machine_explains(result: &ResultFile) -> bool {
-    let Some(generator) = &result.generator else { return false };
-    let Some(probe) = generator.host_probe.as_ref().filter(|one| one.count >= PROBED_MIN) else {
-        return false;
-    };
-    let alike = |late: Option<&StageEntry>| {
-        late.is_none_or(|late| late.p99 <= LATE.0 || late.p99 as f64 <= ALIKE * probe.p99 as f64)
-    };
-    // A closed loop takes all that it gets: that it waited for a core tells nothing of a backlog.
-    let open = result.plan.model == Model::Open;
-    let late_alike = alike(generator.own_lag.as_ref()) && alike(result.stages.receive_lag.as_ref());
-    let stolen = generator.steal_ratio.is_some_and(|share| share >= STEAL_TOLD);
-    let waited = generator.host_probe_wait_ratio.is_none_or(|share| share >= AT_WORK);
-    let idle = result
-        .reactors
-        .iter()
-        .all(|one| one.busy_ratio < IDLE_ENOUGH && core_use(result, one) < IDLE_ENOUGH);
-    let late = probe.p99 > LATE.0;
-    open && late && late_alike && idle && (stolen || waited && others_are_the_cause(result))
-}
-
-/// Whether other processes used enough to be in the way, and the run's own did not.
-fn others_are_the_cause(result: &ResultFile) -> bool {
-    let resources = &result.resources;
-    let (Some(seconds), Some(share)) = (resources.others_cpu_seconds, resources.others_cpu_ratio)
-    else {
-        return false;
-    };
-    // All that the machine's cores had in that time.
-    let machine = seconds / share;
-    let mut cores: Vec<u32> = result.reactors.iter().filter_map(|one| one.core).collect();
-    cores.sort_unstable();
-    cores.dedup();
-    let enough = seconds >= OTHERS * cores.len().max(1) as f64 * result.messages.seconds;
-    let server = match resources.kernel.both_ends {
-        true => resources.server.as_ref().and_then(|server| server.cpu_seconds_traffic),
-        false => None,
-    };
-    let own = resources.client.cpu_seconds_traffic.unwrap_or(0.0) + server.unwrap_or(0.0);
-    machine.is_finite() && enough && own < IDLE_ENOUGH * machine
-}
-
-/// What other processes used of the client's machine, where it is worth telling.
-#[must_use]
-pub fn others_line(result: &ResultFile) -> Option<String> {
-    let share = result.resources.others_cpu_ratio.filter(|share| *share >= OTHERS_TOLD)?;
-    let server_tells =
-        result.resources.server.as_ref().is_some_and(|one| one.cpu_seconds_traffic.is_some());
-    let server = match result.resources.kernel.both_ends && !server_tells {
-        true => " (the server may be among them: --peer tells its part)",
-        false => "",
-    };
-    let when = if result.plan.model == Model::None { "over the run" } else { "in the traffic" };
-    Some(format!(
-        "other processes used {} of this machine's CPU time {when}{server}",
-        percent(share)
-    ))
-}
-
-fn reason(code: &str, text: String, remedy: &str) -> Warning {
-    Warning { code: code.to_owned(), text, remedy: remedy.to_owned() }
 }
 
 /// A reactor, or a core that several share, had no time to spare: of the busiest, if it was busy, or of
@@ -235,7 +254,7 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
             how_many(busy),
             stolen(busiest),
         );
-        return Some(reason("client_busy", text, busy_remedy(result)));
+        return Some(Warning::new("client_busy", text, busy_remedy(result)));
     }
     let use_of = |one: &&Reactor| core_use(result, one);
     let fullest = result.reactors.iter().max_by(|a, b| use_of(a).total_cmp(&use_of(b)))?;
@@ -247,7 +266,7 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
             percent(use_of(&fullest).min(1.0)),
             stolen(fullest),
         );
-        return Some(reason("client_busy", text, busy_remedy(result)));
+        return Some(Warning::new("client_busy", text, busy_remedy(result)));
     }
     let wanted = |one: &&Reactor| demand(one) >= NO_TIME_TO_SPARE && core_use(result, one) >= IDLE;
     let waiting = result.reactors.iter().filter(wanted);
@@ -264,7 +283,7 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
     );
     let remedy = "the times contain that waiting: give the client cores that nothing else uses (--cores; \
                   the server has it too), fewer reactors on each, a lower rate, or a machine of its own";
-    Some(reason("client_waits", text, remedy))
+    Some(Warning::new("client_waits", text, remedy))
 }
 
 fn busy_remedy(result: &ResultFile) -> &'static str {
@@ -282,7 +301,7 @@ fn busy_remedy(result: &ResultFile) -> &'static str {
 }
 
 /// How much of a reactor's core all reactors of the client on it used.
-fn core_use(result: &ResultFile, reactor: &Reactor) -> f64 {
+pub(super) fn core_use(result: &ResultFile, reactor: &Reactor) -> f64 {
     if reactor.core.is_none() {
         return reactor.busy_ratio;
     }
@@ -323,7 +342,7 @@ fn late_sender(result: &ResultFile) -> Option<Warning> {
     );
     let remedy = "response times contain it: lower the rate, or give the client cores that nothing else \
                   uses (--cores) or a machine of its own";
-    Some(reason("late_generator", text, remedy))
+    Some(Warning::new("late_generator", text, remedy))
 }
 
 /// Replies lay in the kernel, and the client was at work.
@@ -343,7 +362,7 @@ fn late_reader(result: &ResultFile) -> Option<Warning> {
     );
     let remedy = "response times contain it: give the client more reactors on other cores (--reactors, \
                   --cores), lower the rate, or share the load among more machines";
-    Some(reason("late_reader", text, remedy))
+    Some(Warning::new("late_reader", text, remedy))
 }
 
 /// The response's 99th percentile, if lateness is a part of it that counts.
@@ -387,15 +406,13 @@ pub fn of_reactors(reactors: &[Reactor]) -> Generator {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-fn time(nanoseconds: u64) -> String {
+pub(super) fn time(nanoseconds: u64) -> String {
     format_duration(Nanos(nanoseconds))
 }
-
-// ---- In words ------------------------------------------------------------------------------------
 
 /// One line about the generator: how late it was, and who of it had least time to spare. Numbers and
 /// their units are kept together by spaces that do not break.
@@ -424,32 +441,19 @@ pub fn line(result: &ResultFile) -> Option<String> {
     Some(parts.join("; "))
 }
 
-/// One line for each end about how evenly its reactors shared the work.
-#[must_use]
-pub fn balance_lines(result: &ResultFile) -> Vec<String> {
-    let balance = &result.balance;
-    let ends = [("client", "opened", &balance.client), ("server", "accepts", &balance.server)];
-    let line = |(end, opened, of): (&str, &str, &Option<crate::schema::BalanceOf>)| {
-        let of = of.as_ref().filter(|of| of.reactors > 1)?;
-        let figures = [
-            (opened, of.opened),
-            ("connections", of.connections),
-            ("messages", of.messages),
-            ("cpu", of.cpu),
-        ];
-        let known: Vec<_> = figures
-            .into_iter()
-            .filter_map(|(name, found)| Some(format!("{name} {:.2}", found?.index)))
-            .collect();
-        (!known.is_empty()).then(|| format!("{end}, most over mean: {}", known.join(", ")))
-    };
-    ends.into_iter().filter_map(line).collect()
+/// The same as text; empty where nothing is known.
+pub(super) fn words(result: &ResultFile) -> String {
+    line(result).unwrap_or_default()
 }
 
-/// The client's balance of a result, for results whose reactors were put together anew.
-#[must_use]
-pub fn client_balance(result: &ResultFile) -> Option<crate::schema::BalanceOf> {
-    balance::of_client(&result.reactors, result.plan.model != Model::None)
+/// What the first lines say of a run whose client was the bottleneck; nothing of others.
+pub(crate) fn client_limited(reasons: &[Warning]) -> String {
+    let mut text = String::new();
+    for Warning { code, text: why, remedy } in reasons {
+        let head = if text.is_empty() { "CLIENT-LIMITED: " } else { "also: " };
+        let _ = writeln!(text, "{head}{why} ({code})\n-> {remedy}");
+    }
+    text
 }
 
 #[cfg(test)]

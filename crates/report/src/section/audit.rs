@@ -1,9 +1,156 @@
-//! Where the time of the audited messages went, as every summary tells it.
+//! The audit: for a share of the connections, where the time of their messages went, and what TCP says.
 
-use crate::schema::{Audit, StageEntry, TcpLook, ratio};
-use crate::text;
+use super::parts::{MergeError, entry_of_all};
+use super::{Number, ResultFile, less, more};
+use crate::figure::{Unit, ratio, saturating};
+use crate::hist::StageEntry;
+use crate::words::{self, counted};
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the time of the audited messages went: those of the traffic phase, on a share of the connections
+/// whose replies the kernel stamped as it received them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Audit {
+    /// The share of the connections that was to be audited, 0 to 1.
+    pub ratio: f64,
+    /// How many connections were audited, with those that took the place of others.
+    pub connections: u64,
+    /// How many of their replies could be parted.
+    pub messages: u64,
+    /// How many more came in a read without a stamp.
+    pub unstamped: u64,
+    /// How many more had a stamp that cannot be true: before their message left, or behind their reading.
+    pub misfits: u64,
+    /// How often the time of day, in which the kernel stamps, was found to have been set.
+    pub clock_steps: u64,
+    /// The parts, all of the same messages; null if there are none.
+    pub parts: Option<AuditParts>,
+    /// What TCP knew of the audited connections (`TCP_INFO`).
+    pub tcp_info: TcpInfo,
+}
+
+/// The parts of a response. For each message `send_lag` + `outside` + `receive_lag` = `response`; so it is
+/// for the means, and for no percentile.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AuditParts {
+    /// From when it was meant to leave to when it did: the client's.
+    pub send_lag: StageEntry,
+    /// From then to the kernel's receipt of the reply: the server's, the network's, the kernels'.
+    pub outside: StageEntry,
+    /// From then to the client's reading of it: the client's.
+    pub receive_lag: StageEntry,
+    /// All of it.
+    pub response: StageEntry,
+}
+
+impl AuditParts {
+    /// The parts and their sum, each with its name, in the order of a message's life.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &StageEntry); 4] {
+        [
+            ("send_lag", &self.send_lag),
+            ("outside", &self.outside),
+            ("receive_lag", &self.receive_lag),
+            ("response", &self.response),
+        ]
+    }
+}
+
+/// What TCP knew of the audited connections.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct TcpInfo {
+    /// Before the traffic; null if the run did not come to that.
+    pub start: Option<TcpLook>,
+    /// Behind it; null if the run did not come to that.
+    pub end: Option<TcpLook>,
+}
+
+/// What TCP knew of the audited connections at one moment.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct TcpLook {
+    /// How many connections were asked, and told.
+    pub connections: u64,
+    /// Packets that they had sent again since they began, all together.
+    pub retransmits: u64,
+    /// Their smoothed round-trip times, which TCP keeps in whole microseconds; null without any.
+    pub rtt: Option<StageEntry>,
+    /// How much those vary: their smoothed mean deviations; null without any.
+    pub rtt_variation: Option<StageEntry>,
+}
+
+/// The numbers of this section that can be named.
+pub(super) const NUMBERS: &[Number] = &[
+    more("audit.connections", Unit::Count, |r| Some(r.audit.as_ref()?.connections as f64)),
+    more("audit.messages", Unit::Count, |r| Some(r.audit.as_ref()?.messages as f64)),
+    less("audit.unstamped", Unit::Count, |r| Some(r.audit.as_ref()?.unstamped as f64)),
+    less("audit.misfits", Unit::Count, |r| Some(r.audit.as_ref()?.misfits as f64)),
+    less("audit.clock_steps", Unit::Count, |r| Some(r.audit.as_ref()?.clock_steps as f64)),
+];
+
+/// The audits added. The plans agree, so either all have one or none.
+pub(crate) fn merge(results: &[&ResultFile]) -> Result<Option<Audit>, MergeError> {
+    let all = || results.iter().filter_map(|result| Some((result, result.audit.as_ref()?)));
+    let Some((_, first)) = all().next() else { return Ok(None) };
+    let sum = |of: fn(&Audit) -> u64| saturating(all().map(|(_, audit)| of(audit)));
+    let part = |name, of: fn(&AuditParts) -> &StageEntry| {
+        entry_of_all(
+            name,
+            all().filter_map(|(result, audit)| Some((result, of(audit.parts.as_ref()?)))),
+        )
+    };
+    let parts = (
+        part("audit.send_lag", |parts| &parts.send_lag)?,
+        part("audit.outside", |parts| &parts.outside)?,
+        part("audit.receive_lag", |parts| &parts.receive_lag)?,
+        part("audit.response", |parts| &parts.response)?,
+    );
+    let parts = match parts {
+        (Some(send_lag), Some(outside), Some(receive_lag), Some(response)) => {
+            Some(AuditParts { send_lag, outside, receive_lag, response })
+        }
+        _ => None,
+    };
+    let look = |of: fn(&TcpInfo) -> Option<&TcpLook>| {
+        look(all().filter_map(|(result, audit)| Some((result, of(&audit.tcp_info)?))).collect())
+    };
+    Ok(Some(Audit {
+        ratio: first.ratio,
+        connections: sum(|audit| audit.connections),
+        messages: sum(|audit| audit.messages),
+        unstamped: sum(|audit| audit.unstamped),
+        misfits: sum(|audit| audit.misfits),
+        clock_steps: sum(|audit| audit.clock_steps),
+        parts,
+        tcp_info: TcpInfo {
+            start: look(|info| info.start.as_ref())?,
+            end: look(|info| info.end.as_ref())?,
+        },
+    }))
+}
+
+/// What TCP knew of all connections.
+fn look(all: Vec<(&&ResultFile, &TcpLook)>) -> Result<Option<TcpLook>, MergeError> {
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let sum = |of: fn(&TcpLook) -> u64| saturating(all.iter().map(|(_, look)| of(look)));
+    let entry = |name, of: fn(&TcpLook) -> Option<&StageEntry>| {
+        entry_of_all(name, all.iter().filter_map(|(result, look)| Some((*result, of(look)?))))
+    };
+    Ok(Some(TcpLook {
+        connections: sum(|look| look.connections),
+        retransmits: sum(|look| look.retransmits),
+        rtt: entry("audit.tcp_info.rtt", |look| look.rtt.as_ref())?,
+        rtt_variation: entry("audit.tcp_info.rtt_variation", |look| look.rtt_variation.as_ref())?,
+    }))
+}
 
 /// The columns of the table of parts, behind the name.
 pub(crate) const COLUMNS: [&str; 8] = ["p50", "p90", "p95", "p99", "p99.9", "max", "mean", "share"];
@@ -28,11 +175,11 @@ pub(crate) fn parts(audit: &Audit) -> Vec<Part> {
     let whole = parts.response.mean;
     let part = |(name, entry): (&'static str, &StageEntry)| {
         let share = ratio(entry.mean, whole);
-        let mut cells = text::percentile_cells(entry);
-        cells.push(text::time_cell(entry.max));
-        cells.push(text::time_cell(entry.mean.max(0.0).round() as u64));
+        let mut cells = words::percentile_cells(entry);
+        cells.push(words::time_cell(entry.max));
+        cells.push(words::time_cell(entry.mean.max(0.0).round() as u64));
         cells.push(format!("{:.1} %", 100.0 * share));
-        Part { name, cells, mean: entry.mean, carried: text::carried(entry), share }
+        Part { name, cells, mean: entry.mean, carried: words::carried(entry), share }
     };
     parts.named().map(part).into()
 }
@@ -46,12 +193,6 @@ pub(crate) fn heading(audit: &Audit) -> String {
         // As many digits as the option takes, and no rounding errors of its percent.
         (audit.ratio * 1e6).round() / 1e4,
     )
-}
-
-/// So many of them.
-fn counted(count: u64, what: &str) -> String {
-    let many = if count == 1 { "" } else { "s" };
-    format!("{} {what}{many}", format_grouped(count))
 }
 
 /// Replies that are missing from the table; empty if there are none.

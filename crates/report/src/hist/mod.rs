@@ -1,6 +1,9 @@
 //! From a histogram as it was recorded to a stage of the result file, and back.
 
-use crate::schema::{LatencyUnit, StageEntry};
+mod entry;
+
+pub use entry::{LatencyUnit, StageEntry};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::read::ZlibDecoder;

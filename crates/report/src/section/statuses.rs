@@ -1,7 +1,9 @@
-//! Statuses of HTTP, one by one and by class: which of them count as served (`--expect`), and which a
-//! threshold names (`http.5xx`).
+//! Statuses of HTTP, one by one and by class: how many responses had which, which of them count as served
+//! (`--expect`), and which a threshold names (`http.5xx`).
 
-use crate::schema::{Http, ResultFile};
+use super::{Doubts, Http, ResultFile, messages};
+use crate::words::non_zero;
+use measure::units::format_grouped;
 use std::fmt;
 use std::str::FromStr;
 
@@ -125,6 +127,79 @@ impl FromStr for Expected {
             )),
         };
         text.split(',').map(|name| one(name.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What was answered, by status; of handshakes only what was no upgrade.
+pub(crate) fn words(result: &ResultFile) -> String {
+    non_zero(result.http_statuses.iter().map(|(status, &count)| (status.as_str(), count)))
+}
+
+/// How many were answered with which of these statuses.
+fn answered(result: &ResultFile, these: impl Fn(&str) -> bool) -> String {
+    let each = result.http_statuses.iter().filter(|(status, _)| these(status));
+    let each: Vec<_> = each
+        .map(|(status, count)| format!("{} with status {status}", format_grouped(*count)))
+        .collect();
+    each.join(", ")
+}
+
+/// The doubts that only HTTP has.
+fn response_doubts(result: &ResultFile, doubts: &mut Doubts) {
+    let expected = result.plan.http.as_ref().map(Expected::of).unwrap_or_default();
+    let served = |status: &str| status.parse().is_ok_and(|code| expected.has(code));
+    let unserved = answered(result, |status| !served(status));
+    if !unserved.is_empty() {
+        doubts.add(
+            "http_status",
+            format!("requests were answered, and not served: {unserved}"),
+            "look at the paths, and at the server's log; --expect says which statuses are meant to come, \
+             --fail-if 'http.5xx>1%' makes too many of one a failure",
+        );
+    }
+    // Who names redirects in --expect knows of them.
+    let meant = |status: &str| expected != Expected::default() && served(status);
+    let elsewhere = |status: &str| status.starts_with('3') && status != "304" && !meant(status);
+    let elsewhere = answered(result, elsewhere);
+    if !elsewhere.is_empty() {
+        doubts.add(
+            "redirected",
+            format!("requests were sent elsewhere: {elsewhere}"),
+            "redirects are not followed: give the URL that the server names",
+        );
+    }
+    // Of a server that keeps its connections waiting, more of them would wait.
+    let behind = result.server.as_ref().is_some_and(|server| server.behind);
+    if messages::busy_connections(result) && !behind {
+        doubts.add(
+            "connections_busy",
+            "requests that were due had to wait since all connections were busy",
+            "their waiting counts in response and send lag: give more --connections",
+        );
+    }
+}
+
+fn status_remedy(result: &ResultFile) -> &'static str {
+    let any = |range: std::ops::Range<&str>| {
+        result.http_statuses.keys().any(|status| range.contains(&status.as_str()))
+    };
+    if any("300".."400") {
+        "redirects are not followed: give the URL that the server names"
+    } else if any("401".."402") || any("403".."404") {
+        "give what the server wants to see: --header, --origin, --subprotocol"
+    } else {
+        "make sure that the path of the URL is one at which the server takes WebSockets"
+    }
+}
+
+/// The doubts about what was answered.
+pub(super) fn doubts(result: &ResultFile, doubts: &mut Doubts) {
+    if result.plan.http.is_some() {
+        response_doubts(result, doubts);
+    } else if !result.http_statuses.is_empty() {
+        let each = answered(result, |_| true);
+        let text = format!("handshakes were answered by something else than an upgrade: {each}");
+        doubts.add("http_status", text, status_remedy(result));
     }
 }
 

@@ -1,122 +1,14 @@
-//! What was asked for and how it ended: tool, run, plan, warnings, verdict.
+//! Every option of a run as it was resolved.
 
+use super::parts::{Kind, known};
+use super::{Doubts, ResultFile};
+use crate::figure::saturating;
+use crate::words::{format_rate, size, time};
+use measure::units::format_grouped;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::SystemTime;
-
-/// A moment as result files write it: RFC 3339 in UTC, to the millisecond.
-#[must_use]
-pub fn timestamp(moment: SystemTime) -> String {
-    humantime::format_rfc3339_millis(moment).to_string()
-}
-
-/// The program that wrote a result.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Tool {
-    /// Its name: `c1000k-client`.
-    pub name: String,
-    /// Its version, `major.minor.patch`.
-    pub version: String,
-    /// The commit it was built from; null where that is not known.
-    pub commit: Option<String>,
-}
-
-/// Which run it was, when, and how it ended.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Run {
-    /// Tells this run from all others.
-    pub id: String,
-    /// What the user called it (`--label`); null if nothing.
-    pub label: Option<String>,
-    /// When it began, RFC 3339 in UTC.
-    pub started: String,
-    /// When it ended, RFC 3339 in UTC.
-    pub ended: String,
-    /// The command line, word by word.
-    pub command: Vec<String>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Reasons for doubt, each with its remedy.
-    pub warnings: Vec<Warning>,
-    /// The seed of all randomness; the same as in the plan.
-    pub seed: u64,
-    /// The runs that this result was merged from; absent if it is of one run.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
-    /// Which of several runs of one plan (`--repeat`) it was; absent if it was the only one, and in what
-    /// was merged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repeat: Option<Repeat>,
-}
-
-/// The place of a run among the repeats of its plan.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Repeat {
-    /// Its number, from 1 on.
-    pub number: u64,
-    /// How many runs were asked for.
-    pub of: u64,
-    /// How long it was waited before this run, from the end of the one before; 0 for the first.
-    pub cool_down_ns: u64,
-}
-
-/// One of the runs that a merged result was made of.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Part {
-    /// The run's `id`.
-    pub id: String,
-    /// When it began, RFC 3339 in UTC.
-    pub started: String,
-    /// When it ended, RFC 3339 in UTC.
-    pub ended: String,
-    /// How much later than the first of the parts it began, by the clocks of their machines.
-    pub skew_ns: u64,
-}
-
-/// How a run ended. Thresholds are not part of it: see the verdict.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// All that was planned was done.
-    Done,
-    /// It broke off on an error. The state of a result until the run says otherwise.
-    #[default]
-    Failed,
-    /// Somebody stopped it; what was measured until then is here.
-    Interrupted,
-    /// It came to its end with fewer connections or a lower rate than planned.
-    NotReached,
-}
-
-impl Outcome {
-    /// The name in result files.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-            Self::NotReached => "not_reached",
-        }
-    }
-}
-
-/// A reason to doubt the numbers of a run.
-#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Warning {
-    /// A short name that stays the same between versions: `client_busy`.
-    pub code: String,
-    /// What is wrong, as one sentence with its numbers.
-    pub text: String,
-    /// What to do about it, as one sentence or command.
-    pub remedy: String,
-}
+use std::fmt::Write as _;
 
 /// Every option of a run as it was resolved, given or not: enough to run it again.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -182,6 +74,13 @@ pub struct Plan {
     pub websocket: Option<WebSocket>,
     /// The options that only `http://` has; null for other protocols.
     pub http: Option<Http>,
+}
+
+impl Plan {
+    /// Whether each request had a connection of its own (`--close`).
+    pub(crate) fn has_churn(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| http.close)
+    }
 }
 
 /// An address of a target.
@@ -331,49 +230,160 @@ pub struct Timeouts {
     pub drain_ns: u64,
 }
 
-/// What the thresholds said, and what the program returned.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Verdict {
-    /// Each threshold in the order given.
-    pub thresholds: Vec<ThresholdVerdict>,
-    /// 0 done as planned, 1 failed, 4 a threshold was missed, 6 the plan was not reached,
-    /// 130 interrupted.
-    pub exit_code: u8,
-}
-
-/// What one threshold said.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct ThresholdVerdict {
-    /// The expression as given. The run fails if it is true.
-    pub expression: String,
-    /// What was measured, in `unit`; null if nothing was.
-    pub value: Option<f64>,
-    /// The unit of the value: `ns`, `seconds`, `bytes`, `per_second`, `ratio` or `count`.
-    pub unit: String,
-    /// Whether the run passes. Where nothing was measured it does not.
-    pub ok: bool,
-    /// Why it could not be decided; null where it was.
-    pub note: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn moments_are_written_in_utc_to_the_millisecond() {
-        let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        assert_eq!(timestamp(moment), "2023-11-14T22:13:20.123Z");
+/// The plan that all parts are of: what shards share out is added.
+pub(crate) fn merge(results: &[&ResultFile], kind: Kind) -> Plan {
+    let mut plan = results[0].plan.clone();
+    let others = || results[1..].iter().map(|result| &result.plan);
+    for other in others() {
+        let new = |have: &[String], more: &[String]| {
+            more.iter().filter(|one| !have.contains(one)).cloned().collect::<Vec<_>>()
+        };
+        plan.sources.extend(new(&plan.sources, &other.sources));
+        plan.targets.extend(new(&plan.targets, &other.targets));
+        other.addresses.iter().for_each(|address| add_address(&mut plan.addresses, address));
     }
+    if kind == Kind::Shards {
+        let sum = |of: fn(&Plan) -> Option<f64>| results.iter().map(|r| of(&r.plan)).sum();
+        plan.connect_rate_per_second = sum(|plan| plan.connect_rate_per_second);
+        plan.rate_per_second = sum(|plan| plan.rate_per_second);
+        plan.in_flight = known(results.iter().map(|result| result.plan.in_flight));
+        plan.connections = saturating(results.iter().map(|result| result.plan.connections));
+        plan.reactors = saturating(results.iter().map(|result| result.plan.reactors));
+    }
+    plan
+}
 
-    #[test]
-    fn an_outcome_is_named_as_it_is_written() {
-        use Outcome::{Done, Failed, Interrupted, NotReached};
-        for outcome in [Done, Failed, Interrupted, NotReached] {
-            assert_eq!(serde_json::to_value(outcome).expect("a text"), outcome.name());
+/// Adds the attempts at an address to those of the others.
+fn add_address(all: &mut Vec<Address>, more: &Address) {
+    let same = |one: &&mut Address| one.target == more.target && one.address == more.address;
+    let Some(one) = all.iter_mut().find(same) else { return all.push(more.clone()) };
+    one.sources = one.sources.max(more.sources);
+    one.connected = one.connected.saturating_add(more.connected);
+    for (kind, count) in &more.failures {
+        let sum = one.failures.entry(kind.clone()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+}
+
+/// Addresses that have a line each.
+const ADDRESSES_SHOWN: usize = 8;
+
+/// What was planned, in words.
+pub(crate) fn words(plan: &Plan) -> String {
+    let ramp = plan
+        .connect_rate_per_second
+        .map_or_else(String::new, |rate| format!(" at {}", format_rate(rate)));
+    let duration = time(plan.duration_ns);
+    let (message, echo) = match &plan.http {
+        None => (size(plan.size_bytes), "echo of "),
+        Some(http) => (requests(http, plan.size_bytes), ""),
+    };
+    let traffic = match plan.model {
+        Model::Open => {
+            let rate = format_rate(plan.rate_per_second.unwrap_or_default());
+            let manner = match plan.arrivals {
+                Arrivals::Uniform => "open",
+                Arrivals::Poisson => "open, Poisson",
+            };
+            format!("{message} at {rate} for {duration} ({manner})")
         }
+        Model::Closed => {
+            let in_flight = format_grouped(plan.in_flight.unwrap_or_default());
+            format!("{message}, {in_flight} in flight for {duration} (closed)")
+        }
+        Model::None if plan.first_echo => format!("one {echo}{message} each"),
+        Model::None => "no messages".to_owned(),
+    };
+    let connections = format_grouped(plan.connections);
+    let hold = match plan.hold_ns {
+        0 => String::new(),
+        hold => format!(", held {}", time(hold)),
+    };
+    let at_a_time = match plan.has_churn() {
+        true => " at a time, one for each request",
+        false => "",
+    };
+    format!("{connections} connections{at_a_time}{ramp}{hold}; {traffic}")
+}
+
+/// What to add to a plan that only opens connections and lets them go.
+pub(crate) fn without_load(plan: &Plan) -> &'static str {
+    match (plan.model, plan.hold_ns) {
+        (Model::None, 0) => {
+            "for more: --rate N or --closed sends messages, --hold TIME keeps the connections"
+        }
+        _ => "",
+    }
+}
+
+/// What is asked for.
+fn requests(http: &Http, body_bytes: u64) -> String {
+    let mut text = http.method.clone();
+    if http.paths > 1 {
+        let _ = write!(text, " of {} paths", format_grouped(http.paths));
+    }
+    if body_bytes > 0 {
+        let _ = write!(text, " with {}", size(body_bytes));
+    }
+    if http.pipeline > 1 {
+        let _ = write!(text, ", {} pipelined", format_grouped(http.pipeline));
+    }
+    text
+}
+
+/// What each address took, a line each, where there is more than one.
+pub(crate) fn addresses(plan: &Plan) -> String {
+    if plan.addresses.len() < 2 {
+        return String::new();
+    }
+    let mut text = String::new();
+    for it in plan.addresses.iter().take(ADDRESSES_SHOWN) {
+        let _ = match it.connected {
+            _ if it.sources == 0 => write!(text, "{} cannot be reached from here", it.address),
+            _ if it.took_none() => write!(text, "{} took none", it.address),
+            0 => write!(text, "{} was not needed", it.address),
+            count => write!(text, "{} took {}", it.address, format_grouped(count)),
+        };
+        for (kind, count) in &it.failures {
+            let _ = write!(text, ", {} {}", format_grouped(*count), kind.replace('_', " "));
+        }
+        text.push('\n');
+    }
+    if plan.addresses.len() > ADDRESSES_SHOWN {
+        let others = &plan.addresses[ADDRESSES_SHOWN..];
+        let took = others.iter().map(|it| it.connected).fold(0, u64::saturating_add);
+        let _ = write!(text, "{} others took {}", others.len(), format_grouped(took));
+    }
+    text
+}
+
+/// The doubt about addresses that were to have a share of the connections and took none.
+pub(super) fn address_down(result: &ResultFile, doubts: &mut Doubts) {
+    let plan = &result.plan;
+    if !plan.spread_addresses || result.connections.opened == 0 {
+        return;
+    }
+    let down: Vec<_> = plan.addresses.iter().filter(|it| it.took_none()).collect();
+    if !down.is_empty() {
+        let each = down.iter().map(|it| it.address.as_str()).collect::<Vec<_>>().join(" ");
+        doubts.add(
+            "address_down",
+            format!("{each} took no connection; the shares went to the other addresses"),
+            "look at the server there, or take the address out of the name",
+        );
+    }
+}
+
+/// The doubt about connect times where reactors of one core opened at the same time.
+pub(super) fn crowded_ramp(result: &ResultFile, doubts: &mut Doubts) {
+    let plan = &result.plan;
+    let cores = plan.cores.len().max(1) as u64;
+    let opening = plan.openers_per_core.min(plan.reactors.div_ceil(cores));
+    if opening > 1 && result.connections.opened > 0 {
+        doubts.add(
+            "crowded_ramp",
+            format!("{opening} reactors of one core opened connections at the same time"),
+            "connect times contain the run queue; --openers-per-core 1 keeps them true",
+        );
     }
 }
