@@ -56,9 +56,10 @@ impl RequestPool {
         }
     }
 
-    /// Bounds the work of what is read from now on, in units of about a nanosecond: a header line costs
-    /// [`HTTP_LINE_WORK`], a byte of what frames a body [`HTTP_FRAMING_WORK`]. Reading stops behind the
-    /// head, or the piece of a body, with which it is used up. Without this there is no bound.
+    /// Bounds the work of what is read from now on, in units of about a nanosecond: a header line
+    /// costs [`HTTP_LINE_WORK`], a byte of what frames a body [`HTTP_FRAMING_WORK`]. Reading stops
+    /// behind the head, or the piece of a body, with which it is used up. Without this there is no
+    /// bound.
     #[inline]
     pub fn allow(&mut self, units: u64) {
         (self.work, self.work_allowed) = (0, units);
@@ -81,8 +82,8 @@ impl RequestPool {
         Ok(used)
     }
 
-    /// The method of the request that was refused last, as far as the answer depends on it: a refusal of
-    /// HEAD has no body, either (RFC 9110 9.3.2).
+    /// The method of the request that was refused last, as far as the answer depends on it: a
+    /// refusal of HEAD has no body, either (RFC 9110 9.3.2).
     #[must_use]
     pub fn refused_method(&self) -> Method {
         self.refused
@@ -132,13 +133,13 @@ impl Pending {
 /// One connection's requests: eight bytes. What is only partly here lies in the [`RequestPool`].
 #[derive(Debug, Default)]
 pub struct Requests {
-    phase: Phase,
+    position: Position,
 }
 
 const _: () = assert!(size_of::<Requests>() == 8);
 
 #[derive(Debug, Default)]
-enum Phase {
+enum Position {
     /// Between two requests.
     #[default]
     Idle,
@@ -160,9 +161,9 @@ impl Requests {
     ///
     /// `sink` can stop the reading with [`ControlFlow::Break`] behind a request, because another
     /// protocol begins there, or because its answer has to leave first; and the work may be bounded
-    /// ([`RequestPool::allow`]). How many bytes were taken is returned; it is less than all of them only
-    /// then. After a request that ends the connection, and
-    /// after an error, all further bytes are taken and mean nothing.
+    /// ([`RequestPool::allow`]). How many bytes were taken is returned; it is less than all of them
+    /// only then. After a request that ends the connection, and after an error, all further bytes
+    /// are taken and mean nothing.
     ///
     /// # Errors
     /// Why what came is no request: to be answered behind the answers to those before it, then the
@@ -181,7 +182,7 @@ impl Requests {
             let step = self.step(body_bytes_max, pool, rest, &mut sink);
             let (used, flow) = step.inspect_err(|_| {
                 self.forget(pool);
-                self.phase = Phase::Over;
+                self.position = Position::Over;
             })?;
             at += used;
             if flow.is_break() || pool.work >= pool.work_allowed {
@@ -194,24 +195,24 @@ impl Requests {
     /// Whether nothing of a request is here: silence is no fault.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle)
+        matches!(self.position, Position::Idle)
     }
 
-    /// Whether no further request will be read: the connection is to be closed when all answers have
-    /// left.
+    /// Whether no further request will be read: the connection is to be closed when all answers
+    /// have left.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(self.position, Position::Over)
     }
 
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut RequestPool) {
-        match &mut self.phase {
-            Phase::Head(head) => head.forget(&mut pool.heads),
-            Phase::Body(index) => drop(pool.take(*index)),
-            Phase::Idle | Phase::EmptyLine | Phase::Begin | Phase::Over => return,
+        match &mut self.position {
+            Position::Head(head) => head.forget(&mut pool.heads),
+            Position::Body(index) => drop(pool.take(*index)),
+            Position::Idle | Position::EmptyLine | Position::Begin | Position::Over => return,
         }
-        self.phase = Phase::Idle;
+        self.position = Position::Idle;
     }
 
     /// Reads up to the end of a request at the most.
@@ -223,33 +224,33 @@ impl Requests {
         bytes: &[u8],
         sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
     ) -> Result<(usize, ControlFlow<()>), Refusal> {
-        match &mut self.phase {
-            Phase::Idle | Phase::Begin => {
+        match &mut self.position {
+            Position::Idle | Position::Begin => {
                 if let Some((facts, length)) = pool.memo.recall(bytes) {
                     let (head, rest) = bytes.split_at(length);
                     let (used, flow) = self.begin(max, pool, head, facts, rest, sink)?;
                     return Ok((length + used, flow));
                 }
-                if bytes[0] == b'\r' && matches!(self.phase, Phase::Idle) {
-                    self.phase = Phase::EmptyLine;
+                if bytes[0] == b'\r' && matches!(self.position, Position::Idle) {
+                    self.position = Position::EmptyLine;
                     return Ok((1, ControlFlow::Continue(())));
                 }
                 self.head(Head::default(), max, pool, bytes, sink)
             }
             // RFC 9112 2.2 asks for patience with one such line.
-            Phase::EmptyLine => {
+            Position::EmptyLine => {
                 if bytes[0] != b'\n' {
                     pool.refused = Method::default();
                     return Err(Refusal::Syntax);
                 }
-                self.phase = Phase::Begin;
+                self.position = Position::Begin;
                 Ok((1, ControlFlow::Continue(())))
             }
-            Phase::Head(head) => {
+            Position::Head(head) => {
                 let head = std::mem::take(head);
                 self.head(head, max, pool, bytes, sink)
             }
-            Phase::Body(index) => {
+            Position::Body(index) => {
                 let pending = pool.bodies.get_mut(*index);
                 pool.refused = pending.facts.method();
                 let mut body = pending.body;
@@ -261,7 +262,7 @@ impl Requests {
                 let Pending { head, facts, body } = pool.take(*index);
                 Ok((used, self.finish(&head, &facts, &body, sink)))
             }
-            Phase::Over => Ok((bytes.len(), ControlFlow::Continue(()))),
+            Position::Over => Ok((bytes.len(), ControlFlow::Continue(()))),
         }
     }
 
@@ -279,7 +280,7 @@ impl Requests {
             let partial = state.partial(&mut pool.heads);
             pool.refused = method_of(if partial.is_empty() { bytes } else { partial });
         }
-        self.phase = Phase::Head(state);
+        self.position = Position::Head(state);
         let Some((head, length)) = complete? else {
             return Ok((bytes.len(), ControlFlow::Continue(())));
         };
@@ -324,7 +325,7 @@ impl Requests {
         if body.is_done() {
             return Ok((used, self.finish(head, &facts, &body, sink)));
         }
-        self.phase = Phase::Body(pool.keep(Pending { head: head.into(), facts, body }));
+        self.position = Position::Body(pool.keep(Pending { head: head.into(), facts, body }));
         Ok((used, ControlFlow::Continue(())))
     }
 
@@ -337,7 +338,7 @@ impl Requests {
         body: &Body,
         sink: &mut impl FnMut(RequestEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        self.phase = if facts.persistence().keeps() { Phase::Idle } else { Phase::Over };
+        self.position = if facts.persistence().keeps() { Position::Idle } else { Position::Over };
         sink(RequestEvent::Request(Request { head, facts, body_bytes: body.received() }))
     }
 }

@@ -210,8 +210,8 @@ impl ResponsePool {
         Self { heads: HeadPool::new(limits, Begin::Capital), ..Self::default() }
     }
 
-    /// Bytes that came behind a response which was to be the last of its connection. They mean nothing
-    /// (RFC 9112 9.6), so they are counted and dropped.
+    /// Bytes that came behind a response which was to be the last of its connection. They mean
+    /// nothing (RFC 9112 9.6), so they are counted and dropped.
     #[must_use]
     pub fn surplus(&self) -> u64 {
         self.surplus
@@ -241,7 +241,7 @@ impl Pending {
 /// One connection's responses: twelve bytes. What is only partly here lies in the [`ResponsePool`].
 #[derive(Debug, Default)]
 pub struct Responses {
-    phase: Phase,
+    position: Position,
     /// Interim replies since the last final one.
     informational: u8,
 }
@@ -249,7 +249,7 @@ pub struct Responses {
 const _: () = assert!(size_of::<Responses>() == 12);
 
 #[derive(Debug, Default)]
-enum Phase {
+enum Position {
     /// Between two responses.
     #[default]
     Idle,
@@ -282,7 +282,7 @@ impl Responses {
             let step = self.step(method, pool, &bytes[at..], &mut sink);
             at += step.inspect_err(|_| {
                 self.forget(pool);
-                self.phase = Phase::Over;
+                self.position = Position::Over;
             })?;
         }
         Ok(())
@@ -297,9 +297,9 @@ impl Responses {
         pool: &mut ResponsePool,
         mut sink: impl FnMut(ResponseEvent<'_>),
     ) -> Result<(), ResponseError> {
-        let verdict = match &self.phase {
-            Phase::Idle | Phase::Over if self.informational == 0 => Ok(()),
-            Phase::Body(index) => {
+        let verdict = match &self.position {
+            Position::Idle | Position::Over if self.informational == 0 => Ok(()),
+            Position::Body(index) => {
                 let pending = pool.bodies.get_mut(*index);
                 if pending.body.ends_with_connection() {
                     sink(ResponseEvent::End(pending.response()));
@@ -308,10 +308,10 @@ impl Responses {
                     Err(ResponseError::CutBody)
                 }
             }
-            Phase::Head(_) | Phase::Idle | Phase::Over => Err(ResponseError::CutHead),
+            Position::Head(_) | Position::Idle | Position::Over => Err(ResponseError::CutHead),
         };
         self.forget(pool);
-        self.phase = Phase::Over;
+        self.position = Position::Over;
         verdict
     }
 
@@ -319,10 +319,10 @@ impl Responses {
     /// [`Responses::read`], where no response has come yet.
     #[must_use]
     pub fn other_protocol(&self, pool: &mut ResponsePool, bytes: &[u8]) -> Option<OtherProtocol> {
-        match &self.phase {
-            Phase::Head(head) => head.other_protocol(&mut pool.heads, bytes),
-            Phase::Idle => Head::default().other_protocol(&mut pool.heads, bytes),
-            Phase::Body(_) | Phase::Over => None,
+        match &self.position {
+            Position::Head(head) => head.other_protocol(&mut pool.heads, bytes),
+            Position::Idle => Head::default().other_protocol(&mut pool.heads, bytes),
+            Position::Body(_) | Position::Over => None,
         }
     }
 
@@ -330,22 +330,22 @@ impl Responses {
     #[must_use]
     #[inline]
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.informational == 0
+        matches!(self.position, Position::Idle) && self.informational == 0
     }
 
     /// Whether no further response will come on this connection.
     #[must_use]
     #[inline]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(self.position, Position::Over)
     }
 
     /// Gives back what the pool holds for this connection. To be called when it ends.
     pub fn forget(&mut self, pool: &mut ResponsePool) {
-        match &mut self.phase {
-            Phase::Head(head) => head.forget(&mut pool.heads),
-            Phase::Body(index) => drop(pool.bodies.take(*index)),
-            Phase::Idle | Phase::Over => {}
+        match &mut self.position {
+            Position::Head(head) => head.forget(&mut pool.heads),
+            Position::Body(index) => drop(pool.bodies.take(*index)),
+            Position::Idle | Position::Over => {}
         }
         *self = Self::default();
     }
@@ -359,18 +359,18 @@ impl Responses {
         bytes: &[u8],
         sink: &mut impl FnMut(ResponseEvent<'_>),
     ) -> Result<usize, ResponseError> {
-        match &mut self.phase {
-            Phase::Idle => {
+        match &mut self.position {
+            Position::Idle => {
                 if let Some((facts, length)) = pool.memo.recall(bytes) {
                     return Ok(length + self.begin(method, pool, facts, &bytes[length..], sink)?);
                 }
                 self.head(Head::default(), method, pool, bytes, sink)
             }
-            Phase::Head(head) => {
+            Position::Head(head) => {
                 let head = std::mem::take(head);
                 self.head(head, method, pool, bytes, sink)
             }
-            Phase::Body(index) => {
+            Position::Body(index) => {
                 let pending = pool.bodies.get_mut(*index);
                 let chunk = |chunk: &[u8]| sink(ResponseEvent::Chunk(chunk));
                 let used = pending.body.read(u64::MAX, bytes, chunk)?;
@@ -380,7 +380,7 @@ impl Responses {
                 }
                 Ok(used)
             }
-            Phase::Over => {
+            Position::Over => {
                 pool.surplus += bytes.len() as u64;
                 Ok(bytes.len())
             }
@@ -397,11 +397,11 @@ impl Responses {
         sink: &mut impl FnMut(ResponseEvent<'_>),
     ) -> Result<usize, ResponseError> {
         let complete = state.complete(&mut pool.heads, bytes);
-        self.phase = Phase::Head(state);
+        self.position = Position::Head(state);
         let Some((head, length)) = complete? else { return Ok(bytes.len()) };
         let facts = Facts::parse(&head, pool.heads.limits.headers)?;
         if facts.status < 200 {
-            self.phase = Phase::Idle;
+            self.position = Position::Idle;
             self.informational += 1;
             return match facts.status {
                 101 => Err(ResponseError::Switched),
@@ -433,7 +433,7 @@ impl Responses {
         if pending.body.is_done() {
             self.finish(&pending, sink);
         } else {
-            self.phase = Phase::Body(pool.bodies.put(pending));
+            self.position = Position::Body(pool.bodies.put(pending));
         }
         Ok(used)
     }
@@ -441,7 +441,7 @@ impl Responses {
     #[inline]
     fn finish(&mut self, pending: &Pending, sink: &mut impl FnMut(ResponseEvent<'_>)) {
         let response = pending.response();
-        self.phase = if response.keeps { Phase::Idle } else { Phase::Over };
+        self.position = if response.keeps { Position::Idle } else { Position::Over };
         self.informational = 0;
         sink(ResponseEvent::End(response));
     }
