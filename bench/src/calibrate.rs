@@ -1,9 +1,9 @@
-//! Whether the project's client measures what is known: its percentiles against the analytic ones, with a
-//! server that stands still and replies late on request.
+//! Whether the project's client measures what is known: its percentiles against the analytic ones,
+//! with a server that stands still and replies late on request.
 //!
-//! Each run has a server of its own. The runs without a fault give the distribution that all others build
-//! on; how long a reactor took to get going again after a stall, and how late it was to a delayed reply,
-//! is what the server says by its own clock.
+//! Each run has a server of its own. The runs without a fault give the distribution that all others
+//! build on; how long a reactor took to get going again after a stall, and how late it was to a
+//! delayed reply, is what the server says by its own clock.
 
 use crate::children::{self, Address, START_MAX, Server};
 use crate::cli::{CalibrateArgs, Part};
@@ -38,7 +38,8 @@ struct Tolerance {
 
 impl Tolerance {
     const STRICT: Self = Self { share: 0.02, nanos: 200_000.0 };
-    /// For a machine that does other things at the same time: it still tells a client that is wrong.
+    /// For a machine that does other things at the same time: it still tells a client that is
+    /// wrong.
     const LENIENT: Self = Self { share: 0.1, nanos: 8_000_000.0 };
 
     fn of(self, analytic: f64) -> f64 {
@@ -152,8 +153,8 @@ impl Fault {
         let (option, value) = match self {
             Self::None => return None,
             Self::Delay(length) => ("--delay", ms(length)),
-            // What the server says of its stalls is to be of those in the traffic: few come before it, but
-            // one in each of its seconds, though it may begin sooner than expected.
+            // What the server says of its stalls is to be of those in the traffic: few come before
+            // it, but one in each of its seconds, though it may begin sooner than expected.
             Self::Stalls(length) => {
                 let first = Nanos(traffic.0.saturating_sub(2 * PERIOD.0));
                 ("--stall", format!("{}/{}@{}", ms(length), ms(PERIOD), ms(first)))
@@ -296,7 +297,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<()> {
     }
     let [p99, p999, longest] = pauses();
     println!(
-        "The machine's own pauses: a thread that does nothing else was late for one of its wake-ups in 100 by \
+        "The machine's own pauses: a thread that does nothing else was late for one of its \
+         wake-ups in 100 by \
          {} or more, for one in 1,000 by {}, and by {} at the most in 5 s.\n",
         time(p99),
         time(p999),
@@ -324,8 +326,8 @@ fn judged(cells: &[Cell]) -> impl Iterator<Item = &Judged> {
     cells.iter().flat_map(|cell| &cell.quantiles)
 }
 
-/// How late a thread wakes up that sleeps for a millisecond at a time: its 99th and 99.9th percentile,
-/// and the maximum. What a program on this machine cannot be better than.
+/// How late a thread wakes up that sleeps for a millisecond at a time: its 99th and 99.9th
+/// percentile, and the maximum. What a program on this machine cannot be better than.
 #[expect(clippy::disallowed_methods, reason = "what a sleep is late by is what is asked for")]
 fn pauses() -> [f64; 3] {
     const SLEEP: Duration = Duration::from_millis(1);
@@ -411,9 +413,9 @@ impl<'a> Bench<'a> {
         Ok(cells)
     }
 
-    /// The cells of one rate: without a fault, and with each of these. In each round a run without a fault
-    /// goes before the others and one behind them: both together are what the faults come on top of, and
-    /// the second is held against the first.
+    /// The cells of one rate: without a fault, and with each of these. In each round a run without
+    /// a fault goes before the others and one behind them: both together are what the faults come
+    /// on top of, and the second is held against the first.
     fn cells(&self, connections: u64, about: f64, faults: &[Fault]) -> Result<Vec<Cell>> {
         let rate = self.rate(about);
         let (mut calm, mut faulty) = (Vec::new(), vec![Vec::new(); faults.len()]);
@@ -449,9 +451,9 @@ impl<'a> Bench<'a> {
         Ok(cells.collect())
     }
 
-    /// Starts a server with that fault, and the client against it, whose traffic is expected to begin so
-    /// long after the server. There is no round of first echoes: what the server says of replies
-    /// that waited is to be of the traffic.
+    /// Starts a server with that fault, and the client against it, whose traffic is expected to
+    /// begin so long after the server. There is no round of first echoes: what the server says of
+    /// replies that waited is to be of the traffic.
     fn measure(
         &self,
         connections: u64,
@@ -501,7 +503,8 @@ impl<'a> Bench<'a> {
     /// The same faults, known, seen by the open model and by the closed one.
     fn teach(&self) -> Result<Table> {
         let title = format!(
-            "The same server, p50 / p90 / p99 / p99.9: known, open model (1,000 connections, {}/s), \
+            "The same server, p50 / p90 / p99 / p99.9: known, open model (1,000 connections, \
+             {}/s), \
              closed model ({CLOSED_CONNECTIONS} connections)",
             Self::LOW
         );
@@ -537,7 +540,8 @@ fn cells_of(hdr: &str) -> Result<Vec<(u64, u64)>> {
     Ok(cells.map(|cell| (cell.value_iterated_to(), cell.count_at_value())).collect())
 }
 
-/// Starts the server on a free port of loopback; it ends with what comes back. Also where its metrics are.
+/// Starts the server on a free port of loopback; it ends with what comes back. Also where its
+/// metrics are.
 fn start_server(program: &Path, options: &[String]) -> Result<(Server, Address)> {
     let name = program.display();
     let mut command = Command::new(program);
@@ -610,7 +614,14 @@ mod tests {
     #[test]
     fn what_must_come_of_a_fault_is_what_the_server_says() {
         let reactor = |late: u64, backlog: u64| {
-            let spans = |p50_ns, max_ns, count| serde_json::json!({"count": count, "p50_ns": p50_ns, "p99_ns": max_ns, "max_ns": max_ns});
+            let spans = |p50_ns, max_ns, count| {
+                serde_json::json!({
+                    "count": count,
+                    "p50_ns": p50_ns,
+                    "p99_ns": max_ns,
+                    "max_ns": max_ns,
+                })
+            };
             serde_json::json!({"messages": 10, "loop_delay": spans(50_000, 50_000, 100),
                 "stall_late": spans(7, late, 1), "stall_backlog": spans(7, backlog, 1)})
         };

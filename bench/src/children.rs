@@ -1,5 +1,5 @@
-//! Running other programs: clients to their end, bounded in time, and servers until they are stopped;
-//! and reading the JSON that both print.
+//! Running other programs: clients to their end, bounded in time, and servers until they are
+//! stopped; and reading the JSON that both print.
 
 use anyhow::{Context, Result, bail, ensure};
 use measure::Nanos;
@@ -71,8 +71,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one that has to name so many addresses. What it prints, and its messages, go to the log;
-    /// without one the messages go to this process's standard error.
+    /// Starts one that has to name so many addresses. What it prints, and its messages, go to the
+    /// log; without one the messages go to this process's standard error.
     pub(crate) fn start(command: &mut Command, expected: usize, log: Option<File>) -> Result<Self> {
         let name = command.get_program().display().to_string();
         command.stdin(Stdio::null()).stdout(Stdio::piped());

@@ -30,8 +30,8 @@ pub(crate) enum Command {
     CompareOpening(CompareOpeningArgs),
     /// Runs the project's client at fixed rates and holds what it sent against what was asked
     Pace(PaceArgs),
-    /// Runs the project's client against its server with known faults, and holds the percentiles against the
-    /// analytic ones
+    /// Runs the project's client against its server with known faults, and holds the percentiles
+    /// against the analytic ones
     Calibrate(CalibrateArgs),
     /// Starts servers, waits until they listen, runs a client against them, and stops them
     Pair(PairArgs),
@@ -120,7 +120,8 @@ pub(crate) struct OpenArgs {
     /// Connections to open, all together
     #[arg(short, long, default_value = "100k", value_parser = count)]
     pub(crate) connections: u64,
-    /// Client threads, each with a descriptor table of its own (default: one per 18,000 connections)
+    /// Client threads, each with a descriptor table of its own (default: one per 18,000
+    /// connections)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub(crate) threads: Option<u16>,
     /// Server threads, likewise
@@ -240,11 +241,12 @@ pub(crate) struct CalibrateArgs {
     /// Rounds of the table: the median of their errors is judged
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// What to run: the percentiles against the analytic ones, what the closed model makes of the same
-    /// faults, or both
+    /// What to run: the percentiles against the analytic ones, what the closed model makes of the
+    /// same faults, or both
     #[arg(long, value_enum, default_value_t = Part::All)]
     pub(crate) part: Part,
-    /// A short look that a busy machine does not fail: 1,000 connections, the low rate, three attempts
+    /// A short look that a busy machine does not fail: 1,000 connections, the low rate, three
+    /// attempts
     #[arg(long, conflicts_with_all = ["part", "connections", "seconds", "rounds"])]
     pub(crate) quick: bool,
     #[command(flatten)]
@@ -256,8 +258,8 @@ pub(crate) struct PairArgs {
     /// How many servers there are
     #[arg(long, default_value_t = 1)]
     pub(crate) servers: usize,
-    /// Append what the servers say to this file, instead of dropping what they print and showing their
-    /// messages
+    /// Append what the servers say to this file, instead of dropping what they print and showing
+    /// their messages
     #[arg(long)]
     pub(crate) log: Option<PathBuf>,
     /// Append a line `process`, number, program for each process, so that others can end it
@@ -269,8 +271,9 @@ pub(crate) struct PairArgs {
     /// Who speaks in messages
     #[arg(long = "as", default_value = "c1000k-reference")]
     pub(crate) name: String,
-    /// The commands: SERVER... -- CLIENT...; in a server's, {free} is a free port of 127.0.0.1; in the
-    /// client's, {url}, {port}, {pid} and {metrics} are the server's, those of the second {url.2} and so on
+    /// The commands: SERVER... -- CLIENT...; in a server's, {free} is a free port of 127.0.0.1; in
+    /// the client's, {url}, {port}, {pid} and {metrics} are the server's, those of the second
+    /// {url.2} and so on
     #[arg(last = true, required = true, value_name = "COMMANDS")]
     pub(crate) command: Vec<OsString>,
 }

@@ -2,8 +2,8 @@
 //!
 //! The reference is the least that can echo, ask or open: epoll and sockets, no reactor, no
 //! protocol, no clock read per message. It shares no code with the programs that it judges; from
-//! the house it takes only `measure` (words and units), `host` (a thread's own descriptor table) and
-//! `report` (to read the histograms of a result).
+//! the house it takes only `measure` (words and units), `host` (a thread's own descriptor table)
+//! and `report` (to read the histograms of a result).
 //!
 //! ```text
 //!   server            client           open              the floor itself
@@ -12,9 +12,9 @@
 //!   (takes turns)   (alternates)     (alternates)  pace  in one run
 //! ```
 //!
-//! `pair` starts servers, runs a client against them, and stops them: for the scripts.
-//! `calibrate` is no comparison with a program but with what is known: `truth` says what response times
-//! must be.
+//! `pair` starts servers, runs a client against them, and stops them: for the scripts. `calibrate`
+//! is no comparison with a program but with what is known: `truth` says what response times must
+//! be.
 //!
 //! The comparisons exist because absolute rates say little on a machine that does other things:
 //! they drive both sides in turns and report the ratio of each round.

@@ -23,7 +23,8 @@ struct Paced {
     took_seconds: f64,
     deviation_percent: f64,
     arrivals: String,
-    /// Of the messages sent in each millisecond: variance / mean, the same of the schedule, the most.
+    /// Of the messages sent in each millisecond: variance / mean, the same of the schedule, the
+    /// most.
     dispersion: Option<f64>,
     dispersion_ideal: Option<f64>,
     sent_per_ms_max: Option<u64>,
@@ -68,8 +69,8 @@ impl Spent {
     }
 }
 
-/// The share of the CPUs' time that neither client nor server took: other processes, and interrupts that
-/// came upon an idle CPU (which are a few percent where the two rest often).
+/// The share of the CPUs' time that neither client nor server took: other processes, and interrupts
+/// that came upon an idle CPU (which are a few percent where the two rest often).
 fn others(before: Spent, after: Spent, client: Nanos, lasted: Nanos) -> f64 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let own = after.server - before.server + client;
@@ -194,7 +195,11 @@ mod tests {
             let result = serde_json::json!({
                 "connections": { "opened": 100, "failed": 0, "lost": 0, "open_seconds": 0.1 },
                 "messages": { "sent": sent, "received": sent, "seconds": seconds },
-                "pacing": { "sent_per_window_max": 104, "dispersion": 0.1, "dispersion_ideal": 0.0 },
+                "pacing": {
+                    "sent_per_window_max": 104,
+                    "dispersion": 0.1,
+                    "dispersion_ideal": 0.0,
+                },
                 "stages": { "send_lag": { "p50": 1, "p99": 2, "p999": 3, "max": 4 } },
                 "resources": { "client": { "cpu_seconds": 1.0, "cpu_ns_per_message": 7 } },
             });

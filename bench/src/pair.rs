@@ -1,10 +1,12 @@
-//! Servers and a client as a pair: starts the servers, waits until they listen, runs the client against
-//! them, and stops them, whatever becomes of the client.
+//! Servers and a client as a pair: starts the servers, waits until they listen, runs the client
+//! against them, and stops them, whatever becomes of the client.
 //!
 //! ```text
-//!   a signal ──> pair ──SIGTERM──> client        both in process groups of their own, so that Ctrl-C
-//!                  └── at the end, SIGTERM ──> servers        reaches this program only
+//!   a signal ──> pair ──SIGTERM──> client
+//!                  └── at the end, SIGTERM ──> servers
 //! ```
+//!
+//! Both are in process groups of their own, so that Ctrl-C reaches this program only.
 
 use crate::children::{Address, START_MAX, Server, terminate};
 use crate::cli::PairArgs;
@@ -191,8 +193,8 @@ fn without_slash(address: Address) -> Address {
     Address { url, ..address }
 }
 
-/// A word of the client's command with what the servers said in place of `{url}`, `{port}`, `{pid}` and
-/// `{metrics}`: of the first address, or of that whose number stands behind, as in `{url.2}`.
+/// A word of the client's command with what the servers said in place of `{url}`, `{port}`, `{pid}`
+/// and `{metrics}`: of the first address, or of that whose number stands behind, as in `{url.2}`.
 fn filled(word: &OsStr, addresses: &[Address]) -> OsString {
     let Some(text) = word.to_str().filter(|text| text.contains('{')) else { return word.into() };
     let mut text = text.to_owned();

@@ -35,8 +35,9 @@ pub(crate) fn own_cpu_time() -> Nanos {
     Nanos::from_secs(time.tv_sec as u64) + Nanos(time.tv_nsec as u64)
 }
 
-/// The time that all CPUs together were at work: user, nice, system, irq and softirq of proc_stat(5), in
-/// hundredths of a second. What an interrupt takes counts for the process that it came upon, too.
+/// The time that all CPUs together were at work: user, nice, system, irq and softirq of
+/// proc_stat(5), in hundredths of a second. What an interrupt takes counts for the process that it
+/// came upon, too.
 pub(crate) fn machine_cpu_time() -> Result<Nanos> {
     let text = fs::read_to_string("/proc/stat").context("/proc/stat cannot be read")?;
     parse_stat(&text).context("/proc/stat has an odd first line")

@@ -1,7 +1,7 @@
 //! The smallest epoll echo server: what a server cannot do without, and nothing else.
 //!
-//! One receive per event into one 64 KiB buffer, one send back, edge-triggered registration once for
-//! life. It neither queues output, nor limits, nor counts: every connection costs it 4 bytes.
+//! One receive per event into one 64 KiB buffer, one send back, edge-triggered registration once
+//! for life. It neither queues output, nor limits, nor counts: every connection costs it 4 bytes.
 
 use crate::cli::ServerArgs;
 use crate::socket::{self, event_room, listen, send_all};

@@ -1,20 +1,22 @@
 //! What response times must be when the server's faults are known: exact quantiles, pure.
 //!
-//! A server that stands still for S, goes on W after the end of that, and has answered all that came
-//! meanwhile D after it, lets a message wait that arrives t after the beginning of the stall for
+//! A server that stands still for S, goes on W after the end of that, and has answered all that
+//! came meanwhile D after it, lets a message wait that arrives t after the beginning of the stall
+//! for
 //!
 //! ```text
-//!   S + W + u·(D − W) − t        for 0 ≤ t < S + D, where u from 0 to 1 is its place in the backlog
+//!   S + W + u·(D − W) − t    for 0 ≤ t < S + D, where u from 0 to 1 is its place in the backlog
 //! ```
 //!
-//! Messages arrive evenly spread and are answered in the order in which their connections became readable,
-//! so u = t / (S + D) as long as none has two of them; where one has, it gives all it has with one read, and
-//! u is the place of its first; what comes on those that have had their turn is read behind the others.
-//! W and D are what the server's reactors say by their own clocks; each
-//! has its own, since those that share a core go on one after the other. A reply that waits for a delay
+//! Messages arrive evenly spread and are answered in the order in which their connections became
+//! readable, so u = t / (S + D) as long as none has two of them; where one has, it gives all it has
+//! with one read, and u is the place of its first; what comes on those that have had their turn is
+//! read behind the others. W and D are what the server's reactors say by their own clocks; each has
+//! its own, since those that share a core go on one after the other. A reply that waits for a delay
 //! waits for that, and for as long as the reactor is late to it, which it says as well.
 //!
-//! To each wait comes what a message takes without the fault, of which the distribution is measured.
+//! To each wait comes what a message takes without the fault, of which the distribution is
+//! measured.
 
 /// A distribution of times in nanoseconds: steps at the values that occur.
 #[derive(Clone, Debug, Default)]
@@ -94,8 +96,8 @@ pub(crate) struct Lateness {
 }
 
 impl Lateness {
-    /// The lateness that this share of all did not exceed. Between what is known the share that is later
-    /// falls exponentially, as waiting times do; below the median it grows evenly.
+    /// The lateness that this share of all did not exceed. Between what is known the share that is
+    /// later falls exponentially, as waiting times do; below the median it grows evenly.
     fn quantile(&self, share: f64) -> f64 {
         let Self { count, p50, p99, max, .. } = *self;
         let later = 1.0 - share;
@@ -115,8 +117,8 @@ impl Lateness {
     }
 }
 
-/// What the server does wrong, as shares of all messages and how long those wait, in nanoseconds. The
-/// others do not wait.
+/// What the server does wrong, as shares of all messages and how long those wait, in nanoseconds.
+/// The others do not wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waits(Vec<(f64, f64)>);
 
@@ -144,8 +146,8 @@ impl Waits {
         Self(stalls.recoveries.iter().flat_map(|recovery| stalls.waits(recovery)).collect())
     }
 
-    /// The response time at or below which that share of messages lies, where `rest` is what they take
-    /// without the fault.
+    /// The response time at or below which that share of messages lies, where `rest` is what they
+    /// take without the fault.
     pub(crate) fn quantile(&self, rest: &Distribution, share: f64) -> f64 {
         let waiting: f64 = self.0.iter().map(|(share, _)| share).sum();
         let longest = self.0.iter().map(|(_, wait)| *wait).fold(0.0, f64::max);
@@ -183,9 +185,9 @@ impl Stalls {
         if pace * self.length <= connections {
             return Places::InOrder { late, backlog, over: self.length + backlog };
         }
-        // All connections are readable; meanwhile messages come on one after the other, from `first` on. Those
-        // that come before the sweep over the connections has caught up with them are read with what is there
-        // already, later ones make their connections readable again.
+        // All connections are readable; meanwhile messages come on one after the other, from
+        // `first` on. Those that come before the sweep over the connections has caught up with them
+        // are read with what is there already, later ones make their connections readable again.
         let first = pace * self.length % connections;
         let (mut read, mut caught) = ((backlog - late) / connections, backlog);
         for _ in 0..50 {
@@ -202,8 +204,8 @@ impl Stalls {
 enum Places {
     /// That in which it came: no connection has two messages waiting.
     InOrder { late: f64, backlog: f64, over: f64 },
-    /// Connection by connection, each with all that it has; then what has come since on those that had
-    /// had their turn.
+    /// Connection by connection, each with all that it has; then what has come since on those that
+    /// had had their turn.
     Sweep {
         connections: f64,
         /// Messages in a nanosecond.
@@ -220,8 +222,8 @@ enum Places {
 }
 
 impl Places {
-    /// When a message is answered that came `at` after the beginning of the stall of that length, counted from
-    /// the end of that.
+    /// When a message is answered that came `at` after the beginning of the stall of that length,
+    /// counted from the end of that.
     fn answered(self, at: f64, length: f64) -> f64 {
         match self {
             Self::InOrder { late, backlog, over } => late + at / over * (backlog - late),
@@ -257,9 +259,9 @@ mod tests {
     const MS: f64 = 1e6;
     const SHARES: [f64; 6] = [0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
-    /// One reactor, message by message: connections take turns in sending, and each read answers all that
-    /// its connection has. Returns how messages fared, and the time from the end of a stall until nothing
-    /// was left.
+    /// One reactor, message by message: connections take turns in sending, and each read answers
+    /// all that its connection has. Returns how messages fared, and the time from the end of a
+    /// stall until nothing was left.
     fn simulate(stalls: &Stalls, read: f64, rest: &[f64], periods: u32) -> (Distribution, f64) {
         let late = stalls.recoveries[0].late;
         let spacing = 1e9 / stalls.rate;
@@ -313,8 +315,9 @@ mod tests {
             (20_000.1, 100_000.0, 0.5, 0.3),
             (20_000.1, 100_000.0, 10.0, 2.0),
             (20_000.1, 100_000.0, 25.0, 0.0),
-            // Two or three, and a dozen, messages of each connection wait. (With a whole number of them
-            // there are gaps between their waits, and quantiles that lie in one are anywhere in it.)
+            // Two or three, and a dozen, messages of each connection wait. (With a whole number of
+            // them there are gaps between their waits, and quantiles that lie in one are anywhere
+            // in it.)
             (20_000.1, 900.0, 10.0, 0.2),
             (20_000.1, 170.0, 10.0, 0.0),
         ] {

@@ -1,4 +1,5 @@
-//! The least of WebSocket that a load needs: an upgrade that trusts the server, frames laid out once.
+//! The least of WebSocket that a load needs: an upgrade that trusts the server, frames laid out
+//! once.
 //!
 //! As a floor it masks every message with the same key and looks at replies by their length alone.
 

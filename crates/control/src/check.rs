@@ -40,13 +40,15 @@ pub struct Checked<'a> {
     pub connections: u64,
     /// What was found.
     pub findings: &'a [Finding],
-    /// What it says of itself, line by line: stands above the table, and below it how much of it fits.
+    /// What it says of itself, line by line: stands above the table, and below it how much of it
+    /// fits.
     pub description: Option<&'a [String]>,
 }
 
 impl Checked<'_> {
-    /// The answer in a form. Of fewer connections more may be had than their share, since a plan for them may
-    /// need fewer reactors and addresses: so `plan_for` plans for other numbers and says what is found then.
+    /// The answer in a form. Of fewer connections more may be had than their share, since a plan
+    /// for them may need fewer reactors and addresses: so `plan_for` plans for other numbers and
+    /// says what is found then.
     ///
     /// # Errors
     /// If the findings cannot be written as JSON.

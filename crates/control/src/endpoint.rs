@@ -1,10 +1,10 @@
-//! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors. What a
-//! request says is read by `wire`, like any other.
+//! The metrics endpoint: a small HTTP/1.1 server on a thread of its own, away from the reactors.
+//! What a request says is read by `wire`, like any other.
 //!
-//! One request for each connection, all of it within two seconds. Up to `CONNECTIONS_MAX` are served side
-//! by side, and where one more comes the oldest goes: whoever is silent, or does not read, costs the others
-//! nothing. The thread waits in `poll` on all its sockets and on an eventfd, so that it stops at once and
-//! never wakes for nothing.
+//! One request for each connection, all of it within two seconds. Up to `CONNECTIONS_MAX` are
+//! served side by side, and where one more comes the oldest goes: whoever is silent, or does not
+//! read, costs the others nothing. The thread waits in `poll` on all its sockets and on an eventfd,
+//! so that it stops at once and never wakes for nothing.
 
 use crate::deadline::Deadline;
 use crate::spawn::{STACK_BYTES, spawn_named};
@@ -72,8 +72,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Listens on `address` (port 0: any free one) and serves `routes`. Call it from a thread that is
-    /// not pinned, since the new one inherits its CPUs.
+    /// Listens on `address` (port 0: any free one) and serves `routes`. Call it from a thread that
+    /// is not pinned, since the new one inherits its CPUs.
     ///
     /// # Errors
     /// If the address cannot be listened on or the thread not be started; the message says which.
@@ -192,8 +192,9 @@ enum Stage {
     Request(Requests, Box<RequestPool>),
     /// The reply, and how much of it is sent.
     Reply(Vec<u8>, usize),
-    /// The reply is sent; what the client still says is dropped until it closes. A close with unread bytes
-    /// resets the connection, and it would lose what it has not read yet (RFC 9112, section 9.6).
+    /// The reply is sent; what the client still says is dropped until it closes. A close with
+    /// unread bytes resets the connection, and it would lose what it has not read yet (RFC 9112,
+    /// section 9.6).
     Linger,
 }
 

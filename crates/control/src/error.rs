@@ -1,5 +1,5 @@
-//! Why a program could not do what it was asked to, and the exit code that says which kind of reason
-//! it was.
+//! Why a program could not do what it was asked to, and the exit code that says which kind of
+//! reason it was.
 
 /// The reasons that end a program before or in its work. Each is a sentence for people: what is
 /// wrong, where, and what to do.

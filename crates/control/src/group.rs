@@ -48,8 +48,8 @@ pub struct Running<D, C, R> {
     pub cpu: usize,
 }
 
-/// Starts a reactor and waits until it is ready. Reactors that are started one after the other hence
-/// listen in that order, which steering by CPU counts on.
+/// Starts a reactor and waits until it is ready. Reactors that are started one after the other
+/// hence listen in that order, which steering by CPU counts on.
 ///
 /// # Errors
 /// If the thread cannot be had, set apart or pinned, or `build` fails: that error.

@@ -1,5 +1,5 @@
-//! The look at the other side: fetches the snapshot that a server's metrics endpoint serves. What comes
-//! back is read by `wire`, like any other response.
+//! The look at the other side: fetches the snapshot that a server's metrics endpoint serves. What
+//! comes back is read by `wire`, like any other response.
 
 use crate::deadline::Deadline;
 use std::io::{self, Read, Write};
@@ -20,7 +20,8 @@ pub enum PeerError {
     Io(SocketAddr, io::Error),
     /// The exchange took longer than it may.
     #[error(
-        "http://{0}/snapshot.json did not come within {1:?}: the server is overloaded or no HTTP server"
+        "http://{0}/snapshot.json did not come within {1:?}: the server is overloaded or no HTTP \
+         server"
     )]
     TimedOut(SocketAddr, Duration),
     /// What came back is not an HTTP/1 reply, or more of one than is read.

@@ -63,8 +63,8 @@ impl Exposition {
         Self::default()
     }
 
-    /// Opens a family: its HELP and TYPE lines. Its samples follow through the returned value, which
-    /// is what keeps them in one group.
+    /// Opens a family: its HELP and TYPE lines. Its samples follow through the returned value,
+    /// which is what keeps them in one group.
     ///
     /// # Panics
     /// If the name is not a metric name, or was used on this page before.

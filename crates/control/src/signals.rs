@@ -1,7 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP as messages: the first asks to drain, the second to leave.
 //!
-//! SIGPIPE needs no care: Rust programs start with it ignored, so a write to a closed pipe or socket
-//! is an error (EPIPE) like any other.
+//! SIGPIPE needs no care: Rust programs start with it ignored, so a write to a closed pipe or
+//! socket is an error (EPIPE) like any other.
 
 use crate::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,8 +24,9 @@ pub enum Signal {
     Abort,
 }
 
-/// The signals caught since [`Signals::install`]. One value per process, made in `main` before other
-/// threads; the handlers stay for as long as the process lives, also when the value is dropped.
+/// The signals caught since [`Signals::install`]. One value per process, made in `main` before
+/// other threads; the handlers stay for as long as the process lives, also when the value is
+/// dropped.
 #[derive(Debug)]
 pub struct Signals {
     receiver: Receiver<Signal>,
@@ -33,9 +34,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGINT and SIGTERM from now on, and SIGHUP (the terminal is gone) unless the process was
-    /// started to ignore that, as nohup(1) does. A third signal ends the process with code 130 without
-    /// asking anyone: the way out when even the writing hangs.
+    /// Catches SIGINT and SIGTERM from now on, and SIGHUP (the terminal is gone) unless the process
+    /// was started to ignore that, as nohup(1) does. A third signal ends the process with code 130
+    /// without asking anyone: the way out when even the writing hangs.
     ///
     /// # Errors
     /// If a descriptor, a handler or the forwarding thread cannot be had.
@@ -69,8 +70,8 @@ impl Signals {
     }
 }
 
-/// Has a write beyond the limit of file sizes (`ulimit -f`) fail with an error, as on a full disk, where the
-/// kernel would end the process by SIGXFSZ.
+/// Has a write beyond the limit of file sizes (`ulimit -f`) fail with an error, as on a full disk,
+/// where the kernel would end the process by SIGXFSZ.
 ///
 /// # Errors
 /// If the handler cannot be had.

@@ -40,7 +40,8 @@ where
 
 /// A thread that panicked. That is always a bug in the program, never the run's data.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the thread '{thread}' panicked{}: {message} (this is a bug, please report it)", and_others(*.others))]
+#[error("the thread '{thread}' panicked{}: {message} (this is a bug, please report \
+    it)", and_others(*.others))]
 pub struct Panicked {
     /// The name of the first one, in the order of the handles.
     pub thread: String,

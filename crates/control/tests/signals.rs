@@ -28,7 +28,8 @@ fn child() {
     }
 }
 
-/// This program again, to run the test of that name as the process that is signalled, and what it says.
+/// This program again, to run the test of that name as the process that is signalled, and what it
+/// says.
 fn start(mut command: Command, test: &str) -> (Child, impl FnMut() -> String) {
     let mut child = command
         .args([test, "--nocapture"])

@@ -1,4 +1,5 @@
-//! The driver: mutates seeds, keeps what is judged anew, stops at the first failure and makes it small.
+//! The driver: mutates seeds, keeps what is judged anew, stops at the first failure and makes it
+//! small.
 
 use crate::{Random, Target, Verdict};
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
-//! Fuzz targets for the parsers of the house (of what peers send, of files, of what is typed), and a driver
-//! for them that needs stable Rust only.
+//! Fuzz targets for the parsers of the house (of what peers send, of files, of what is typed), and
+//! a driver for them that needs stable Rust only.
 //!
 //! A target is a function of bytes that must not panic, whatever they are. It asks for more than
 //! survival: the same verdict however the bytes are cut into reads, the same as a naive parser's,

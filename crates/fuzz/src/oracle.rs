@@ -39,8 +39,8 @@ struct Open {
     payload: Vec<u8>,
 }
 
-/// All that is in a stream. Of compressed messages only those that are complete are judged: where in
-/// the middle a bad one is found depends on the inflater.
+/// All that is in a stream. Of compressed messages only those that are complete are judged: where
+/// in the middle a bad one is found depends on the inflater.
 pub(crate) fn frames(
     role: Role,
     deflate: Option<Agreed>,
@@ -203,7 +203,8 @@ fn control(opcode: u8, payload: Vec<u8>, seen: &mut Vec<Seen>) -> Result<bool, W
 /// that they have, quotes and escapes taken off. `None` where the grammar is broken.
 pub(crate) type Extension = (String, Vec<(String, Option<String>)>);
 
-/// Reads the `Sec-WebSocket-Extensions` lines of a head: several are one list, which has an element.
+/// Reads the `Sec-WebSocket-Extensions` lines of a head: several are one list, which has an
+/// element.
 pub(crate) fn extensions(lines: &[&str]) -> Option<Vec<Extension>> {
     let elements = lines.iter().map(|line| split(line, ',')).collect::<Option<Vec<_>>>()?.concat();
     let elements = elements.iter().map(|element| blank_trimmed(element)).filter(|e| !e.is_empty());

@@ -1,12 +1,12 @@
-//! Source addresses: what a client's `--source-ip` texts name, which loopback addresses there are to
-//! use, which source the kernel would choose, and which ports it gives out.
+//! Source addresses: what a client's `--source-ip` texts name, which loopback addresses there are
+//! to use, which source the kernel would choose, and which ports it gives out.
 
 use crate::{sockopt, sysctl};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// The most source addresses of one run, in all ranges together: at 60,000 ports each, far more than
-/// any machine has memory for.
+/// The most source addresses of one run, in all ranges together: at 60,000 ports each, far more
+/// than any machine has memory for.
 pub const MAX_SOURCES: u64 = 65_536;
 
 /// Addresses that follow each other, counted and never listed.
@@ -285,8 +285,8 @@ pub fn port_range() -> (u16, u16) {
     range.unwrap_or(DEFAULT)
 }
 
-/// The ports of that range that the kernel leaves out (`net.ipv4.ip_local_reserved_ports`), as first
-/// and last of each run.
+/// The ports of that range that the kernel leaves out (`net.ipv4.ip_local_reserved_ports`), as
+/// first and last of each run.
 #[must_use]
 pub fn reserved_ports() -> Vec<(u16, u16)> {
     let text = sysctl::read("net.ipv4.ip_local_reserved_ports").unwrap_or_default();
@@ -440,7 +440,8 @@ mod tests {
             prop_assert_eq!(range.nth(range.len()), None);
             prop_assert_eq!(listed[0], IpAddr::V4(first));
             prop_assert_eq!(listed.last().copied(), Some(IpAddr::V4(last)));
-            prop_assert!(listed.windows(2).all(|pair| to_number(pair[0]) + 1 == to_number(pair[1])));
+            let follows = |pair: &[IpAddr]| to_number(pair[0]) + 1 == to_number(pair[1]);
+            prop_assert!(listed.windows(2).all(follows));
         }
 
         #[test]

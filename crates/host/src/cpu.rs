@@ -55,7 +55,8 @@ pub enum CpuListError {
     #[error("the CPU range '{0}' runs backwards: write the lower number first")]
     Backwards(String),
     /// The number is beyond what the kernel's set can name.
-    #[error("CPU {0} is too high: the highest that can be named is {max}", max = CpuSet::MAX_CPU - 1)]
+    #[error("CPU {0} is too high: the highest that can be named is \
+        {max}", max = CpuSet::MAX_CPU - 1)]
     TooHigh(usize),
     /// The same CPU stands twice in the list.
     #[error("CPU {0} is named twice: name each once, the reactors go round the list")]
@@ -187,7 +188,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_can_be_read_back(cpus in prop::collection::hash_set(0..1_024usize, 1..50)) {
+        fn what_is_printed_can_be_read_back(
+            cpus in prop::collection::hash_set(0..1_024usize, 1..50),
+        ) {
             let cpus: Vec<_> = cpus.into_iter().collect();
             prop_assert_eq!(parse_cpu_list(&format_cpu_list(&cpus)), Ok(cpus));
         }

@@ -187,8 +187,8 @@ fn kind_in_cgroup(groups: &str) -> Option<String> {
     KINDS.into_iter().find(|kind| groups.contains(kind)).map(str::to_owned)
 }
 
-/// Open files of the whole machine now (`fs.file-nr`). The kernel counts them by CPU, and may be a few
-/// dozen off.
+/// Open files of the whole machine now (`fs.file-nr`). The kernel counts them by CPU, and may be a
+/// few dozen off.
 #[must_use]
 pub fn open_files() -> Option<u64> {
     sysctl::numbers::<3>("fs.file-nr").map(|[used, ..]| used)

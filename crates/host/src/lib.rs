@@ -1,10 +1,11 @@
-//! The Linux that a run stands on: CPUs, descriptor tables, sockets and timers to work with; limits,
-//! sysctls and memory to know; and the preflight that says what is missing before a run starts.
+//! The Linux that a run stands on: CPUs, descriptor tables, sockets and timers to work with;
+//! limits, sysctls and memory to know; and the preflight that says what is missing before a run
+//! starts.
 //!
 //! The lowest floor of the house, beside `measure` and `wire`. The modules that reactors call while
-//! connections are open ([`socket`], [`receipt`], [`timer`]) allocate nothing. What reads `/proc` is split into a
-//! pure parser, tested on recorded text, and a reader of one line. The only `unsafe` of the whole
-//! workspace is in `sockopt.rs`.
+//! connections are open ([`socket`], [`receipt`], [`timer`]) allocate nothing. What reads `/proc`
+//! is split into a pure parser, tested on recorded text, and a reader of one line. The only
+//! `unsafe` of the whole workspace is in `sockopt.rs`.
 
 pub mod address;
 pub mod card;

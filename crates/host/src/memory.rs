@@ -4,7 +4,8 @@ use crate::{cgroup, sockopt};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// Resident memory of this process in bytes (proc_pid_statm(5)); `None` where `/proc` is not mounted.
+/// Resident memory of this process in bytes (proc_pid_statm(5)); `None` where `/proc` is not
+/// mounted.
 #[must_use]
 pub fn process_rss_bytes() -> Option<u64> {
     parse_resident(&fs::read_to_string("/proc/self/statm").ok()?)
@@ -15,8 +16,8 @@ fn parse_resident(statm: &str) -> Option<u64> {
     pages.checked_mul(rustix::param::page_size() as u64)
 }
 
-/// Gives memory that this process has freed back to the system: else what comes next seems to need less
-/// than it does. Costs milliseconds; not for the hot path.
+/// Gives memory that this process has freed back to the system: else what comes next seems to need
+/// less than it does. Costs milliseconds; not for the hot path.
 pub fn give_back() {
     sockopt::trim_heap();
 }

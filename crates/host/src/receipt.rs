@@ -1,5 +1,5 @@
-//! Receipts: when the kernel received what is read, and what TCP knows of a connection. Nothing here
-//! allocates.
+//! Receipts: when the kernel received what is read, and what TCP knows of a connection. Nothing
+//! here allocates.
 
 use crate::sockopt;
 use measure::{Nanos, Wall};
@@ -7,18 +7,18 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Has the kernel note when bytes arrive on a socket (`SO_TIMESTAMPING`, by its own clock, not that of
-/// the network card). What has arrived already stays without.
+/// Has the kernel note when bytes arrive on a socket (`SO_TIMESTAMPING`, by its own clock, not that
+/// of the network card). What has arrived already stays without.
 ///
-/// As long as any socket of the machine wants this, the kernel reads its clock for every packet that any
-/// socket receives. The first one sets that off; it takes the kernel some milliseconds to begin
-/// ([`keep_stamping`]).
+/// As long as any socket of the machine wants this, the kernel reads its clock for every packet
+/// that any socket receives. The first one sets that off; it takes the kernel some milliseconds to
+/// begin ([`keep_stamping`]).
 pub fn stamp_receipts(fd: impl AsFd) -> io::Result<()> {
     sockopt::stamp_receipts(fd)
 }
 
-/// Receives bytes, and the time of day at which the last of them reached the kernel: that of the last
-/// packet that any of them were taken from. `None` if it was not noted.
+/// Receives bytes, and the time of day at which the last of them reached the kernel: that of the
+/// last packet that any of them were taken from. `None` if it was not noted.
 #[inline]
 pub fn receive_stamped(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)> {
     let (count, stamp) = sockopt::receive_stamped(fd, buffer)?;
@@ -26,9 +26,9 @@ pub fn receive_stamped(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, O
     Ok((count, wall))
 }
 
-/// A socket that does nothing but want stamps: while it is there the kernel goes on making them, however
-/// many others come and go. Without it, each time that the last one goes and the next one comes, the
-/// kernel patches its own code, and what arrives meanwhile has no stamp.
+/// A socket that does nothing but want stamps: while it is there the kernel goes on making them,
+/// however many others come and go. Without it, each time that the last one goes and the next one
+/// comes, the kernel patches its own code, and what arrives meanwhile has no stamp.
 pub fn keep_stamping() -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;

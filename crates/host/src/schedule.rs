@@ -1,5 +1,5 @@
-//! What the scheduler did with a thread, and the hypervisor with a core: how long the one waited for
-//! its core, how often it was switched, and how much was stolen from the other.
+//! What the scheduler did with a thread, and the hypervisor with a core: how long the one waited
+//! for its core, how often it was switched, and how much was stolen from the other.
 //!
 //! These are files of `/proc`: a reading takes some microseconds and a descriptor. They are for the
 //! borders between phases, not for the hot path.
@@ -70,12 +70,14 @@ pub struct CoreTime {
     pub total: u64,
     /// Taken by the hypervisor while something was to run here.
     pub stolen: u64,
-    /// Spent on processes: what interrupts took is nobody's, and with traffic mostly that of the traffic.
+    /// Spent on processes: what interrupts took is nobody's, and with traffic mostly that of the
+    /// traffic.
     pub worked: u64,
 }
 
 impl CoreTime {
-    /// The share that was stolen between `earlier` and this reading; `None` if no tick lies between.
+    /// The share that was stolen between `earlier` and this reading; `None` if no tick lies
+    /// between.
     #[must_use]
     pub fn steal_since(&self, earlier: &Self) -> Option<f64> {
         let total = self.total.checked_sub(earlier.total).filter(|ticks| *ticks > 0)?;
@@ -83,8 +85,8 @@ impl CoreTime {
     }
 }
 
-/// The share of the machine's time that went to processes between two readings, over all cores of both;
-/// `None` if no tick lies between.
+/// The share of the machine's time that went to processes between two readings, over all cores of
+/// both; `None` if no tick lies between.
 #[must_use]
 pub fn worked_share(
     earlier: &BTreeMap<u32, CoreTime>,

@@ -84,11 +84,11 @@ pub struct ConnectError {
 /// Begins a connection. `Ok` means established or on its way: wait for writability, then ask
 /// [`take_error`] and [`is_established`].
 ///
-/// `source` names the address to come from. Where its port is 0 the kernel chooses one at `connect`,
-/// so that an address can use a port once for each target (`IP_BIND_ADDRESS_NO_PORT`, ip(7)); its
-/// search gets very slow once half of the port range is in use, so name the port where many are
-/// wanted. With `share_port` one named (address, port) can serve several targets (`SO_REUSEADDR`
-/// on every socket that uses it).
+/// `source` names the address to come from. Where its port is 0 the kernel chooses one at
+/// `connect`, so that an address can use a port once for each target (`IP_BIND_ADDRESS_NO_PORT`,
+/// ip(7)); its search gets very slow once half of the port range is in use, so name the port where
+/// many are wanted. With `share_port` one named (address, port) can serve several targets
+/// (`SO_REUSEADDR` on every socket that uses it).
 pub fn connect(
     source: Option<SocketAddr>,
     target: SocketAddr,
@@ -146,8 +146,9 @@ pub fn reset_on_close(fd: impl AsFd) -> io::Result<()> {
     Ok(options::set_socket_linger(fd, Some(Duration::ZERO))?)
 }
 
-/// What a listener has turned away since it listens: connections that found its accept queue full, and
-/// handshakes that came to nothing. Modulo 2^32; `None` where the kernel does not tell (before Linux 4.12).
+/// What a listener has turned away since it listens: connections that found its accept queue full,
+/// and handshakes that came to nothing. Modulo 2^32; `None` where the kernel does not tell (before
+/// Linux 4.12).
 #[must_use]
 pub fn dropped(listener: impl AsFd) -> Option<u64> {
     sockopt::dropped(listener).ok().map(u64::from)
@@ -156,9 +157,9 @@ pub fn dropped(listener: impl AsFd) -> Option<u64> {
 /// Lets the CPU that a SYN arrives on choose the listener, instead of a hash of the addresses.
 ///
 /// `listener` is any one of a group on one address with `reuse_port`; reactor `i`, pinned to
-/// `cpus[i]`, must own the listener made as number `i`. Closing a listener moves the last one to its
-/// place: then the choice is no longer true, but still one of the group. Over loopback that CPU is
-/// the client's own.
+/// `cpus[i]`, must own the listener made as number `i`. Closing a listener moves the last one to
+/// its place: then the choice is no longer true, but still one of the group. Over loopback that CPU
+/// is the client's own.
 ///
 /// # Errors
 /// `InvalidInput` where the reactors do not go round the CPUs in whole turns

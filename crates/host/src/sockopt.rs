@@ -2,7 +2,8 @@
 //! one a thin wrapper that its safe neighbour explains.
 #![expect(
     unsafe_code,
-    reason = "five socket options, recvmsg(2) with stamps, unshare(2), sched_setscheduler(2) and malloc_trim(3), which no safe crate offers"
+    reason = "five socket options, recvmsg(2) with stamps, unshare(2), sched_setscheduler(2) and \
+        malloc_trim(3), which no safe crate offers"
 )]
 
 use std::ffi::c_int;
@@ -40,8 +41,8 @@ pub(crate) fn attach_reuseport_program(
 ) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: socket(7): the option takes a sock_fprog. Its pointer and length describe a slice that
-    // outlives the call; the kernel copies the instructions, checks them, and never writes.
+    // SAFETY: socket(7): the option takes a sock_fprog. Its pointer and length describe a slice
+    // that outlives the call; the kernel copies the instructions, checks them, and never writes.
     unsafe { set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program) }
 }
 
@@ -71,8 +72,8 @@ pub(crate) fn receive_stamped(
 ) -> io::Result<(usize, Option<libc::timespec>)> {
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: both are plain numbers and pointers, for which zeros are valid. Not every C library has
-    // the same fields in them, so they cannot be written out here.
+    // SAFETY: both are plain numbers and pointers, for which zeros are valid. Not every C library
+    // has the same fields in them, so they cannot be written out here.
     let (header, mut message): (libc::cmsghdr, libc::msghdr) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     let mut control = StampMessage { header, stamps: [none; 3] };
@@ -80,9 +81,9 @@ pub(crate) fn receive_stamped(
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<StampMessage>() as _;
-    // SAFETY: `message` names one buffer and one room for control messages, with their true lengths; all
-    // of them outlive the call, and nothing else looks at them meanwhile. The descriptor is borrowed,
-    // hence open.
+    // SAFETY: `message` names one buffer and one room for control messages, with their true
+    // lengths; all of them outlive the call, and nothing else looks at them meanwhile. The
+    // descriptor is borrowed, hence open.
     let count = unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut message, 0) };
     let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
     // Where there was no message the header is still zero.
@@ -100,8 +101,8 @@ pub(crate) fn receive_stamped(
 /// Any bytes are valid for a `T`.
 unsafe fn get<T>(fd: impl AsFd, level: i32, option: i32, mut value: T) -> io::Result<T> {
     let mut length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: getsockopt(2) writes at most `length` bytes into the value, which the caller lets be any; both
-    // outlive the call. The descriptor is borrowed, hence open.
+    // SAFETY: getsockopt(2) writes at most `length` bytes into the value, which the caller lets be
+    // any; both outlive the call. The descriptor is borrowed, hence open.
     let result = unsafe {
         libc::getsockopt(
             fd.as_fd().as_raw_fd(),
@@ -120,8 +121,8 @@ pub(crate) fn tcp_info(fd: impl AsFd) -> io::Result<libc::tcp_info> {
     unsafe { get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, std::mem::zeroed()) }
 }
 
-/// Where `SO_MEMINFO` has the packets that the socket dropped (`SK_MEMINFO_DROPS`), and how many numbers
-/// it gives in all.
+/// Where `SO_MEMINFO` has the packets that the socket dropped (`SK_MEMINFO_DROPS`), and how many
+/// numbers it gives in all.
 const DROPS: usize = 8;
 const MEMINFO_NUMBERS: usize = 9;
 
@@ -149,8 +150,8 @@ pub(crate) fn schedule_as_batch() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// `malloc_trim(3)`: gives memory that was freed back to the system, from the arenas of all threads. Other
-/// C libraries than glibc do so by themselves, or never.
+/// `malloc_trim(3)`: gives memory that was freed back to the system, from the arenas of all
+/// threads. Other C libraries than glibc do so by themselves, or never.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3): it may be called at any time by any thread, and frees nothing in use.

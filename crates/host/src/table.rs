@@ -15,7 +15,8 @@ use std::io;
 /// names something else in each table: a descriptor opened by this thread must be used and dropped
 /// by this thread, and one opened elsewhere must not be handed to it. Call it as the first thing a
 /// reactor thread does. The copies also keep what was open alive: a listener or pipe inherited this
-/// way closes only when this thread ends, so start the threads before opening what must close early.
+/// way closes only when this thread ends, so start the threads before opening what must close
+/// early.
 pub fn unshare_descriptors() -> io::Result<()> {
     sockopt::unshare_files()
 }

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A timerfd of the monotonic clock (timerfd_create(2)), readable once its time is over.
 ///
-/// Registered edge-triggered it needs no read: arming it again sets the count of expirations back to
-/// zero, and each expiration is a new edge.
+/// Registered edge-triggered it needs no read: arming it again sets the count of expirations back
+/// to zero, and each expiration is a new edge.
 #[derive(Debug)]
 pub struct Timer {
     fd: OwnedFd,

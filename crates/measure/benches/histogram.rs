@@ -1,6 +1,7 @@
 //! What recording costs: one value into a histogram, by how its values lie. Prints a table.
 //!
-//! `cargo bench -p c1000k-measure`. Each figure is the best of several windows: others were disturbed.
+//! `cargo bench -p c1000k-measure`. Each figure is the best of several windows: others were
+//! disturbed.
 
 use c1000k_measure::{Clock, FineHistogram, Histogram, IntervalHistogram, Nanos};
 use std::hint::black_box;
@@ -8,7 +9,8 @@ use std::hint::black_box;
 /// How long one window is at least, and how many there are.
 const WINDOW: Nanos = Nanos::from_millis(40);
 const WINDOWS: usize = 9;
-/// Values of one round: more than fit the first cache level beside the cells, fewer than the second.
+/// Values of one round: more than fit the first cache level beside the cells, fewer than the
+/// second.
 const VALUES: usize = 16_384;
 
 /// Evenly distributed bits, the same each time (xorshift64, Marsaglia 2003).

@@ -1,12 +1,12 @@
 //! The histogram that reactors record into: the value layout of HdrHistogram (Gil Tene), as a flat
 //! array that costs memory only where values fall.
 //!
-//! Why not the `hdrhistogram` crate on the hot path: it writes zeros over its whole array when it is
-//! made, and 56 reactors with nine stages each would hold 130 MB for a few touched pages. Here the
-//! array comes zeroed from the kernel and pages appear as they are counted in, and a cell takes four
-//! bytes: the few that ever pass 2^32 keep the rest in a list. The buckets are the
-//! same, so a total moves into an `hdrhistogram::Histogram` without loss (see `report`), and the
-//! tests use that crate as the oracle.
+//! Why not the `hdrhistogram` crate on the hot path: it writes zeros over its whole array when it
+//! is made, and 56 reactors with nine stages each would hold 130 MB for a few touched pages. Here
+//! the array comes zeroed from the kernel and pages appear as they are counted in, and a cell takes
+//! four bytes: the few that ever pass 2^32 keep the rest in a list. The buckets are the same, so a
+//! total moves into an `hdrhistogram::Histogram` without loss (see `report`), and the tests use
+//! that crate as the oracle.
 
 /// The highest value that is told apart: 2^42 - 1 ns, over 73 minutes. Beyond it a value counts as
 /// this one, and as clipped.
@@ -154,8 +154,8 @@ impl<const BITS: u32> Histogram<BITS> {
         Some(self.max)
     }
 
-    /// Several quantiles in one pass over the cells in use, for figures that are taken on a reactor's
-    /// own thread; each as [`Self::quantile`] gives it. `None` while empty.
+    /// Several quantiles in one pass over the cells in use, for figures that are taken on a
+    /// reactor's own thread; each as [`Self::quantile`] gives it. `None` while empty.
     ///
     /// # Panics
     /// If they do not rise.
@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn what_an_interval_clips_its_stage_clips_too() {
-        // Every response and send lag goes into a fine histogram as well as into that of its second:
-        // the clipped ones are counted there, so a second may keep quiet about them.
+        // Every response and send lag goes into a fine histogram as well as into that of its
+        // second: the clipped ones are counted there, so a second may keep quiet about them.
         assert_eq!(FineHistogram::HIGHEST, IntervalHistogram::HIGHEST);
     }
 
@@ -317,7 +317,10 @@ mod tests {
         }
 
         #[test]
-        fn one_pass_finds_what_single_ones_find(values in values(), mut at in [0.0..=1.0f64, 0.0..=1.0]) {
+        fn one_pass_finds_what_single_ones_find(
+            values in values(),
+            mut at in [0.0..=1.0f64, 0.0..=1.0],
+        ) {
             let histogram = filled::<8>(&values);
             at.sort_by(f64::total_cmp);
             let each = at.map(|quantile| histogram.quantile(quantile).expect("filled"));

@@ -30,8 +30,8 @@ pub enum Stage {
     Service,
     /// Actual minus intended send time: how late the generator was.
     SendLag,
-    /// From our sending of a message to the kernel's receipt of its reply: the peer, the network and the
-    /// kernels' stacks. Only of audited connections.
+    /// From our sending of a message to the kernel's receipt of its reply: the peer, the network
+    /// and the kernels' stacks. Only of audited connections.
     Outside,
     /// From the kernel's receipt of a reply to our reading of it. Only of audited connections.
     ReceiveLag,

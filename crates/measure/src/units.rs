@@ -105,7 +105,8 @@ pub fn parse_duration(text: &str) -> Result<Nanos, UnitError> {
     whole(text, parse(text, DURATION_UNITS, DURATION_EXAMPLE)?, "nanoseconds").map(Nanos)
 }
 
-/// One thing as a part of another: `0.05`, `5%`; more than 1 is allowed, and with a sign less than 0.
+/// One thing as a part of another: `0.05`, `5%`; more than 1 is allowed, and with a sign less than
+/// 0.
 pub fn parse_ratio(text: &str) -> Result<f64, UnitError> {
     let trimmed = text.trim();
     let (sign, part) = match trimmed.strip_prefix('-') {
@@ -253,7 +254,11 @@ mod tests {
         assert!(matches!(parse_count("99999999999g"), Err(UnitError::TooLarge(_))));
         assert_eq!(
             parse_duration("5 parsecs").map_err(|e| e.to_string()),
-            Err("'5 parsecs' has no unit that is known here: write it like 500us, 5ms, 30s, 5m or 1h".into())
+            Err(
+                "'5 parsecs' has no unit that is known here: write it like 500us, 5ms, 30s, 5m or \
+                1h"
+                .into()
+            )
         );
     }
 

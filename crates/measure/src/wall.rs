@@ -1,9 +1,9 @@
-//! `Wall` and `WallClock`: times of day, in which the kernel stamps what it receives, brought onto the
-//! run's clock.
+//! `Wall` and `WallClock`: times of day, in which the kernel stamps what it receives, brought onto
+//! the run's clock.
 //!
-//! On Linux the monotonic clock and the time of day run at the same pace, slewed alike (adjtimex(2)): the
-//! difference between them changes only when the time of day is *set*. So the best of many readings of
-//! that difference is the one to go by, until one contradicts it.
+//! On Linux the monotonic clock and the time of day run at the same pace, slewed alike
+//! (adjtimex(2)): the difference between them changes only when the time of day is *set*. So the
+//! best of many readings of that difference is the one to go by, until one contradicts it.
 
 use crate::Nanos;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -74,8 +74,8 @@ impl WallClock {
         now >= self.stale_at
     }
 
-    /// Takes one more look into account. If it cannot be true together with those before, the time of day
-    /// was set in between: then it counts alone.
+    /// Takes one more look into account. If it cannot be true together with those before, the time
+    /// of day was set in between: then it counts alone.
     pub fn update(&mut self, sighting: Sighting, now: Nanos) {
         self.stale_at = now + LOOK_EVERY;
         let apart = sighting.zero.0.abs_diff(self.best.zero.0);
@@ -94,8 +94,9 @@ impl WallClock {
         Nanos(u64::try_from(wall.0.saturating_sub(self.best.zero.0)).unwrap_or(0))
     }
 
-    /// Brings a stamp that was just read onto the run's clock, by a clock that is made for the first of
-    /// them and looks (`look`) again when its last look is old. `now` is about the time it is.
+    /// Brings a stamp that was just read onto the run's clock, by a clock that is made for the
+    /// first of them and looks (`look`) again when its last look is old. `now` is about the time it
+    /// is.
     #[inline]
     pub fn place(
         clock: &mut Option<Self>,

@@ -1,7 +1,8 @@
-//! The tree reads itself: which file of a crate uses which, by the paths written in it, and whether that
-//! keeps to the rows that `docs/ARCHITECTURE.md` gives.
+//! The tree reads itself: which file of a crate uses which, by the paths written in it, and whether
+//! that keeps to the rows that `docs/ARCHITECTURE.md` gives.
 //!
-//! What only tests see (`#[cfg(test)]`, files named `…tests.rs`) is left out: a test may look anywhere.
+//! What only tests see (`#[cfg(test)]`, files named `…tests.rs`) is left out: a test may look
+//! anywhere.
 
 #![forbid(unsafe_code)]
 
@@ -11,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module by its path from the crate's root: `driver::ramp` is `["driver", "ramp"]`; the root itself is
-/// empty.
+/// A module by its path from the crate's root: `driver::ramp` is `["driver", "ramp"]`; the root
+/// itself is empty.
 pub type Module = Vec<String>;
 
 /// The workspace's folder.
@@ -21,7 +22,8 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All files below a folder whose names end so, in order; folders that are built or fetched are left out.
+/// All files below a folder whose names end so, in order; folders that are built or fetched are
+/// left out.
 ///
 /// # Panics
 /// If a folder cannot be read.
@@ -45,8 +47,8 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Which file of a crate uses which others, by module. Items in a module without a file of its own belong
-/// to the file that they are in.
+/// Which file of a crate uses which others, by module. Items in a module without a file of its own
+/// belong to the file that they are in.
 #[derive(Debug)]
 pub struct Uses(pub BTreeMap<Module, BTreeSet<Module>>);
 
@@ -92,8 +94,9 @@ impl Uses {
         self.0.keys().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// Every use that does not go down the rows, a sentence each, and every module without a row. The first
-    /// row is the highest; modules of one row do not use each other, and nobody uses the root.
+    /// Every use that does not go down the rows, a sentence each, and every module without a row.
+    /// The first row is the highest; modules of one row do not use each other, and nobody uses the
+    /// root.
     #[must_use]
     pub fn against(&self, rows: &[Vec<String>]) -> Vec<String> {
         let row = |top: &str| rows.iter().position(|row| row.iter().any(|name| name == top));
@@ -176,8 +179,8 @@ fn name(module: &[String]) -> String {
     if module.is_empty() { "the root".to_owned() } else { module.join("::") }
 }
 
-/// The rows that a document gives a crate: the first table below the heading "Inside `NAME`", of which the
-/// first column names modules in backticks; top to bottom. `None`: it gives it none.
+/// The rows that a document gives a crate: the first table below the heading "Inside `NAME`", of
+/// which the first column names modules in backticks; top to bottom. `None`: it gives it none.
 #[must_use]
 pub fn rows(document: &str, krate: &str) -> Option<Vec<Vec<String>>> {
     let heading = format!("### Inside `{krate}`");

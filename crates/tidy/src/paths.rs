@@ -1,5 +1,5 @@
-//! The paths to other modules of the same crate that a source file has in it: in `use` lines, in code, in
-//! types, and in what is handed to macros.
+//! The paths to other modules of the same crate that a source file has in it: in `use` lines, in
+//! code, in types, and in what is handed to macros.
 
 use crate::Module;
 use proc_macro2::{TokenStream, TokenTree};

@@ -1,5 +1,5 @@
-//! What the codecs cost: frames, masking, handshakes, compression; HTTP requests, answers, responses.
-//! Prints a table.
+//! What the codecs cost: frames, masking, handshakes, compression; HTTP requests, answers,
+//! responses. Prints a table.
 //!
 //! `cargo bench -p c1000k-wire` times every case and, where valgrind is installed, counts its
 //! instructions: the difference of two runs with different numbers of rounds, which no neighbour on
@@ -250,8 +250,10 @@ fn ping_case() -> Case {
 
 /// A request as a load generator sends it, and as a browser does.
 const SHORT: &str = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n";
-const LONG: &str = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nUser-Agent: Mozilla/5.0 (X11; \
-    Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\nAccept: text/html,application/xhtml+xml,\
+const LONG: &str = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\
+    User-Agent: Mozilla/5.0 (X11; \
+    Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,\
     application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, \
     deflate, br, zstd\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n\r\n";
 

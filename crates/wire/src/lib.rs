@@ -1,8 +1,8 @@
 //! Protocols as pure machines: bytes in, events and bytes out.
 //!
-//! Nothing here names a socket, a clock, a thread or a random source: times and seeds are arguments.
-//! A codec gives the same events however its input was cut into reads; each has a property that says
-//! so. That is what makes the simulator possible, and a fuzz target a page long.
+//! Nothing here names a socket, a clock, a thread or a random source: times and seeds are
+//! arguments. A codec gives the same events however its input was cut into reads; each has a
+//! property that says so. That is what makes the simulator possible, and a fuzz target a page long.
 
 #![forbid(unsafe_code)]
 

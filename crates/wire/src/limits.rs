@@ -5,8 +5,8 @@ use crate::stamp::STAMP_BYTES;
 /// The smallest message of the echo load, in bytes: its stamp and nothing else.
 pub const MESSAGE_BYTES_MIN: usize = STAMP_BYTES;
 
-/// The smallest message of the echo load that is text, in bytes: two hexadecimal digits for each byte
-/// of its stamp.
+/// The smallest message of the echo load that is text, in bytes: two hexadecimal digits for each
+/// byte of its stamp.
 pub const TEXT_MESSAGE_BYTES_MIN: usize = 2 * STAMP_BYTES;
 
 /// The largest message of the echo load, in bytes. A message is laid out whole in one buffer per
@@ -55,8 +55,8 @@ const _: () = assert!(HTTP_TARGET_BYTES_MAX >= 8000 && HTTP_TARGET_BYTES_MAX < H
 /// What a header line costs that was not read before, in units of about a nanosecond.
 pub const HTTP_LINE_WORK: u64 = 150;
 
-/// What a byte costs, in the same units, that frames a body and is no part of it: chunks may have one byte
-/// of data each.
+/// What a byte costs, in the same units, that frames a body and is no part of it: chunks may have
+/// one byte of data each.
 pub const HTTP_FRAMING_WORK: u64 = 16;
 
 /// So much of a body is read before anybody asks what it cost, in bytes.
@@ -79,8 +79,8 @@ pub const WS_INFLATED_CHUNK_BYTES: usize = 16 * 1024;
 /// What a frame costs, in units of about a nanosecond: its header, and perhaps an answer to it.
 pub const WS_FRAME_WORK: u64 = 32;
 
-/// What a compressed message costs besides its bytes, in the same units: two streams that begin anew, one
-/// of them with tables of 200 KiB to be emptied.
+/// What a compressed message costs besides its bytes, in the same units: two streams that begin
+/// anew, one of them with tables of 200 KiB to be emptied.
 pub const WS_COMPRESSED_WORK: u64 = 4_000;
 
 /// What an inflated byte costs, in the same units: to inflate it, and to deflate it again.
@@ -93,7 +93,8 @@ pub const WS_INFLATERS_DEFAULT: usize = 4096;
 /// Deflating streams that one reactor may have in use, unless told otherwise. About 300 KiB each.
 pub const WS_DEFLATERS_DEFAULT: usize = 1024;
 
-/// Streams of each kind that a reactor keeps for the next message; others are freed when given back.
+/// Streams of each kind that a reactor keeps for the next message; others are freed when given
+/// back.
 pub(crate) const WS_IDLE_STREAMS_MAX: usize = 4;
 
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 <= WS_MESSAGE_BYTES_DEFAULT);

@@ -1,7 +1,7 @@
 //! `SplitMix64`: random numbers from a seed, for what has to differ and need not be secret.
 
-/// The generator of Steele, Lea and Flood (2014): any seed gives a good stream. What it gives can be
-/// predicted by whoever has seen some of it, so it is good for load and not for secrets.
+/// The generator of Steele, Lea and Flood (2014): any seed gives a good stream. What it gives can
+/// be predicted by whoever has seen some of it, so it is good for load and not for secrets.
 #[derive(Clone, Debug)]
 pub struct SplitMix64 {
     state: u64,

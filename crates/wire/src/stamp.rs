@@ -60,8 +60,8 @@ impl Stamp {
         ((which >> 32) as u32 == stamp.check()).then_some(stamp)
     }
 
-    /// A 32-bit hash of the other fields: two products of 128 bits, each folded on itself (the mixing
-    /// step of wyhash). About two nanoseconds, since it is paid twice for every message.
+    /// A 32-bit hash of the other fields: two products of 128 bits, each folded on itself (the
+    /// mixing step of wyhash). About two nanoseconds, since it is paid twice for every message.
     #[inline]
     fn check(&self) -> u32 {
         let fold = |a: u64, b: u64| {
@@ -84,7 +84,13 @@ mod tests {
     use proptest::prelude::*;
 
     prop_compose! {
-        fn any_stamp()(tag: u32, connection: u32, sequence: u32, intended: u64, sent: u64) -> Stamp {
+        fn any_stamp()(
+            tag: u32,
+            connection: u32,
+            sequence: u32,
+            intended: u64,
+            sent: u64,
+        ) -> Stamp {
             Stamp { tag, connection, sequence, intended, sent }
         }
     }

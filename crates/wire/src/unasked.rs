@@ -1,5 +1,5 @@
-//! What comes from a server without having been asked for: greetings and pushes, which are passed over
-//! and counted, and the first words of other protocols, which are named.
+//! What comes from a server without having been asked for: greetings and pushes, which are passed
+//! over and counted, and the first words of other protocols, which are named.
 
 /// Bytes of the first unasked message that are kept to be shown.
 pub const UNASKED_SHOWN_BYTES: usize = 64;
@@ -7,8 +7,8 @@ pub const UNASKED_SHOWN_BYTES: usize = 64;
 /// The messages of one reactor that were the reply to nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Unasked {
-    /// How many there were. A stream has no borders: there, all that comes before the first reply of a
-    /// connection is one.
+    /// How many there were. A stream has no borders: there, all that comes before the first reply
+    /// of a connection is one.
     pub messages: u64,
     /// Bytes in them.
     pub bytes: u64,
@@ -50,8 +50,8 @@ impl Unasked {
     }
 }
 
-/// A peer's bytes as they can be shown: text as it is, but for what a terminal would take as an order;
-/// everything else escaped.
+/// A peer's bytes as they can be shown: text as it is, but for what a terminal would take as an
+/// order; everything else escaped.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();

@@ -82,8 +82,8 @@ pub enum UrlError {
 pub struct Url {
     /// The protocol.
     pub scheme: Scheme,
-    /// A host name, an IPv4 address or an IPv6 address (brackets taken off), with its zone, if it has
-    /// one, behind a `%`: `fe80::1%lo`.
+    /// A host name, an IPv4 address or an IPv6 address (brackets taken off), with its zone, if it
+    /// has one, behind a `%`: `fe80::1%lo`.
     pub host: String,
     /// The port; 0 lets a server choose.
     pub port: u16,

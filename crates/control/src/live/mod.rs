@@ -10,8 +10,8 @@ pub use text::{lines, plain};
 
 use measure::Nanos;
 
-/// The run as it stands. Rates and latencies are those of the last second, counts those of the whole
-/// run so far.
+/// The run as it stands. Rates and latencies are those of the last second, counts those of the
+/// whole run so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// The name of the phase: `open`, `hold`, `drain` and so on.
@@ -22,8 +22,8 @@ pub struct View {
     pub phase_elapsed: Nanos,
     /// Until the phase ends, where that is known beforehand.
     pub phase_left: Option<Nanos>,
-    /// How much of the phase is done and how much there is to do, where that can be counted. Where neither
-    /// is known, the bar shows how many of the planned connections have been tried.
+    /// How much of the phase is done and how much there is to do, where that can be counted. Where
+    /// neither is known, the bar shows how many of the planned connections have been tried.
     pub phase_done: Option<(u64, u64)>,
     /// Connections planned.
     pub planned: u64,

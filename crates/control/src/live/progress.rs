@@ -1,8 +1,8 @@
 //! `Progress`: the live view on stderr. It may be cut short, never the run.
 //!
-//! Whatever happens to the terminal is no concern of the measurement: text that cannot be written is
-//! kept for the next time while the reader pauses (a pager, Ctrl-S), and once stderr is broken the
-//! progress falls silent.
+//! Whatever happens to the terminal is no concern of the measurement: text that cannot be written
+//! is kept for the next time while the reader pauses (a pager, Ctrl-S), and once stderr is broken
+//! the progress falls silent.
 
 use super::View;
 use super::text::{FAILURES, LABEL_WIDTH, columns, cut, lines, plain, printable};
@@ -18,8 +18,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Lines that wait for a reader who pauses. Beyond it the oldest go, and are counted.
 const WAITING_MAX: usize = 64;
-/// A frame stays below 4 KiB, which is what a pipe that is ready takes without blocking (`pipe(7)`):
-/// so many columns of a line, and so many bytes of lines beside the panel.
+/// A frame stays below 4 KiB, which is what a pipe that is ready takes without blocking
+/// (`pipe(7)`): so many columns of a line, and so many bytes of lines beside the panel.
 const LINE_WIDTH_MAX: usize = 400;
 const LINES_BYTES_MAX: usize = 2048;
 /// One line per second, also if the views come more often or a little early.
@@ -193,9 +193,9 @@ impl Progress {
         }
     }
 
-    /// What brings a screen of `width` columns from the panel that stands on it to the next one, and
-    /// how many of the waiting lines are in it. The cursor is always at the start of the line below
-    /// the panel.
+    /// What brings a screen of `width` columns from the panel that stands on it to the next one,
+    /// and how many of the waiting lines are in it. The cursor is always at the start of the line
+    /// below the panel.
     fn frame(&self, width: usize) -> (String, usize) {
         let mut frame = String::new();
         if !self.drawn.is_empty() {

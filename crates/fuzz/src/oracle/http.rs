@@ -1,5 +1,6 @@
 //! HTTP/1.1 read naively: the whole stream is there, heads are split into lines and lines at their
-//! colons, and nothing is remembered from one message to the next. Sizes of heads are not looked at.
+//! colons, and nothing is remembered from one message to the next. Sizes of heads are not looked
+//! at.
 
 use crate::http_support::{Asked, BODY_MAX, Reply, Seen};
 use wire::http::{
@@ -197,8 +198,8 @@ fn reply(
 /// A head: its first line, and its headers with their names in lower case.
 type Head = (String, Vec<(String, String)>);
 
-/// Takes a head off the stream; `None` if its end is not there. Folds are blanks (RFC 9112 5.2), but
-/// what says where the body ends may not be folded where that is asked for.
+/// Takes a head off the stream; `None` if its end is not there. Folds are blanks (RFC 9112 5.2),
+/// but what says where the body ends may not be folded where that is asked for.
 fn head(rest: &mut &[u8], framing_in_one_line: bool) -> Result<Option<Head>, Broken> {
     // Each byte as the character of its number, so that nothing is lost.
     let text: String = rest.iter().map(|byte| char::from(*byte)).collect();

@@ -1,5 +1,5 @@
-//! HTTP/1.1 at either end: requests as the server reads them, responses as the client does, paths on
-//! their way to a file.
+//! HTTP/1.1 at either end: requests as the server reads them, responses as the client does, paths
+//! on their way to a file.
 
 use super::cuts;
 use crate::http_support::{Reply, Seen, replies, replies_with, requests, requests_with};

@@ -40,7 +40,8 @@ const fn target(
     Target { name, words, run }
 }
 
-/// Ways to cut these bytes into reads: not at all, into single bytes, and a way that only they have.
+/// Ways to cut these bytes into reads: not at all, into single bytes, and a way that only they
+/// have.
 fn cuts(bytes: &[u8]) -> [Vec<usize>; 3] {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,5 +1,5 @@
-//! `Counters`: what the kernel of one end has counted up to a moment, and the bounds that go with it.
-//! The readers of text are pure; [`Counters::read`] opens the files.
+//! `Counters`: what the kernel of one end has counted up to a moment, and the bounds that go with
+//! it. The readers of text are pure; [`Counters::read`] opens the files.
 
 use crate::memory::{self, SocketStat};
 use crate::sysctl;

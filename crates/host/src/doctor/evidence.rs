@@ -6,8 +6,8 @@ use measure::Failure;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What a server says of itself: the part of its snapshot that the doctor reads. Servers that are not
-/// ours say nothing.
+/// What a server says of itself: the part of its snapshot that the doctor reads. Servers that are
+/// not ours say nothing.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default)]
 pub struct Server {

@@ -46,7 +46,8 @@ pub(super) fn tcp_memory(evidence: &Evidence<'_>) -> Option<Wall> {
             kernel.grown(|kernel| kernel.aborts_on_memory),
             |times| {
                 format!(
-                    "the kernel of {machine} reset connections {times} for want of memory: {pages} of \
+                    "the kernel of {machine} reset connections {times} for want of memory: \
+                     {pages} of \
                      {} pages of tcp_mem are in use, {} of {} orphans",
                     format_grouped(high),
                     format_grouped(kernel.after.sockets.tcp_orphan),
@@ -61,7 +62,8 @@ pub(super) fn tcp_memory(evidence: &Evidence<'_>) -> Option<Wall> {
                 kernel.grown(|kernel| kernel.memory_pressures),
                 |times| {
                     format!(
-                        "TCP ran short of memory on {machine} {times}: {pages} pages are in use, and \
+                        "TCP ran short of memory on {machine} {times}: {pages} pages are in use, \
+                         and \
                          above {} the kernel shrinks buffers (tcp_mem)",
                         format_grouped(pressure),
                     )
@@ -100,7 +102,8 @@ pub(super) fn packet_queue(evidence: &Evidence<'_>) -> Option<Wall> {
             dropped.min(resent),
             |_| {
                 format!(
-                    "the queue of packets that wait for a CPU of {machine} overflowed {}: it holds {} \
+                    "the queue of packets that wait for a CPU of {machine} overflowed {}: it \
+                     holds {} \
                      (netdev_max_backlog)",
                     times(dropped),
                     format_grouped(length)

@@ -1,6 +1,6 @@
-//! The doctor: names the wall that a run has met, from what both ends counted before and after it and
-//! from how its connections failed. A pure function; each wall is one small function in `WALLS`, in the
-//! file of where it stands.
+//! The doctor: names the wall that a run has met, from what both ends counted before and after it
+//! and from how its connections failed. A pure function; each wall is one small function in
+//! `WALLS`, in the file of where it stands.
 
 mod client;
 mod counters;

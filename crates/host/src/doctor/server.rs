@@ -89,8 +89,8 @@ impl Evidence<'_> {
     }
 }
 
-/// The kernel counts every packet that finds the queue full, those that are sent again too, and for all
-/// listeners together.
+/// The kernel counts every packet that finds the queue full, those that are sent again too, and for
+/// all listeners together.
 pub(super) fn accept_queue(evidence: &Evidence<'_>) -> Option<Wall> {
     let kernel = evidence.server_kernel()?;
     let whose = evidence.whose_queue();
@@ -134,8 +134,10 @@ pub(super) fn accept_queue(evidence: &Evidence<'_>) -> Option<Wall> {
             _ => {
                 let machine = if evidence.same_host { "this" } else { "the server's" };
                 format!(
-                    "an accept queue on {machine} machine overflowed {times}; the kernel counts all \
-                     listeners together, so that it was that of {} cannot be told. If it was: {bound}",
+                    "an accept queue on {machine} machine overflowed {times}; the kernel counts \
+                     all \
+                     listeners together, so that it was that of {} cannot be told. If it was: \
+                     {bound}",
                     evidence.targets.first().map_or("the target", String::as_str)
                 )
             }
@@ -180,7 +182,8 @@ pub(super) fn handshake_queue(evidence: &Evidence<'_>) -> Option<Wall> {
         cookies,
         |times| {
             format!(
-                "the server answered handshakes with SYN cookies {times}, since too many were under \
+                "the server answered handshakes with SYN cookies {times}, since too many were \
+                 under \
                  way: {backlog}"
             )
         },

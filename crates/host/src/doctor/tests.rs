@@ -179,7 +179,8 @@ fn the_accept_queue_of_a_stranger_on_this_machine() {
     case.after.listen_overflows += 1;
     case.after.listen_drops += 1;
     let text = "an accept queue on this machine overflowed once; the kernel counts all listeners \
-                together, so that it was that of 10.0.0.1:9000 cannot be told. If it was: it accepts \
+                together, so that it was that of 10.0.0.1:9000 cannot be told. If it was: it \
+                accepts \
                 more slowly than connections come, and somaxconn (4,096) bounds its backlog";
     assert_eq!(case.only(), ("accept_queue", text.to_owned()));
     // Of another machine without counters nothing is known.
@@ -202,7 +203,8 @@ fn the_server_at_its_limits() {
     assert_eq!(case.only(), ("server_full", text.to_owned()));
     // It does not hold so many: then a table was full.
     case.server().connections = 19_000;
-    let text = "the server is at its descriptor limit (20,000): a table was full, and 90 connections \
+    let text = "the server is at its descriptor limit (20,000): a table was full, and 90 \
+        connections \
                 were turned away";
     assert_eq!(case.only(), ("server_descriptors", text.to_owned()));
 }
@@ -237,7 +239,8 @@ fn a_full_conntrack_table_on_either_side() {
     let mut case = Case::far();
     case.server_kernel().conntrack_drops += 1;
     case.server_kernel().conntrack_used = Some(5);
-    let text = "connection tracking of the server's machine dropped packets once; its table holds 5 \
+    let text = "connection tracking of the server's machine dropped packets once; its table holds \
+        5 \
                 of 262,144 connections now";
     assert_eq!(case.only(), ("conntrack", text.to_owned()));
 }
@@ -268,7 +271,8 @@ fn memory_of_either_machine() {
     let mut case = Case::here();
     case.after.memory_pressures += 2;
     case.after.sockets.tcp_mem_pages = 400_000;
-    let text = "TCP ran short of memory on this machine 2 times: 400,000 pages are in use, and above \
+    let text = "TCP ran short of memory on this machine 2 times: 400,000 pages are in use, and \
+        above \
                 383,866 the kernel shrinks buffers (tcp_mem)";
     assert_eq!(case.only(), ("tcp_memory", text.to_owned()));
     case.after.aborts_on_memory += 40;
@@ -325,7 +329,8 @@ fn packets_that_nobody_answers() {
 
     let mut case = Case { stalled: true, server: None, same_host: false, ..Case::here() };
     case.after.handshake_retransmits += 3;
-    let text = "connections under way get no answer from 10.0.0.1:9000 (first packets were sent again \
+    let text = "connections under way get no answer from 10.0.0.1:9000 (first packets were sent \
+        again \
                 3 times): a firewall drops them, or a queue or table of the server is full";
     assert_eq!(case.only(), ("unanswered", text.to_owned()));
 }

@@ -82,13 +82,15 @@ pub(super) fn unanswered(evidence: &Evidence<'_>) -> Option<Wall> {
     };
     let (suspect, remedy) = if evidence.server_kernel().is_some() {
         (
-            "no queue of the server dropped them, so something on the way does, as a firewall would",
+            "no queue of the server dropped them, so something on the way does, as a firewall \
+             would",
             "see the firewall rules of both machines and of what is between (nft list ruleset)",
         )
     } else {
         (
             "a firewall drops them, or a queue or table of the server is full",
-            "see the firewall rules on the way; --peer with the server's --metrics address shows its \
+            "see the firewall rules on the way; --peer with the server's --metrics address shows \
+             its \
              queues",
         )
     };

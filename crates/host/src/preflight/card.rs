@@ -18,7 +18,8 @@ pub(super) fn receive_queues(demand: &Demand, facts: &Facts) -> Option<Finding> 
     let enough = card.receive_queues >= need || card.steers_packets;
     let name = format!("{} queues", card.name);
     let finding = Finding::judge(&name, have, format_grouped(need), enough, Severity::Warning);
-    let why = "each receive queue of the card is served by one CPU; with fewer queues than reactors' \
+    let why = "each receive queue of the card is served by one CPU; with fewer queues than \
+        reactors' \
                CPUs some take in packets for all, unless receive packet steering hands them on";
     let mask = format!("{:x}", mask(&facts.cpus_allowed));
     let files = format!("/sys/class/net/{}/queues/rx-*/rps_cpus", card.name);

@@ -34,7 +34,8 @@ pub(super) fn quota(demand: &Demand, facts: &Facts) -> Option<Finding> {
     let text = format!("{}.{:02} CPUs", have / 1_000, have % 1_000 / 10);
     let finding =
         Finding::judge("CPU quota", text, format!("{cpus} CPUs"), have >= need, Severity::Warning);
-    let why = "once the control group has used its quota, all its threads stand still for the rest of \
+    let why = "once the control group has used its quota, all its threads stand still for the \
+        rest of \
                the period (100 ms by default), and that shows as latency";
     Some(finding.why(why).remedy(format!(
         "raise the quota (cpu.max, the container's CPU limit), or --cores with {} of them",

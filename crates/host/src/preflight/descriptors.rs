@@ -10,8 +10,8 @@ use measure::units::format_grouped;
 /// listeners, result file, and room for what a library opens.
 const RESERVED_DESCRIPTORS: u64 = 100;
 
-/// And for each reactor, its event queue and its waker: they are made in the common table, which the
-/// reactors that start later take a copy of.
+/// And for each reactor, its event queue and its waker: they are made in the common table, which
+/// the reactors that start later take a copy of.
 const DESCRIPTORS_PER_REACTOR: u64 = 2;
 
 /// Connections that a table of this many descriptors has room for, beside so many reactors.

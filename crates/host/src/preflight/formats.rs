@@ -3,7 +3,8 @@
 
 use super::{Finding, Severity};
 
-/// The findings as people read them: a line each, and what mends it below those that lack something.
+/// The findings as people read them: a line each, and what mends it below those that lack
+/// something.
 #[must_use]
 pub fn table(findings: &[Finding]) -> String {
     let widest = |heading: &str, column: fn(&Finding) -> &String| {

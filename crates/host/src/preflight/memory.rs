@@ -11,8 +11,8 @@ const REACTOR_BYTES: u64 = 2 << 20;
 /// What the kernel adds to the payload of one queued message, bytes (`sk_buff` and its tail).
 const QUEUED_OVERHEAD_BYTES: u64 = 1_280;
 
-/// Memory that the run takes of this machine, bytes: the kernel's and that of the programs, for all ends
-/// that are here.
+/// Memory that the run takes of this machine, bytes: the kernel's and that of the programs, for all
+/// ends that are here.
 #[must_use]
 pub fn bytes_needed(demand: &Demand) -> u64 {
     let per_end = KERNEL_BYTES_PER_END.saturating_add(demand.user_bytes_per_connection);
@@ -39,7 +39,8 @@ pub fn streams(inflating: u64, deflating: u64, bytes: u64, usual: bool, facts: &
     let need = format!("at most {}", format_size(bytes));
     let finding = Finding::judge("compression", have, need, usual, Severity::Note);
     let why = format!(
-        "{} inflating and {} deflating streams may be in use at once, a quarter of the memory at the \
+        "{} inflating and {} deflating streams may be in use at once, a quarter of the memory at \
+         the \
          most; who finds no inflating one is closed with 1011, who finds no deflating one is \
          answered uncompressed",
         format_grouped(inflating),
@@ -120,7 +121,8 @@ fn buffer(demand: &Demand, name: &str, [least, default, most]: [u64; 3]) -> Opti
     let each = demand.messages_in_flight.div_ceil(demand.connections.max(1));
     let need = demand.message_bytes.saturating_mul(each).saturating_mul(2);
     let finding = Finding::compare(name, Unit::Bytes, most, need, Severity::Note);
-    let why = "a buffer grows up to it on demand, and idle connections take none; what does not fit \
+    let why = "a buffer grows up to it on demand, and idle connections take none; what does not \
+        fit \
                waits in the program";
     let value = format!("{least} {default} {need}");
     Some(finding.why(why).set(&format!("net.ipv4.{name}"), value))
@@ -133,7 +135,8 @@ pub(super) fn orphans(demand: &Demand, facts: &Facts) -> Option<Finding> {
     }
     let (have, need) = (facts.tcp_max_orphans?, demand.connections);
     let finding = Finding::compare("tcp_max_orphans", Unit::Things, have, need, Severity::Note);
-    let why = "a server that closes all connections before their peers leaves as many orphans; beyond \
+    let why = "a server that closes all connections before their peers leaves as many orphans; \
+        beyond \
                the limit the kernel resets them, and the peers see a reset in place of an end";
     Some(finding.why(why).set("net.ipv4.tcp_max_orphans", need))
 }

@@ -23,8 +23,8 @@ use measure::units::format_grouped;
 use serde::{Deserialize, Serialize};
 
 /// Kernel memory of one end of a connection, bytes: TCP socket 2,368, inode 832, file and directory
-/// entry 440, epoll about 250, its share of hash tables and slab pages. Measured with a million held
-/// connections on Linux 6.18: 4.2 KB by MemFree and by Slab alike.
+/// entry 440, epoll about 250, its share of hash tables and slab pages. Measured with a million
+/// held connections on Linux 6.18: 4.2 KB by MemFree and by Slab alike.
 pub const KERNEL_BYTES_PER_END: u64 = 4_200;
 
 /// Reactors that a process can have: each is a thread, a table and an event queue.

@@ -5,8 +5,8 @@ use super::{Demand, Finding, Severity};
 use crate::facts::Facts;
 use measure::units::format_grouped;
 
-/// Whether there are four-tuples enough. Where what is in use already might take them, it is a warning:
-/// nobody can say beforehand whose they are.
+/// Whether there are four-tuples enough. Where what is in use already might take them, it is a
+/// warning: nobody can say beforehand whose they are.
 pub(super) fn ports(demand: &Demand, facts: &Facts) -> Option<Finding> {
     if !demand.role.connects() {
         return None;

@@ -16,9 +16,9 @@ pub(super) fn somaxconn(demand: &Demand, facts: &Facts) -> Option<Finding> {
     Some(finding.why(why).set("net.core.somaxconn", need))
 }
 
-/// Handshakes under way. Since Linux 4.4 a listener's backlog bounds them where cookies are on; where
-/// they are off, the kernel also drops those of unknown hosts once three quarters of this are used
-/// (`tcp_conn_request`).
+/// Handshakes under way. Since Linux 4.4 a listener's backlog bounds them where cookies are on;
+/// where they are off, the kernel also drops those of unknown hosts once three quarters of this are
+/// used (`tcp_conn_request`).
 pub(super) fn syn_backlog(demand: &Demand, facts: &Facts) -> Option<Finding> {
     if !demand.role.accepts() {
         return None;
@@ -30,7 +30,8 @@ pub(super) fn syn_backlog(demand: &Demand, facts: &Facts) -> Option<Finding> {
     let enough = !bounds || have >= need;
     let have = format_grouped(have);
     let finding = Finding::judge("tcp_max_syn_backlog", have, text, enough, Severity::Warning);
-    let why = "without syncookies handshakes are dropped when three quarters of it are under way, and \
+    let why = "without syncookies handshakes are dropped when three quarters of it are under way, \
+        and \
                tried again after a second; with them only the listener's backlog counts";
     Some(finding.why(why).set("net.ipv4.tcp_max_syn_backlog", need))
 }
@@ -59,7 +60,8 @@ pub(super) fn netdev_max_backlog(demand: &Demand, facts: &Facts) -> Option<Findi
     let cpus = (facts.cpus_allowed.len() as u64).max(1);
     let (have, need) = (facts.netdev_max_backlog?, demand.messages_in_flight.div_ceil(cpus));
     let finding = Finding::compare("netdev_max_backlog", Unit::Things, have, need, Severity::Note);
-    let why = "packets that one CPU has not taken in yet wait in a queue of this length, those beyond \
+    let why = "packets that one CPU has not taken in yet wait in a queue of this length, those \
+        beyond \
                it are dropped and sent again; should all messages in flight arrive at once";
     Some(finding.why(why).set("net.core.netdev_max_backlog", need.next_multiple_of(1_000)))
 }

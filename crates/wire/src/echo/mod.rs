@@ -3,9 +3,9 @@
 //! Every message has the same size: a [`Stamp`], then filler that is the same in all messages of a
 //! run. A reply must be the message, byte for byte and in order; anything else is a [`Mismatch`].
 //!
-//! Where the run takes servers that speak of themselves ([`Template::passing_over`]), a message without
-//! a stamp of this run is not a reply and is passed over; in a stream, which has no borders, so is what
-//! comes before the first reply.
+//! Where the run takes servers that speak of themselves ([`Template::passing_over`]), a message
+//! without a stamp of this run is not a reply and is passed over; in a stream, which has no
+//! borders, so is what comes before the first reply.
 
 mod partial;
 mod reader;

@@ -1,4 +1,5 @@
-//! One connection's side: its messages counted as they are laid out, and its replies cut out of a stream.
+//! One connection's side: its messages counted as they are laid out, and its replies cut out of a
+//! stream.
 
 use super::Mismatch;
 use super::partial::PartialPool;
@@ -58,8 +59,8 @@ impl Echo {
     /// complete with them, and says how many were.
     ///
     /// # Errors
-    /// The first [`Mismatch`]. What follows it in the stream cannot be trusted: the connection is to
-    /// be given up, by way of [`Echo::forget`].
+    /// The first [`Mismatch`]. What follows it in the stream cannot be trusted: the connection is
+    /// to be given up, by way of [`Echo::forget`].
     #[inline]
     pub fn read(
         &mut self,
@@ -102,8 +103,8 @@ impl Echo {
         Ok(self.received.wrapping_sub(before))
     }
 
-    /// These bytes of a stream do not begin with the reply that is due. Unless that is the last word,
-    /// they are to be gone through one after the other.
+    /// These bytes of a stream do not begin with the reply that is due. Unless that is the last
+    /// word, they are to be gone through one after the other.
     #[cold]
     fn astray(&self, template: &Template, bytes: &[u8], wrong: Mismatch) -> Result<(), Mismatch> {
         let first = self.received == 0;
@@ -115,12 +116,12 @@ impl Echo {
     }
 
     /// Goes through the start of a stream up to the first stamp: a greeting, which is passed over,
-    /// another protocol, which is named, or a reply that was cut. Returns what follows the stamp, or
-    /// `None` if it is still not complete.
+    /// another protocol, which is named, or a reply that was cut. Returns what follows the stamp,
+    /// or `None` if it is still not complete.
     ///
     /// What comes before anything was sent is a greeting whatever it is. One may also be on its way
-    /// while the first message leaves: then it has to be text, and not long, so that a reply that was
-    /// spoilt is not taken for one.
+    /// while the first message leaves: then it has to be text, and not long, so that a reply that
+    /// was spoilt is not taken for one.
     fn first_bytes<'a>(
         &mut self,
         template: &Template,

@@ -1,4 +1,5 @@
-//! Messages: what all of a run have in common, and how a stamp is written into one and found in one.
+//! Messages: what all of a run have in common, and how a stamp is written into one and found in
+//! one.
 
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
 use crate::random::SplitMix64;
@@ -46,12 +47,12 @@ impl Template {
         Self { size, tag, stamp_bytes: STAMP_BYTES, mark, strict: true, batch }
     }
 
-    /// The same for messages that are text: the stamp is written in hexadecimal digits, the filler is
-    /// letters.
+    /// The same for messages that are text: the stamp is written in hexadecimal digits, the filler
+    /// is letters.
     ///
     /// # Panics
-    /// If `size` is outside [`TEXT_MESSAGE_BYTES_MIN`]..=[`MESSAGE_BYTES_MAX`] or `batch` is zero: the
-    /// plan has checked both.
+    /// If `size` is outside [`TEXT_MESSAGE_BYTES_MIN`]..=[`MESSAGE_BYTES_MAX`] or `batch` is zero:
+    /// the plan has checked both.
     #[must_use]
     pub fn text(size: usize, batch: usize, seed: u64) -> Self {
         assert!((TEXT_MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&size) && batch > 0);
@@ -69,8 +70,8 @@ impl Template {
         Self { size, tag, stamp_bytes: TEXT_STAMP_BYTES, mark, strict: true, batch }
     }
 
-    /// The same for servers that speak of themselves: what is not the reply to anything is passed over,
-    /// and counted in the [`PartialPool`](super::PartialPool).
+    /// The same for servers that speak of themselves: what is not the reply to anything is passed
+    /// over, and counted in the [`PartialPool`](super::PartialPool).
     #[must_use]
     pub fn passing_over(self) -> Self {
         Self { strict: false, ..self }

@@ -17,7 +17,8 @@ pub enum BodyError {
     ChunkExtra,
     /// A chunk's size line that does not follow the grammar.
     #[error(
-        "a chunk's size is not a number of up to 16 hexadecimal digits and a line end (RFC 9112 7.1)"
+        "a chunk's size is not a number of up to 16 hexadecimal digits and a line end (RFC 9112 \
+         7.1)"
     )]
     ChunkSize,
     /// It is longer than is accepted.
@@ -249,7 +250,8 @@ mod tests {
             b"2;name=value;x=\"y;z\"\r\nab\r\n0;last\r\n\r\n",
             b"2 \t;x\r\nab\r\n0\r\n\r\n",
             b"0000000000000002\r\nab\r\n00\r\n\r\n",
-            b"00000000000000000000000000000000000000000002;x\r\nab\r\n0000000000000000000000\r\n\r\n",
+            b"00000000000000000000000000000000000000000002;x\r\nab\r\n0000000000000000000000\r\n\
+                \r\n",
             b"1\r\na\r\n1\r\nb\r\n0\r\nExpires: never\r\nx:\r\n\r\n",
         ] {
             assert_eq!(read(2, stream, &[]), Ok((b"ab".to_vec(), Some(stream.len()))));
@@ -321,14 +323,16 @@ mod tests {
     proptest! {
         #[test]
         fn chunked_bodies_do_not_depend_on_where_reads_fall(
-            stream in "(([0-3a]|0)(;[a-z]{0,3})?\r\n[a-c]{0,3}\r\n|[0-3;: a\r\n]){0,8}(0\r\n(a: b\r\n)?\r\n)?",
+            stream in "(([0-3a]|0)(;[a-z]{0,3})?\r\n[a-c]{0,3}\r\n|[0-3;: a\r\n]){0,8}(0\r\n\
+                (a: b\r\n)?\r\n)?",
             sizes in prop::collection::vec(0..5usize, 0..40),
         ) {
             prop_assert_eq!(read(9, stream.as_bytes(), &sizes), read(9, stream.as_bytes(), &[]));
         }
 
         #[test]
-        fn sizes_are_read_as_the_parser_of_heads_reads_them(line in "[0-9a-fA-F]{1,17}[; ]?[a-z]{0,3}\r\n") {
+        fn sizes_are_read_as_the_parser_of_heads_reads_them(line in "[0-9a-fA-F]{1,17}[; \
+            ]?[a-z]{0,3}\r\n") {
             let mut body = Body::new(Framing::Chunked, u64::MAX).expect("nothing was announced");
             let ours = body.read(u64::MAX, line.as_bytes(), |_| ()).map(|_| body.left);
             // It takes blanks before a line's end for harmless.

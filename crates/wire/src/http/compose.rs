@@ -30,7 +30,8 @@ pub struct RequestSpec {
 pub enum RequestSpecError {
     /// A `Connection` other than `keep-alive`, or one that contradicts what is planned.
     #[error(
-        "the header 'Connection: {0}' cannot be set: connections are kept, which keep-alive may say \
+        "the header 'Connection: {0}' cannot be set: connections are kept, which keep-alive may \
+         say \
          once more, unless the plan is to close them behind each response (--close)"
     )]
     Connection(String),

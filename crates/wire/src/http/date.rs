@@ -41,8 +41,9 @@ pub fn date_text(unix_seconds: u64) -> DateText {
     text.as_bytes().try_into().expect("a date of 29 bytes")
 }
 
-/// Puts the date behind the status line of the answer that begins at `begin` and has none: an origin
-/// server's refusals have one (RFC 9110 6.6.1), and who writes a WebSocket handshake's knows no time.
+/// Puts the date behind the status line of the answer that begins at `begin` and has none: an
+/// origin server's refusals have one (RFC 9110 6.6.1), and who writes a WebSocket handshake's knows
+/// no time.
 #[cold]
 pub fn add_date(begin: usize, date: &DateText, out: &mut Vec<u8>) {
     let line = memchr::memchr(b'\n', &out[begin..]).map_or(0, |feed| feed + 1);

@@ -1,4 +1,5 @@
-//! The grammar of header fields: lines, lists, tokens; what every reader and writer of heads shares.
+//! The grammar of header fields: lines, lists, tokens; what every reader and writer of heads
+//! shares.
 
 use crate::limits::HTTP_HEADERS_MAX;
 use std::mem::MaybeUninit;
@@ -82,8 +83,8 @@ pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
     Lines::of(head) == Lines::Strict
 }
 
-/// The same head with each fold taken as blanks, as a user agent has to (RFC 9112 5.2). It is as long as
-/// before, so that places in it are the same.
+/// The same head with each fold taken as blanks, as a user agent has to (RFC 9112 5.2). It is as
+/// long as before, so that places in it are the same.
 #[cold]
 pub(crate) fn unfold(head: &[u8]) -> Vec<u8> {
     let mut plain = head.to_vec();
@@ -96,8 +97,8 @@ pub(crate) fn unfold(head: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a field goes on over the next line that says where the message ends. A server may refuse
-/// folds (RFC 9112 5.2), and does so with these: whoever stands before it may read them in another way, and
-/// a request may hide in that.
+/// folds (RFC 9112 5.2), and does so with these: whoever stands before it may read them in another
+/// way, and a request may hide in that.
 #[cold]
 pub(crate) fn folds_framing(head: &[u8]) -> bool {
     // The first line is no field.
@@ -131,8 +132,8 @@ pub(crate) fn with_room<'a, R>(
     }
 }
 
-/// Whether this can be the value of `Host` (RFC 9112 3.2): a host that is not empty, in brackets if it
-/// has colons of its own, and perhaps a port, which is digits.
+/// Whether this can be the value of `Host` (RFC 9112 3.2): a host that is not empty, in brackets if
+/// it has colons of its own, and perhaps a port, which is digits.
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
     let (host, port) = match authority.strip_prefix(b"[") {
         Some(rest) => rest.split_at(memchr::memchr(b']', rest).unwrap_or(rest.len())),

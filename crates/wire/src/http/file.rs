@@ -64,7 +64,8 @@ impl Answer {
 }
 
 /// Chooses the answer to a request for a file (RFC 9110 13.2.2). `now` is the time in seconds since
-/// 1970. Several ranges at once are answered with the whole file, as any server may (RFC 9110 14.2).
+/// 1970. Several ranges at once are answered with the whole file, as any server may (RFC 9110
+///       14.2).
 #[must_use]
 pub fn choose(request: &Request<'_>, file: &File<'_>, now: u64) -> Answer {
     if !request.is_conditional() {
@@ -98,8 +99,8 @@ pub fn choose(request: &Request<'_>, file: &File<'_>, now: u64) -> Answer {
     }
 }
 
-/// Whether a list of entity tags has this one, or is `*`. With `weak` by the weak comparison, and else
-/// by the strong one (RFC 9110 8.8.3.2). There may be commas within tags.
+/// Whether a list of entity tags has this one, or is `*`. With `weak` by the weak comparison, and
+/// else by the strong one (RFC 9110 8.8.3.2). There may be commas within tags.
 fn lists(list: &[u8], etag: &[u8], weak: bool) -> bool {
     if list == b"*" {
         return true;
@@ -126,7 +127,8 @@ fn lists(list: &[u8], etag: &[u8], weak: bool) -> bool {
     }
 }
 
-/// Whether the part that the client has is of this very file (RFC 9110 13.1.5): the strong comparison.
+/// Whether the part that the client has is of this very file (RFC 9110 13.1.5): the strong
+/// comparison.
 fn may_be_part(request: &Request<'_>, file: &File<'_>, now: u64) -> bool {
     let mut conditions = request.header("If-Range");
     match (conditions.next(), conditions.next()) {

@@ -84,8 +84,9 @@ impl Default for Head {
 
 impl Head {
     /// Takes the next bytes of the stream. When the head is complete with them, it is given to
-    /// `then`; the result comes back with the number of `bytes` that belonged to the head. The bytes
-    /// behind them are the first of what follows. `None`: all bytes were taken, more must come.
+    /// `then`; the result comes back with the number of `bytes` that belonged to the head. The
+    /// bytes behind them are the first of what follows. `None`: all bytes were taken, more must
+    /// come.
     ///
     /// # Errors
     /// See [`HeadError`]. A head that comes complete is held against the limit like any other.

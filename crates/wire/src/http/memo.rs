@@ -1,8 +1,9 @@
 //! The head before this one: nearly always the next head is the same, byte for byte.
 
-/// The last head that was understood, and what it said. Neither a client that asks for the same file
-/// again nor a server that answers twice within a second changes a byte: comparing is a tenth of the
-/// work of parsing. Heads do not contain each other, so a stream that starts with it has that head.
+/// The last head that was understood, and what it said. Neither a client that asks for the same
+/// file again nor a server that answers twice within a second changes a byte: comparing is a tenth
+/// of the work of parsing. Heads do not contain each other, so a stream that starts with it has
+/// that head.
 #[derive(Debug, Default)]
 pub(crate) struct Memo<F> {
     head: Vec<u8>,

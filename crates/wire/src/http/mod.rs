@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The contract:
-//! - The events do not depend on how the stream was cut into reads, but for where one chunk of a body
-//!   ends and the next begins.
+//! - The events do not depend on how the stream was cut into reads, but for where one chunk of a
+//!   body ends and the next begins.
 //! - All that a read completes is handed on in one go, so that the answers can leave in one write.
 //! - Strict in what is accepted: wherever two readers could disagree about the end of a message, it
 //!   is refused and the connection closed.

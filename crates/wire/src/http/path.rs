@@ -54,8 +54,8 @@ pub struct SafePath<'a> {
 }
 
 impl<'a> SafePath<'a> {
-    /// Decodes the path of a request into `room`, whose contents are replaced, once: what is encoded
-    /// twice stays encoded. A query is dropped.
+    /// Decodes the path of a request into `room`, whose contents are replaced, once: what is
+    /// encoded twice stays encoded. A query is dropped.
     ///
     /// # Errors
     /// What is wrong with it, the first thing in the path.

@@ -9,8 +9,8 @@ use super::writer::{Persistence, write_text};
 use crate::limits::HTTP_TARGET_BYTES_MAX;
 use std::mem::MaybeUninit;
 
-/// Why a request was not accepted. The connection cannot go on after any of these: where the request
-/// ends is not known, or not believed.
+/// Why a request was not accepted. The connection cannot go on after any of these: where the
+/// request ends is not known, or not believed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// Its body: see [`BodyError`].
@@ -93,8 +93,8 @@ impl Refusal {
         }
     }
 
-    /// Writes the whole reply to a request of this method behind `out`. The connection is to be closed
-    /// after it.
+    /// Writes the whole reply to a request of this method behind `out`. The connection is to be
+    /// closed after it.
     pub fn write(self, method: Method, date: &DateText, out: &mut Vec<u8>) {
         let text = format!("{self}\n");
         write_text(self.status(), &[], &text, method, Persistence::Close, date, out);
@@ -337,8 +337,8 @@ fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(rest.split_at(rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len())))
 }
 
-/// The same request in HTTP/1.1, if it is one of a later HTTP/1: that is how it is to be read (RFC 9110
-/// 2.5).
+/// The same request in HTTP/1.1, if it is one of a later HTTP/1: that is how it is to be read (RFC
+/// 9110 2.5).
 pub(crate) fn as_known_version(head: &[u8]) -> Option<Vec<u8>> {
     let end = memchr::memchr(b'\r', head)?;
     let (minor, before) = head[..end].split_last()?;

@@ -56,8 +56,8 @@ impl Method {
         }
     }
 
-    /// Whether asking twice does no more than asking once (RFC 9110 9.2.2): such a request may be sent
-    /// again without anybody saying so.
+    /// Whether asking twice does no more than asking once (RFC 9110 9.2.2): such a request may be
+    /// sent again without anybody saying so.
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
         matches!(

@@ -75,8 +75,8 @@ impl<'a> HeadWriter<'a> {
     }
 }
 
-/// Writes an answer that is a short text behind `out`, with further `fields`; to HEAD, its head alone.
-/// Fields must be what headers can be: nothing of the peer's but what was checked.
+/// Writes an answer that is a short text behind `out`, with further `fields`; to HEAD, its head
+/// alone. Fields must be what headers can be: nothing of the peer's but what was checked.
 pub fn write_text(
     status: Status,
     fields: &[(&str, &str)],
@@ -126,8 +126,8 @@ pub fn write_redirect(request: &Request<'_>, date: &DateText, out: &mut Vec<u8>)
     write_text(Status::MOVED_PERMANENTLY, &fields, &text, method, persistence, date, out);
 }
 
-/// Writes the head of an answer about a file behind `out`. Which bytes of the file follow, if any, is
-/// for [`Answer::body`] to say.
+/// Writes the head of an answer about a file behind `out`. Which bytes of the file follow, if any,
+/// is for [`Answer::body`] to say.
 pub fn write_file_head(
     answer: Answer,
     file: &File<'_>,

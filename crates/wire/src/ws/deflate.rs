@@ -1,5 +1,5 @@
-//! Compression of single messages (RFC 7692 7.2) over streams that are borrowed: from a pool for one
-//! message, or for a connection's life where its window was agreed to be dedicated.
+//! Compression of single messages (RFC 7692 7.2) over streams that are borrowed: from a pool for
+//! one message, or for a connection's life where its window was agreed to be dedicated.
 
 use super::error::WsError;
 use super::extension::Window;
@@ -119,12 +119,13 @@ pub(super) fn inflate_bits(window: Window) -> u8 {
     if window.takeover { window.bits } else { 15 }
 }
 
-/// Inflates the next bytes of a message and hands on what they give, in pieces of the size of `out`.
-/// `sink` says whether to go on. Returns how many of the bytes were read: all of them, if it did.
+/// Inflates the next bytes of a message and hands on what they give, in pieces of the size of
+/// `out`. `sink` says whether to go on. Returns how many of the bytes were read: all of them, if it
+/// did.
 ///
 /// # Errors
-/// [`WsError::DeflateInvalid`], after everything in front of the error was handed on, or what `sink`
-/// returned.
+/// [`WsError::DeflateInvalid`], after everything in front of the error was handed on, or what
+/// `sink` returned.
 pub(super) fn inflate(
     stream: &mut Decompress,
     mut bytes: &[u8],
@@ -164,8 +165,8 @@ pub(super) fn inflate_end(
     inflate(stream, &TAIL, out, |piece| sink(piece).map(|_| true)).map(|_| ())
 }
 
-/// Deflates the next bytes of a message behind `out`. What comes out may be nothing, unless they are
-/// the last.
+/// Deflates the next bytes of a message behind `out`. What comes out may be nothing, unless they
+/// are the last.
 pub(super) fn deflate(stream: &mut Compress, mut bytes: &[u8], last: bool, out: &mut Vec<u8>) {
     let start = out.len();
     let flush = if last { FlushCompress::Sync } else { FlushCompress::None };

@@ -1,5 +1,5 @@
-//! A connection that answers every message by the same message, every ping by a pong, and a close by
-//! a close.
+//! A connection that answers every message by the same message, every ping by a pong, and a close
+//! by a close.
 
 use super::close::CloseCode;
 use super::error::WsError;
@@ -25,8 +25,8 @@ pub struct Echoed<'a> {
     pub reply: &'a [u8],
     /// Messages that are complete with these bytes.
     pub messages: u32,
-    /// How the stream ended, if it did. The reply ends with a close frame then; once it is sent, the
-    /// connection is to be closed.
+    /// How the stream ended, if it did. The reply ends with a close frame then; once it is sent,
+    /// the connection is to be closed.
     pub end: Option<End>,
 }
 
@@ -35,10 +35,11 @@ pub struct Echoed<'a> {
 /// frame if we are the client.
 ///
 /// A message that is cut by a read is answered in fragments, as it comes. But where a server gets a
-/// binary message that is a single frame, the answer is a single frame too. (A text may turn out not
-/// to be one, and the close frame that says so could not be sent in the middle of a frame.)
+/// binary message that is a single frame, the answer is a single frame too. (A text may turn out
+/// not to be one, and the close frame that says so could not be sent in the middle of a frame.)
 ///
-/// Where the work is bounded ([`ReadPool::allow`](super::ReadPool::allow)) not all bytes may be taken.
+/// Where the work is bounded ([`ReadPool::allow`](super::ReadPool::allow)) not all bytes may be
+/// taken.
 #[inline]
 pub fn echo<'a>(
     ws: &mut Ws,

@@ -57,8 +57,8 @@ pub(super) struct Answer {
 }
 
 /// Chooses the first acceptable offer of a client's `Sec-WebSocket-Extensions` lines; `None` if
-/// there is none, or without a policy. Offers that break a rule of RFC 7692 7.1 are declined. So are
-/// those that want a window of 256 bytes from us: zlib cannot keep to that, and to answer a
+/// there is none, or without a policy. Offers that break a rule of RFC 7692 7.1 are declined. So
+/// are those that want a window of 256 bytes from us: zlib cannot keep to that, and to answer a
 /// decompression bomb by messages that are not compressed would be to pay for it.
 ///
 /// # Errors
@@ -110,8 +110,8 @@ fn accept(offer: &Extension<'_>, policy: &DeflatePolicy) -> Answer {
 }
 
 /// The value of a client's `Sec-WebSocket-Extensions`. Who wants no dedicated windows asks for that
-/// first, and takes a server that will not do without as a fallback (RFC 7692 5.2): such servers are
-/// to be met too.
+/// first, and takes a server that will not do without as a fallback (RFC 7692 5.2): such servers
+/// are to be met too.
 #[must_use]
 pub(super) fn offer(policy: &DeflatePolicy) -> String {
     let mut windows = String::new();

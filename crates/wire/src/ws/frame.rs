@@ -75,8 +75,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header at the start of `bytes` and its length, or `None` while it is not complete. `role`
-    /// is ours, and `deflate` says whether compression was agreed upon.
+    /// The header at the start of `bytes` and its length, or `None` while it is not complete.
+    /// `role` is ours, and `deflate` says whether compression was agreed upon.
     ///
     /// # Errors
     /// The first rule that is broken. All rules that a single header can break are checked here, in
@@ -153,8 +153,8 @@ impl Header {
         out.truncate(end);
     }
 
-    /// Writes the header to the front of `bytes` and says how long it is. To write a header in front
-    /// of a payload that is already in place, ask [`Header::size`] first.
+    /// Writes the header to the front of `bytes` and says how long it is. To write a header in
+    /// front of a payload that is already in place, ask [`Header::size`] first.
     #[inline]
     pub fn encode_into(&self, bytes: &mut [u8; HEADER_BYTES_MAX]) -> usize {
         let masked = if self.mask.is_some() { MASKED } else { 0 };
@@ -226,7 +226,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(header in any_header(), tail in prop::collection::vec(any::<u8>(), 0..4)) {
+        fn what_is_written_is_read(
+            header in any_header(),
+            tail in prop::collection::vec(any::<u8>(), 0..4),
+        ) {
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             let size = bytes.len();

@@ -30,8 +30,8 @@ pub(super) fn key_value(nonce: [u8; 16]) -> [u8; KEY_BYTES] {
     value
 }
 
-/// Reads base64 whose last character has bits that belong to no byte: the example of RFC 6455 4.1 is
-/// such a key, and RFC 4648 3.5 leaves it to us.
+/// Reads base64 whose last character has bits that belong to no byte: the example of RFC 6455 4.1
+/// is such a key, and RFC 4648 3.5 leaves it to us.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),

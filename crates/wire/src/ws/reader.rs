@@ -525,10 +525,10 @@ impl ReadPool {
         }
     }
 
-    /// Bounds the work of what is read from now on, in units of about a nanosecond: a frame costs [`WS_FRAME_WORK`],
-    /// a compressed message [`WS_COMPRESSED_WORK`], an inflated byte [`WS_INFLATED_WORK`]. Reading stops behind the
-    /// frame, or the piece of at most [`WS_INFLATED_CHUNK_BYTES`], with which it is used up. Without this
-    /// there is no bound.
+    /// Bounds the work of what is read from now on, in units of about a nanosecond: a frame costs
+    /// [`WS_FRAME_WORK`], a compressed message [`WS_COMPRESSED_WORK`], an inflated byte
+    /// [`WS_INFLATED_WORK`]. Reading stops behind the frame, or the piece of at most
+    /// [`WS_INFLATED_CHUNK_BYTES`], with which it is used up. Without this there is no bound.
     #[inline]
     pub fn allow(&mut self, units: u64) {
         (self.work, self.work_allowed, self.unread) = (0, units, 0);
@@ -541,8 +541,8 @@ impl ReadPool {
         self.work
     }
 
-    /// How many bytes at the end of what was read last were not taken. They are to come again, before
-    /// any others.
+    /// How many bytes at the end of what was read last were not taken. They are to come again,
+    /// before any others.
     #[must_use]
     #[inline]
     pub fn unread(&self) -> usize {

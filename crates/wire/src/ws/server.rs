@@ -128,9 +128,9 @@ impl HandshakeError {
         }
     }
 
-    /// Writes the whole reply behind `out`, but for its content if that is not asked for (RFC 9110 9.3.2:
-    /// HEAD), and but for the date, which is the caller's to add ([`crate::http::add_date`]). The
-    /// connection is to be closed after it.
+    /// Writes the whole reply behind `out`, but for its content if that is not asked for (RFC 9110
+    /// 9.3.2: HEAD), and but for the date, which is the caller's to add
+    /// ([`crate::http::add_date`]). The connection is to be closed after it.
     pub fn write(self, content: bool, out: &mut Vec<u8>) {
         let (reason, headers) = match self.status() {
             403 => ("Forbidden", ""),
@@ -159,8 +159,8 @@ impl HandshakeError {
 }
 
 impl Policy {
-    /// Answers a request, of which `head` is the whole head: writes the reply behind `out`, whatever
-    /// it is.
+    /// Answers a request, of which `head` is the whole head: writes the reply behind `out`,
+    /// whatever it is.
     ///
     /// # Errors
     /// Why it was not accepted; the connection is to be closed after the reply.
@@ -241,8 +241,8 @@ impl Policy {
     ) -> Result<Option<usize>, HandshakeError> {
         let lines = lines(headers, "Sec-WebSocket-Protocol");
         let offered = elements(lines.clone());
-        // Sorted, because a head has room for thousands: each against each would take a good part of a
-        // second.
+        // Sorted, because a head has room for thousands: each against each would take a good part
+        // of a second.
         let mut sorted: Vec<&[u8]> = offered.clone().collect();
         sorted.sort_unstable();
         let repeated = sorted.windows(2).any(|pair| pair[0] == pair[1]);

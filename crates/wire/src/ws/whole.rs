@@ -42,7 +42,8 @@ fn whole(bytes: &[u8], role: Role, limits: &Limits) -> Option<Whole> {
     fits.then_some(Whole { kind, mask, start, length })
 }
 
-/// The same for the shortest form of a frame without a mask, since most of the load is made of those.
+/// The same for the shortest form of a frame without a mask, since most of the load is made of
+/// those.
 #[inline]
 fn short(bytes: &[u8], limits: &Limits) -> Option<Whole> {
     let &[first @ (0x81 | 0x82), length @ 0..=125] = bytes.first_chunk()? else { return None };
@@ -141,9 +142,9 @@ fn unmask_text(bytes: &mut [u8], mask: [u8; 4]) -> bool {
     is_text
 }
 
-/// Hands on the whole messages at the start of a server's stream, and says how many bytes they were.
-/// Stops at whatever else there is, as [`echo_in_place`] does, and is to be called between two
-/// messages only.
+/// Hands on the whole messages at the start of a server's stream, and says how many bytes they
+/// were. Stops at whatever else there is, as [`echo_in_place`] does, and is to be called between
+/// two messages only.
 #[inline]
 pub fn read_whole(bytes: &[u8], limits: &Limits, mut sink: impl FnMut(Kind, &[u8])) -> usize {
     let mut consumed = 0;

@@ -54,8 +54,8 @@ impl Writer {
     /// send, if compression was agreed upon.
     #[must_use]
     pub fn new(deflate: Option<Window>) -> Self {
-        // zlib cannot keep to a window of 256 bytes, which a server may impose on its clients. Not to
-        // compress a message is always allowed (RFC 7692 6).
+        // zlib cannot keep to a window of 256 bytes, which a server may impose on its clients. Not
+        // to compress a message is always allowed (RFC 7692 6).
         Self { deflater: NONE, deflate: deflate.filter(|w| w.bits > 8), state: State::Idle }
     }
 
@@ -115,8 +115,8 @@ impl Writer {
         self.piece(pool, payload, true, mask, out);
     }
 
-    /// Writes whole messages that lie end to end, of `size` bytes each, as one frame each behind `out`,
-    /// every one with a mask from `keys`; compressed as [`Writer::start`] says.
+    /// Writes whole messages that lie end to end, of `size` bytes each, as one frame each behind
+    /// `out`, every one with a mask from `keys`; compressed as [`Writer::start`] says.
     ///
     /// # Panics
     /// In the middle of another message, or if `size` is zero.
@@ -136,7 +136,8 @@ impl Writer {
             return;
         }
         assert!(!self.is_mid_message(), "a message within a message");
-        // Most of the load is made of short messages: all of them have the same header but for the mask.
+        // Most of the load is made of short messages: all of them have the same header but for the
+        // mask.
         let (first, second) = (FIN | kind.opcode() as u8, MASKED | size as u8);
         let (start, frame_bytes) = (out.len(), SHORT_HEADER_BYTES + size);
         out.resize(start + payloads.len() / size * frame_bytes, 0);
@@ -149,9 +150,9 @@ impl Writer {
         }
     }
 
-    /// Writes a whole message behind `out` in frames that carry `most` bytes at the most, every one with a
-    /// mask from `keys`; compressed as [`Writer::start`] says. Then what is cut is the compressed message,
-    /// as it is what the frames carry (RFC 7692 6.1).
+    /// Writes a whole message behind `out` in frames that carry `most` bytes at the most, every one
+    /// with a mask from `keys`; compressed as [`Writer::start`] says. Then what is cut is the
+    /// compressed message, as it is what the frames carry (RFC 7692 6.1).
     ///
     /// # Panics
     /// In the middle of another message, or if `most` is zero.
@@ -201,7 +202,8 @@ impl Writer {
     }
 
     /// Writes the next piece of the message that was started behind `out`, as one frame. The stream
-    /// of a compressed message may hold back a piece that is not the last: then no frame is written.
+    /// of a compressed message may hold back a piece that is not the last: then no frame is
+    /// written.
     ///
     /// # Panics
     /// If no message was started.
@@ -229,8 +231,8 @@ impl Writer {
         }
     }
 
-    /// Makes the plain frame at `at` in `out` the last one of the message, as if it had been written
-    /// as such, and says whether that was possible.
+    /// Makes the plain frame at `at` in `out` the last one of the message, as if it had been
+    /// written as such, and says whether that was possible.
     pub(super) fn end_with(&mut self, at: usize, out: &mut [u8]) -> bool {
         let is_plain = self.state == State::PlainSent;
         if is_plain {
@@ -240,8 +242,9 @@ impl Writer {
         is_plain
     }
 
-    /// Writes the header of a message that is a single plain frame without a mask. The caller writes
-    /// its payload of `length` bytes behind it, over any time, and then calls [`Writer::end_frame`].
+    /// Writes the header of a message that is a single plain frame without a mask. The caller
+    /// writes its payload of `length` bytes behind it, over any time, and then calls
+    /// [`Writer::end_frame`].
     ///
     /// # Panics
     /// In the middle of another message.
@@ -291,8 +294,9 @@ impl Writer {
     pub fn forget(&mut self, pool: &mut WritePool) {
         if self.deflater != NONE {
             if self.is_mid_message() {
-                // A reset does not undo all of it: with zlib-rs 0.6.8 a stream that is in the middle of a
-                // block stays there, and its next message begins without the header of a block.
+                // A reset does not undo all of it: with zlib-rs 0.6.8 a stream that is in the
+                // middle of a block stays there, and its next message begins without the header of
+                // a block.
                 pool.deflaters.discard(self.deflater);
             } else {
                 pool.deflaters.give_back(self.deflater);

@@ -255,7 +255,8 @@ fn texts_and_statuses_are_read_back() {
 proptest! {
     #[test]
     fn ranges_stay_within_the_file(range in "bytes=[0-9]{0,4}-[0-9]{0,4}", length in 0..2000u64) {
-        if let Answer::Part { first, end } = answer("GET", &format!("Range: {range}\r\n"), length, 0) {
+        if let Answer::Part { first, end } = answer("GET", &format!("Range: \
+            {range}\r\n"), length, 0) {
             prop_assert!(first < end && end <= length);
         }
     }

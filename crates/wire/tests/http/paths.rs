@@ -79,7 +79,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn what_is_let_pass_is_safe(path in "/?((%2[eEfF]|%5c|%00|%[0-9a-f]{0,2}|[./\\\\ab?~]){0,20})") {
+    fn what_is_let_pass_is_safe(
+        path in "/?((%2[eEfF]|%5c|%00|%[0-9a-f]{0,2}|[./\\\\ab?~]){0,20})",
+    ) {
         let mut room = Vec::new();
         if let Ok(safe) = SafePath::decode(path.as_bytes(), &mut room) {
             let path = safe.as_bytes();

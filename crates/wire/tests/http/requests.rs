@@ -125,7 +125,8 @@ fn what_a_request_can_say() {
             change(|a| a.body_bytes = 3),
         ),
         (
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\na: b\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\
+             a: b\r\n\r\n",
             change(|a| (a.method, a.body_bytes) = (Method::Post, 3)),
         ),
     ];

@@ -1,4 +1,5 @@
-//! Responses: where each ends, what is refused, and any cut of either; and requests as we write them.
+//! Responses: where each ends, what is refused, and any cut of either; and requests as we write
+//! them.
 
 use crate::support::{Reply, Seen, replies, replies_with, requests};
 use c1000k_wire::http::{
@@ -260,7 +261,8 @@ fn any_method_and_a_name_of_our_own_can_be_sent() {
 
 #[test]
 fn folds_are_blanks() {
-    let folded = "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\tc\r\nContent-Length:\r\n  2\r\nConnection: x,\r\n close\r\n \r\n\r\nok";
+    let folded = "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\tc\r\nContent-Length:\r\n  2\r\n\
+        Connection: x,\r\n close\r\n \r\n\r\nok";
     for size in [1, 3, 1000] {
         let seen = replies(Method::Get, folded.as_bytes(), &vec![size; folded.len()]);
         assert_eq!(seen, [whole(200, Some(2), false, "ok")]);
@@ -312,7 +314,8 @@ fn streams() -> impl Strategy<Value = String> {
     ];
     let odd = (
         "HTTP/1[.][01] (200|204|100|404|101) (OK)?\r\n",
-        "((Content-Length: (0|3|[+]1)|Transfer-Encoding: chunked|Connection: (close|keep-alive)|[a-c: ]{0,5})\r\n){0,2}",
+        "((Content-Length: (0|3|[+]1)|Transfer-Encoding: chunked|Connection: \
+         (close|keep-alive)|[a-c: ]{0,5})\r\n){0,2}",
         "\r\n(abc|3\r\nabc\r\n0\r\n\r\n|[0-2a\r\n]{0,6})?",
     );
     let odd = odd.prop_map(|(line, headers, body)| line + &headers + &body);

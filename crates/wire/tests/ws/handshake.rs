@@ -389,7 +389,11 @@ proptest! {
         theirs in prop::option::of((any::<bool>(), 9..=15u8, 9..=15u8)),
         ours in prop::option::of((any::<bool>(), 9..=15u8, 9..=15u8)),
     ) {
-        let policy = |(takeover, server_bits, client_bits)| DeflatePolicy { takeover, server_bits, client_bits };
+        let policy = |(takeover, server_bits, client_bits)| DeflatePolicy {
+            takeover,
+            server_bits,
+            client_bits,
+        };
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let server = Policy {
             subprotocols: names(&spoken),
@@ -397,7 +401,8 @@ proptest! {
             ..Policy::default()
         };
         let subprotocols = names(&asked);
-        let spec = RequestSpec { port, target, subprotocols, deflate: theirs.map(policy), ..spec() };
+        let deflate = theirs.map(policy);
+        let spec = RequestSpec { port, target, subprotocols, deflate, ..spec() };
         let request = Request::new(&spec).expect("a good request");
         let (mut head, mut reply) = (Vec::new(), Vec::new());
         request.write(nonce, &mut head);

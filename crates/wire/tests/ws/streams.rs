@@ -1,4 +1,5 @@
-//! WebSocket streams against the examples of the RFCs, a naive parser, and themselves cut otherwise.
+//! WebSocket streams against the examples of the RFCs, a naive parser, and themselves cut
+//! otherwise.
 
 use crate::support::{Seen, all_agreements, echoed, read};
 use c1000k_wire::ws::{
@@ -538,7 +539,11 @@ fn any_case() -> impl Strategy<Value = (Role, Option<Agreed>, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_one_end_says_the_other_sees(
@@ -598,7 +603,8 @@ proptest! {
     fn an_echo_never_breaks_a_rule((role, deflate, stream) in any_case(), sizes in any_sizes()) {
         let seen = read(role, deflate, &limits(), &stream, &[]);
         let (reply, end, messages) = echoed(role, deflate, &limits(), &stream, &sizes);
-        let count = seen.iter().filter(|s| matches!(s, Seen::Message { complete: true, .. })).count();
+        let whole = |seen: &&Seen| matches!(seen, Seen::Message { complete: true, .. });
+        let count = seen.iter().filter(whole).count();
         prop_assert_eq!(messages as usize, count);
         let answers = read(peer(role), deflate, &limits(), &reply, &[]);
         prop_assert!(!answers.iter().any(|s| matches!(s, Seen::Error(_))), "{:?}", answers);
@@ -694,7 +700,8 @@ proptest! {
             };
             prop_assert!(length <= most, "{} in a frame of {}", length, most);
             prop_assert_eq!(rest[0] & 0x0f == 0, !first);
-            prop_assert_eq!(rest[0] & 0x40 != 0, first && deflate.is_some_and(|d| d.client.bits > 8));
+            let compressed = first && deflate.is_some_and(|d| d.client.bits > 8);
+                prop_assert_eq!(rest[0] & 0x40 != 0, compressed);
             first = rest[0] & 0x80 != 0;
             prop_assert!(first || length == most, "only the last is shorter");
             rest = &rest[header + length..];
@@ -703,10 +710,12 @@ proptest! {
 
     #[test]
     fn frames_are_written_as_announced(payload in any_payload(), mask: Option<[u8; 4]>) {
-        let header = Header { fin: true, compressed: false, opcode: Opcode::Binary, mask, length: 0 };
+        let opcode = Opcode::Binary;
+            let header = Header { fin: true, compressed: false, opcode, mask, length: 0 };
         let mut out = vec![1, 2, 3];
         write_frame(header, &payload, &mut out);
         let role = if mask.is_some() { Role::Server } else { Role::Client };
-        prop_assert_eq!(read(role, None, &limits(), &out[3..], &[]), [Seen::whole(Kind::Binary, &payload)]);
+        let seen = read(role, None, &limits(), &out[3..], &[]);
+            prop_assert_eq!(seen, [Seen::whole(Kind::Binary, &payload)]);
     }
 }

@@ -1,5 +1,5 @@
-//! What the WebSocket tests and the fuzz targets share: events that can be compared, and streams fed
-//! in chunks.
+//! What the WebSocket tests and the fuzz targets share: events that can be compared, and streams
+//! fed in chunks.
 
 use c1000k_wire::ws::{
     Agreed, Close, End, Event, Kind, Limits, Pools, Role, Window, Ws, WsError, echo,
