@@ -12,27 +12,15 @@
 
 #![forbid(unsafe_code)]
 
-mod account;
-pub mod audit;
-mod backlog;
-mod check;
-mod checkpoint;
+pub mod books;
 pub mod cli;
-mod coordinator;
-mod crew;
-#[cfg(test)]
-mod crew_tests;
-mod doctor;
+mod commands;
+mod conductor;
 pub mod driver;
-mod echo;
 pub mod load;
-mod pacing;
 pub mod plan;
-mod probe;
 pub mod protocol;
-mod repeat;
-mod run;
-mod tally;
+mod result;
 
+pub use commands::run::run;
 pub use control::Error;
-pub use run::run;

@@ -2,9 +2,9 @@
 //! what TCP knows of the audited connections.
 
 use super::{LoadDriver, Table};
-use crate::audit::Audited;
+use crate::books::audited::Audited;
+use crate::books::totals::Step;
 use crate::protocol::Protocol;
-use crate::tally::Step;
 use measure::Nanos;
 use reactor::{Key, Network};
 

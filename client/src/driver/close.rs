@@ -2,8 +2,8 @@
 
 use super::drive::is_open;
 use super::{LoadDriver, Session, Table};
+use crate::books::totals::Step;
 use crate::protocol::{Before, End, Owed, Phase, Protocol};
-use crate::tally::Step;
 use measure::{Failure, Nanos};
 use reactor::{Ending, Key, Network, Receipt};
 use std::collections::VecDeque;

@@ -3,10 +3,10 @@
 use super::close::REST;
 use super::ramp::CONNECTING_MAX;
 use super::{LoadDriver, Session, Table, UNSENT_BYTES};
+use crate::books::totals::Step;
 use crate::load::Model;
 use crate::load::schedule::Schedule;
 use crate::protocol::{Phase, Protocol};
-use crate::tally::Step;
 use measure::{Nanos, Stage};
 use reactor::{Key, Network};
 

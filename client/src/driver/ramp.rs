@@ -2,10 +2,10 @@
 //! the target after the other, so many under way at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
+use crate::books::totals::Step;
 use crate::load::Model;
 use crate::load::pace::Pace;
 use crate::protocol::{Before, Owed, Phase, Protocol};
-use crate::tally::Step;
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos, Stage};
 use reactor::{Key, Network, Opened};

@@ -5,7 +5,7 @@ pub mod lanes;
 pub mod pace;
 pub mod schedule;
 
-use crate::audit::Share;
+use crate::books::audited::Share;
 use addresses::Addresses;
 use lanes::Lanes;
 use measure::Nanos;

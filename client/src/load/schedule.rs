@@ -192,7 +192,7 @@ fn unit(random: &mut SplitMix64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pacing::Evenness;
+    use crate::result::pacing::Evenness;
     use proptest::prelude::*;
 
     const MILLI: Nanos = Nanos::from_millis(1);

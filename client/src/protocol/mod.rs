@@ -13,7 +13,7 @@ pub use raw::Raw;
 pub(crate) use websocket::{Reply, Shaking, nonce};
 pub use websocket::{Setup, WebSocket};
 
-use crate::tally::Closes;
+use crate::books::totals::Closes;
 use measure::{Nanos, Stage};
 use std::fmt;
 use wire::Unasked;

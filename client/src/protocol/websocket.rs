@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
-use crate::tally::Closes;
+use crate::books::totals::Closes;
 use measure::{Nanos, Stage};
 use wire::ws::{
     self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,

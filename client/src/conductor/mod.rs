@@ -1,13 +1,20 @@
 //! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
 //! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
-use crate::checkpoint::{self, Checkpoints, Snapshot};
-use crate::crew::{Crew, Event, Reading};
-use crate::doctor::{Doctor, Look};
+pub(crate) mod checkpoint;
+pub(crate) mod crew;
+#[cfg(test)]
+pub(crate) mod crew_tests;
+pub(crate) mod doctor;
+pub(crate) mod probe;
+
+use crate::books::totals::{Causes, Final, Recorder, Report, Second, Step, Totals};
+use crate::conductor::checkpoint::{Checkpoints, Snapshot};
+use crate::conductor::crew::{Crew, Event, Reading};
+use crate::conductor::doctor::{Doctor, Look};
+use crate::conductor::probe::{Probe, Probed};
 use crate::driver::Command;
 use crate::plan::Plan;
-use crate::probe::{Probe, Probed};
-use crate::tally::{Causes, Final, Recorder, Report, Second, Step, Totals};
 use control::live::{Progress, View};
 use control::signals::Signal;
 use host::doctor::Wall;

@@ -1,9 +1,9 @@
 //! The client's account of itself in the result: what each reactor did and what kept it from it, the
 //! figures that the verdict on the generator goes by, and how evenly both ends shared the work.
 
-use crate::backlog::Backlog;
-use crate::coordinator::Measured;
-use crate::tally::Final;
+use crate::books::backlog::Backlog;
+use crate::books::totals::Final;
+use crate::conductor::Measured;
 use host::schedule::CoreTime;
 use measure::{IntervalHistogram, Nanos, Stage};
 use reactor::LoopTimes;

@@ -1,20 +1,20 @@
 //! A run from the command line to the exit code: plan, preflight, reactors, phases, result.
 
-use crate::account;
-use crate::audit;
-use crate::check;
-use crate::checkpoint::Checkpoints;
+use crate::books::audited as audit;
+use crate::books::totals::{Attempts, Report};
 use crate::cli::{Cli, Command as CliCommand, RunArgs};
-use crate::coordinator::{Coordinator, Measured};
-use crate::crew::{Reading, Threads};
-use crate::doctor::walls;
+use crate::commands::check;
+use crate::commands::echo;
+use crate::commands::repeat;
+use crate::conductor::checkpoint::Checkpoints;
+use crate::conductor::crew::{Reading, Threads};
+use crate::conductor::doctor::walls;
+use crate::conductor::{Coordinator, Measured};
 use crate::driver::{Command, LoadDriver};
-use crate::echo;
-use crate::pacing::pacing;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
-use crate::repeat;
-use crate::tally::{Attempts, Report};
+use crate::result::pacing::pacing;
+use crate::result::reactors as account;
 use control::Error;
 use control::console::{complain, say};
 use control::group::{self, Parts, Running, Seat};
@@ -549,7 +549,7 @@ fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages {
         backlog: account::marks(measured, |backlog| &backlog.marks),
         waiting: account::marks(measured, |backlog| &backlog.waiting),
         backlog_step_seconds: match had_traffic {
-            true => plan.load.duration.as_secs_f64() / crate::backlog::MARKS as f64,
+            true => plan.load.duration.as_secs_f64() / crate::books::backlog::MARKS as f64,
             false => 0.0,
         },
         first_echo: measured.first_echo.map(|took| schema::FirstEcho {

@@ -1,7 +1,7 @@
 //! How evenly the messages of the open model left: counted over windows of a millisecond by each
 //! reactor, added up over all of them, and set beside the plan's own.
 
-use crate::coordinator::Measured;
+use crate::conductor::Measured;
 use crate::load::Model;
 use crate::load::schedule::Arrivals;
 use crate::plan::Plan;

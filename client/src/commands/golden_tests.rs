@@ -10,8 +10,8 @@
 
 use super::{result_of, save};
 use crate::cli::{Cli, Command, RunArgs};
-use crate::coordinator::{Coordinator, Measured};
-use crate::crew_tests::{Serving, Simulated};
+use crate::conductor::crew_tests::{Serving, Simulated};
+use crate::conductor::{Coordinator, Measured};
 use crate::driver::http_tests::Script;
 use crate::plan::Plan;
 use clap::Parser;

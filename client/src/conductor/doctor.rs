@@ -1,8 +1,8 @@
 //! The doctor at work: keeps the first look at both ends, compares it with those between the phases
 //! and in a ramp that stalls, and remembers every wall that was named.
 
+use crate::books::totals::Totals;
 use crate::plan::Plan;
-use crate::tally::Totals;
 use host::doctor::{Counters, Evidence, Server, Span, Wall, diagnose};
 use measure::Nanos;
 use report::schema::Warning;

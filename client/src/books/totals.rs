@@ -1,9 +1,9 @@
 //! What one reactor counts and records, and the reports in which it hands that over.
 
-use crate::audit::Audited;
-use crate::backlog::Backlog;
-use crate::driver::Effort;
-use crate::pacing::SendWindows;
+use crate::books::audited::Audited;
+use crate::books::backlog::Backlog;
+use crate::books::effort::Effort;
+use crate::result::pacing::SendWindows;
 use measure::{Failure, FineHistogram, IntervalHistogram, Nanos, Stage};
 use reactor::Counters;
 use report::schema;

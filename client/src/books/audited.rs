@@ -1,8 +1,8 @@
 //! The audit: for a share of the connections, where the time between a message and its reply went. The
 //! kernel's stamp of a reply's receipt parts what is ours from what is not.
 
+use crate::books::totals::Recorder;
 use crate::protocol::Times;
-use crate::tally::Recorder;
 use host::receipt::TcpHealth;
 use measure::{FineHistogram, Nanos, Stage};
 use reactor::Receipt;

@@ -1,9 +1,9 @@
 //! `echo`: joins WebSocket servers and sends every message back until they close.
 
+use crate::books::totals::Causes;
 use crate::cli::EchoArgs;
 use crate::plan::{fresh_seed, request, resolve};
 use crate::protocol::{Reply, Shaking, nonce};
-use crate::tally::Causes;
 use control::Error;
 use control::console::say;
 use control::group::{self, Parts, Seat};

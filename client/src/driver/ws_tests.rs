@@ -2,7 +2,7 @@
 //! peers whose every byte is a test's: by a clock that is moved by hand.
 
 use super::*;
-use crate::audit::Share;
+use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;

@@ -5,8 +5,8 @@
 //! measured until then is merged and written.
 
 use crate::cli::RunArgs;
+use crate::commands::run::{self, Ran, Turn};
 use crate::plan::{Plan, fresh_seed};
-use crate::run::{self, Ran, Turn};
 use control::Error;
 use control::live::{Mode, Progress, View};
 use control::signals::Signals;

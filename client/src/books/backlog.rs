@@ -4,8 +4,8 @@
 //! A mark is taken by the first thing that happens at or behind it, *before* that is counted: until then
 //! nothing has changed, so the figure is exact however rarely a reactor wakes up.
 
+use crate::books::totals::Totals;
 use crate::load::schedule::Schedule;
-use crate::tally::Totals;
 use measure::Nanos;
 
 /// Marks over the planned time, the one at its end included.

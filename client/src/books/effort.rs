@@ -30,7 +30,7 @@ pub(crate) struct Effort {
 
 impl Effort {
     /// The phase begins.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         *self = Self {
             cpu_before: thread_cpu_time(),
             waited_before: schedule::thread_waited(),
@@ -40,7 +40,7 @@ impl Effort {
     }
 
     /// Nothing more is to be sent, `span` after the start. Only the first time counts.
-    pub(super) fn end_sending(&mut self, span: Nanos, times: &LoopTimes) {
+    pub(crate) fn end_sending(&mut self, span: Nanos, times: &LoopTimes) {
         if self.span.is_some() {
             return;
         }
@@ -52,7 +52,7 @@ impl Effort {
     }
 
     /// The phase is over, `time` after its start.
-    pub(super) fn end(&mut self, time: Nanos) {
+    pub(crate) fn end(&mut self, time: Nanos) {
         self.time = time;
         let switches = schedule::thread_switches().zip(self.switches_before);
         self.switches = switches.map(|(after, before)| Switches {
@@ -61,12 +61,12 @@ impl Effort {
         });
     }
 
-    pub(super) fn time(&self) -> Nanos {
+    pub(crate) fn time(&self) -> Nanos {
         self.time
     }
 
     /// Hands it over; where there was no traffic, with the loop's times since the start.
-    pub(super) fn take(&mut self, times: &LoopTimes) -> Self {
+    pub(crate) fn take(&mut self, times: &LoopTimes) -> Self {
         let mut taken = std::mem::take(self);
         taken.times.get_or_insert_with(|| Box::new(times.clone()));
         taken

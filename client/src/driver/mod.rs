@@ -9,18 +9,18 @@
 mod audit;
 mod close;
 mod drive;
-mod effort;
 mod ramp;
 
-use crate::audit::Audited;
-use crate::backlog::Backlog;
+use crate::books::audited::Audited;
+use crate::books::backlog::Backlog;
+use crate::books::effort::Effort;
+use crate::books::totals::{Attempts, Causes, Final, Recorder, Report, Second, Step, Totals};
 use crate::load::addresses::Hands;
 use crate::load::lanes::Places;
 use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
-use crate::pacing::SendWindows;
 use crate::protocol::{Content, Heard, Owed, Protocol, Times};
-use crate::tally::{Attempts, Causes, Final, Recorder, Report, Second, Step, Totals};
+use crate::result::pacing::SendWindows;
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
 use drive::{NEXT_ROUND, Pings};
@@ -31,7 +31,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub(crate) use drive::first_echo_window;
-pub(crate) use effort::Effort;
 pub(crate) use ramp::CONNECTING_MAX;
 
 /// Bytes of one reactor that may wait for their peers, unless the closed model plans for more.
@@ -620,25 +619,20 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
+#[path = "pair_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "driver_alloc_tests.rs"]
 mod alloc_tests;
 
 #[cfg(test)]
-#[path = "driver_address_tests.rs"]
 mod address_tests;
 
 #[cfg(test)]
-#[path = "driver_audit_tests.rs"]
 mod audit_tests;
 
 #[cfg(test)]
-#[path = "driver_ws_tests.rs"]
 pub(crate) mod ws_tests;
 
 #[cfg(test)]
-#[path = "driver_http_tests.rs"]
 pub(crate) mod http_tests;

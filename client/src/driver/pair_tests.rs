@@ -2,7 +2,7 @@
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
 use super::*;
-use crate::audit::Share;
+use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
@@ -514,7 +514,7 @@ fn windows(stall: bool) -> (Vec<u64>, Vec<u64>) {
     rig.tell(Command::Drain);
     rig.until_done(Step::Drain);
     let sends: Vec<_> = rig.finals.values().map(|last| last.sends.clone()).collect();
-    (crate::pacing::added(sends.iter(), 300), due)
+    (crate::result::pacing::added(sends.iter(), 300), due)
 }
 
 #[test]

@@ -4,16 +4,16 @@ mod names;
 
 pub(crate) use names::resolve;
 
-use crate::audit::Share;
+use crate::books::audited::Share;
 use crate::cli::{HandshakeArgs, Matching, Openers, RunArgs, Spread};
+use crate::commands::repeat;
 use crate::driver::{CONNECTING_MAX, UNSENT_BYTES, first_echo_window};
 use crate::load::addresses::{Addresses, Tuples};
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;
 use crate::load::{Load, Model};
-use crate::pacing;
 use crate::protocol::{HttpSetup, Setup};
-use crate::repeat;
+use crate::result::pacing;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::address::{self, SourceSpec};

@@ -4,7 +4,7 @@
 use super::http_tests::{self, HttpPeer, Script};
 use super::ws_tests::WsPeer;
 use super::*;
-use crate::audit::Share;
+use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;

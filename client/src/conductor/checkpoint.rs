@@ -4,8 +4,8 @@
 //! The coordinator hands over what is new, and a thread of its own, which gives way to all others, lays it
 //! out and writes it: a slow disk holds up nothing. Nothing of this reaches the reactors.
 
+use crate::books::totals::Totals;
 use crate::plan::Plan;
-use crate::tally::Totals;
 use control::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use measure::{IntervalHistogram, Nanos};

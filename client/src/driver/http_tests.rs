@@ -2,7 +2,7 @@
 //! clock that is moved by hand.
 
 use super::*;
-use crate::audit::Share;
+use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;

@@ -1,0 +1,6 @@
+//! The subcommands.
+
+mod check;
+mod echo;
+pub(crate) mod repeat;
+pub(crate) mod run;
