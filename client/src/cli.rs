@@ -1,6 +1,6 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
-use crate::books::audited::Share;
+use crate::load::audited_share::Share;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;

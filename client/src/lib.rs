@@ -12,15 +12,17 @@
 
 #![forbid(unsafe_code)]
 
-pub mod books;
-pub mod cli;
+mod books;
+mod cli;
 mod commands;
 mod conductor;
-pub mod driver;
-pub mod load;
-pub mod plan;
-pub mod protocol;
+mod driver;
+mod load;
+mod orders;
+mod plan;
+mod protocol;
 mod result;
 
-pub use commands::run::run;
+pub use cli::Cli;
+pub use commands::run;
 pub use control::Error;

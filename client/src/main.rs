@@ -6,7 +6,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = c1000k_client::cli::Cli::parse();
+    let cli = c1000k_client::Cli::parse();
     match c1000k_client::run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -1,6 +1,6 @@
 //! `echo`: joins WebSocket servers and sends every message back until they close.
 
-use crate::books::totals::Causes;
+use crate::books::causes::Causes;
 use crate::cli::EchoArgs;
 use crate::plan::{fresh_seed, request, resolve};
 use crate::protocol::{Reply, Shaking, nonce};

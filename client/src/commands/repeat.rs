@@ -4,9 +4,11 @@
 //! Each run has preflight, reactors, seed and file of its own. Whatever ends the series early, what was
 //! measured until then is merged and written.
 
+use super::run::{self, Ran, Turn};
 use crate::cli::RunArgs;
-use crate::commands::run::{self, Ran, Turn};
-use crate::plan::{Plan, fresh_seed};
+use crate::plan::checks::REPEATS_MAX;
+use crate::plan::{Output, Plan, fresh_seed};
+use crate::result::file::{keep, try_output};
 use control::Error;
 use control::live::{Mode, Progress, View};
 use control::signals::Signals;
@@ -22,10 +24,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The most runs of one series. Their results stay in memory until they are merged.
-pub(crate) const REPEATS_MAX: u64 = 100;
-/// The longest rest that can be asked for.
-const COOL_DOWN_MAX: Nanos = Nanos::from_secs(86_400);
 /// The shortest rest where nothing is asked for: the kernel frees sockets behind the scenes.
 const REST_MIN: Nanos = Nanos::from_secs(1);
 /// The longest one: TIME_WAIT lasts 60 s in Linux, and what is there after that is somebody else's.
@@ -37,50 +35,26 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long the server has to say how many connections it still has.
 const PEER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Numbers of a series that make no sense.
-///
-/// # Errors
-/// If there are too few or too many runs, or the rest is too long.
-pub(crate) fn check_numbers(args: &RunArgs) -> Result<(), Error> {
-    let usage = |text: String| Err(Error::Usage(text));
-    if args.repeat.is_some_and(|count| !(1..=REPEATS_MAX).contains(&count)) {
-        return usage(format!("--repeat takes a number from 1 to {REPEATS_MAX}"));
-    }
-    let read = [("--paths", &args.http.paths), ("--body-file", &args.http.body_file)];
-    for (option, file) in read {
-        let many = args.repeat.is_some_and(|count| count > 1);
-        if let Some(file) = file.as_ref().filter(|file| many && file.exists() && !file.is_file()) {
-            return usage(format!(
-                "{option} {}: with --repeat it is read for each run, and a pipe or device can be read once: \
-                 name a file",
-                file.display()
-            ));
-        }
-    }
-    if args.cool_down.is_some_and(|rest| rest > COOL_DOWN_MAX) {
-        return usage("--cool-down is more than a day: give less".to_owned());
-    }
-    Ok(())
-}
-
 /// Runs the plan as often as it is asked for, and returns the exit code of all runs together.
 ///
 /// # Errors
 /// What kept a run from taking place or its result from being written. What was measured before it is
 /// merged and written all the same.
 pub(crate) fn run(args: &RunArgs, count: u64, facts: Facts) -> Result<u8, Error> {
-    let files = args.output.as_deref().map(Files::new).transpose()?;
+    let output = Output::new(args);
+    let files = output.file.as_deref().map(Files::new).transpose()?;
     // What is wrong with the first run is found out before anything happens.
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let first = Plan::new(&single(args, files.as_ref(), seed, 1), &facts)?;
-    run::check_refused(args, &first)?;
-    if let Some(path) = &args.output {
-        run::try_output(path)?;
+    run::check_refused(&first)?;
+    if let Some(path) = &output.file {
+        try_output(path)?;
     }
     let signals = run::catch_signals()?;
     let mut series = Series {
         args,
         count,
+        output,
         files,
         seed,
         signals,
@@ -116,6 +90,8 @@ enum End {
 struct Series<'a> {
     args: &'a RunArgs,
     count: u64,
+    /// What becomes of the merged result.
+    output: Output,
     files: Option<Files>,
     seed: u64,
     signals: Signals,
@@ -139,8 +115,8 @@ impl Series<'_> {
             host::memory::give_back();
             let facts = Facts::read();
             let args = single(self.args, self.files.as_ref(), self.seed, number);
-            let planned = Plan::new(&args, &facts)
-                .and_then(|plan| run::check_refused(&args, &plan).map(|()| plan));
+            let planned =
+                Plan::new(&args, &facts).and_then(|plan| run::check_refused(&plan).map(|()| plan));
             match planned {
                 Ok(plan) => self.one(&plan, &facts, rest),
                 Err(error) => self.end = Some(End::Trouble(before_run(number, self.count, error))),
@@ -151,12 +127,11 @@ impl Series<'_> {
     /// One run, its result and its line.
     fn one(&mut self, plan: &Plan, facts: &Facts, rest: Rest) {
         let number = self.results.len() as u64 + 1;
-        let args = single(self.args, self.files.as_ref(), self.seed, number);
         let turn = Turn {
             repeat: Some(Repeat { number, of: self.count, cool_down_ns: rest.took.0 }),
             warning: rest.warning(self.args.cool_down),
         };
-        let ran = match run::run_plan(&args, plan, facts, &self.signals, &turn) {
+        let ran = match run::run_plan(plan, facts, &self.signals, &turn) {
             Ok(ran) => ran,
             Err(error) => {
                 self.end = Some(End::Trouble(before_run(number, self.count, error)));
@@ -166,7 +141,7 @@ impl Series<'_> {
         let Ran { result, written, ended, interrupted } = ran;
         let file = written.as_ref().ok().and_then(Option::as_deref);
         let line = format!("run {number} of {}: {}", self.count, told(&result, file));
-        Progress::new(Mode::detect(self.args.quiet)).message(&line);
+        Progress::new(Mode::detect(self.output.quiet)).message(&line);
         let hopeless = result.run.outcome == Outcome::Failed;
         // Whoever asks for the end while the last one closes has got all of it.
         let interrupted =
@@ -183,7 +158,7 @@ impl Series<'_> {
     fn cool_down(&self, number: u64) -> Option<Rest> {
         let clock = Clock::start();
         let mut progress =
-            Progress::new(Mode::detect(self.args.quiet)).titled(title(number, self.count));
+            Progress::new(Mode::detect(self.output.quiet)).titled(title(number, self.count));
         let planned = self.args.connections;
         loop {
             let took = clock.now();
@@ -230,12 +205,13 @@ impl Series<'_> {
         let mut merged = merge::repeats(&self.results).map_err(|error| self.unmerged(&error))?;
         self.account_for_the_rest(&mut merged);
         merged.verdict = verdict::judge(&merged);
-        let written = run::keep(self.args.output.as_deref(), &merged);
-        let shown = run::show(self.args, &merged, written.as_ref().ok().and_then(Option::as_deref));
+        let written = keep(self.output.file.as_deref(), &merged);
+        let shown =
+            run::show(&self.output, &merged, written.as_ref().ok().and_then(Option::as_deref));
         if let Some(files) = &self.files {
             let left = files.left_over(self.results.len() as u64);
             if !left.is_empty() {
-                let mut progress = Progress::new(Mode::detect(self.args.quiet));
+                let mut progress = Progress::new(Mode::detect(self.output.quiet));
                 progress.message(&format!(
                     "note: {} of an earlier series: move them away before comparing the folder",
                     match left.as_slice() {

@@ -61,8 +61,8 @@ fn has_room_beside(output: &Path) -> bool {
 impl Checkpoints {
     /// Begins with `frame`, which says what is known before a run. `None` where the result goes to no
     /// file, or the thread cannot be had: then the run has none.
-    pub(crate) fn start(output: Option<&Path>, plan: &Plan, frame: ResultFile) -> Option<Self> {
-        let output = output.filter(|output| has_room_beside(output))?;
+    pub(crate) fn start(plan: &Plan, frame: ResultFile) -> Option<Self> {
+        let output = plan.output.file.as_deref().filter(|output| has_room_beside(output))?;
         let path = part::path_beside(output);
         let (snapshots, taken) = bounded::<Snapshot>(1);
         let (tell, troubles) = bounded(1);

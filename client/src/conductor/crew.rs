@@ -2,9 +2,9 @@
 //! channels and the kernel behind it; a test has reactors on the simulated network, and a clock that it
 //! moves by hand.
 
-use crate::books::totals::Report;
 use crate::conductor::probe::Probe;
-use crate::driver::Command;
+use crate::orders::Command;
+use crate::orders::Report;
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, select};
 use host::schedule::CoreTime;

@@ -1,12 +1,13 @@
 //! A crew on the simulated network: reactors and servers that are turned whenever the coordinator waits,
 //! by a clock that is moved by hand. Two runs of it are the same, to the nanosecond.
 
-use crate::books::totals::Report;
 use crate::conductor::crew::{Crew, Event, Reading};
 use crate::conductor::probe::Probe;
+use crate::driver::LoadDriver;
 use crate::driver::http_tests::{HttpPeer, Script};
 use crate::driver::ws_tests::WsPeer;
-use crate::driver::{Command, LoadDriver};
+use crate::orders::Command;
+use crate::orders::Report;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};

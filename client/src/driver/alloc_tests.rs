@@ -4,8 +4,8 @@
 use super::http_tests::{self, HttpPeer, Script};
 use super::ws_tests::WsPeer;
 use super::*;
-use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
+use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};

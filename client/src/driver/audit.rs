@@ -3,7 +3,7 @@
 
 use super::{LoadDriver, Table};
 use crate::books::audited::Audited;
-use crate::books::totals::Step;
+use crate::orders::Step;
 use crate::protocol::Protocol;
 use measure::Nanos;
 use reactor::{Key, Network};

@@ -2,7 +2,7 @@
 
 use super::tests::{HandServer, Rig, load};
 use super::*;
-use crate::books::audited::Share;
+use crate::load::audited_share::Share;
 use host::receipt::TcpHealth;
 use reactor::sim::Faults;
 use reactor::{Limits, Stream};

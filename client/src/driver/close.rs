@@ -2,7 +2,7 @@
 
 use super::drive::is_open;
 use super::{LoadDriver, Session, Table};
-use crate::books::totals::Step;
+use crate::orders::Step;
 use crate::protocol::{Before, End, Owed, Phase, Protocol};
 use measure::{Failure, Nanos};
 use reactor::{Ending, Key, Network, Receipt};

@@ -1,17 +1,15 @@
 //! Traffic: the round of first echoes, the open and the closed model, pings.
 
 use super::close::REST;
-use super::ramp::CONNECTING_MAX;
-use super::{LoadDriver, Session, Table, UNSENT_BYTES};
-use crate::books::totals::Step;
+use super::{LoadDriver, Session, Table};
 use crate::load::Model;
+use crate::load::bounds::{CONNECTING_MAX, first_echo_window};
 use crate::load::schedule::Schedule;
+use crate::orders::Step;
 use crate::protocol::{Phase, Protocol};
 use measure::{Nanos, Stage};
 use reactor::{Key, Network};
 
-/// Connections of one reactor that await their first echo at the same time.
-const FIRST_ECHO_WINDOW: u64 = 64;
 /// How long sending rests when every peer is slow; a peer that has made room makes an event anyway.
 const BLOCKED_REST: Nanos = Nanos::from_millis(1);
 /// Messages sent before other work gets its turn.
@@ -42,12 +40,6 @@ pub(super) struct Pings {
     /// When the next one is due; zero before the first.
     due: Nanos,
     cursor: usize,
-}
-
-/// How many connections of one reactor await their first echo at the same time: as many as their
-/// messages have room if no peer takes any.
-pub(crate) fn first_echo_window(message_bytes: usize) -> u64 {
-    (UNSENT_BYTES / message_bytes).clamp(1, FIRST_ECHO_WINDOW as usize) as u64
 }
 
 impl<P: Protocol> LoadDriver<P> {

@@ -13,14 +13,17 @@ mod ramp;
 
 use crate::books::audited::Audited;
 use crate::books::backlog::Backlog;
+use crate::books::causes::Causes;
 use crate::books::effort::Effort;
-use crate::books::totals::{Attempts, Causes, Final, Recorder, Report, Second, Step, Totals};
+use crate::books::recorder::Recorder;
+use crate::books::send_windows::SendWindows;
+use crate::books::totals::{Attempts, Totals};
 use crate::load::addresses::Hands;
 use crate::load::lanes::Places;
 use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
+use crate::orders::{Command, Final, Report, Second, Step};
 use crate::protocol::{Content, Heard, Owed, Protocol, Times};
-use crate::result::pacing::SendWindows;
 use close::Leaving;
 use crossbeam_channel::{Sender, TrySendError};
 use drive::{NEXT_ROUND, Pings};
@@ -30,37 +33,11 @@ use reactor::{Core, Driver, Ending, Key, Network, Receipt, Sweep};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-pub(crate) use drive::first_echo_window;
-pub(crate) use ramp::CONNECTING_MAX;
-
-/// Bytes of one reactor that may wait for their peers, unless the closed model plans for more.
-pub(crate) const UNSENT_BYTES: usize = 64 * 1024 * 1024;
 const SECOND: u64 = 1_000_000_000;
-
-/// What the coordinator tells a reactor.
-#[derive(Clone, Copy, Debug)]
-pub enum Command {
-    /// Open your connections; the run's ramp started at this time.
-    Ramp(Nanos),
-    /// Send one message over every connection.
-    FirstEcho,
-    /// Begin the audit, before the traffic.
-    AuditFrom,
-    /// Send traffic from this time on.
-    Drive(Nanos),
-    /// End the audit, behind the traffic.
-    AuditTo,
-    /// Start nothing new, wait for what is on its way, take leave, report.
-    Drain,
-    /// Close all connections and end.
-    Close,
-    /// End at once.
-    Abort,
-}
 
 /// What is kept for each connection.
 #[derive(Debug)]
-pub struct Session<P: Protocol> {
+pub(crate) struct Session<P: Protocol> {
     spoken: P::Session,
     /// When what it waits for began: opening, or the wait for the next reply (since it was sent, or
     /// since the reply before it).
@@ -78,7 +55,7 @@ type Table<N, P> = Core<N, Session<P>>;
 
 /// The client's driver. It lives on one reactor.
 #[derive(Debug)]
-pub struct LoadDriver<P: Protocol> {
+pub(crate) struct LoadDriver<P: Protocol> {
     index: usize,
     load: Arc<Load>,
     protocol: P,

@@ -2,8 +2,9 @@
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
 use super::*;
-use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
+use crate::load::audited_share::Share;
+use crate::load::bounds::CONNECTING_MAX;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::schedule::Arrivals;
@@ -514,7 +515,7 @@ fn windows(stall: bool) -> (Vec<u64>, Vec<u64>) {
     rig.tell(Command::Drain);
     rig.until_done(Step::Drain);
     let sends: Vec<_> = rig.finals.values().map(|last| last.sends.clone()).collect();
-    (crate::result::pacing::added(sends.iter(), 300), due)
+    (crate::books::send_windows::added(sends.iter(), 300), due)
 }
 
 #[test]

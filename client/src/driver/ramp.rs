@@ -2,9 +2,10 @@
 //! the target after the other, so many under way at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
-use crate::books::totals::Step;
 use crate::load::Model;
+use crate::load::bounds::CONNECTING_MAX;
 use crate::load::pace::Pace;
+use crate::orders::Step;
 use crate::protocol::{Before, Owed, Phase, Protocol};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos, Stage};
@@ -14,9 +15,6 @@ use std::io::ErrorKind;
 
 /// Connects started before other work gets its turn.
 const OPEN_BATCH: u64 = 16;
-/// Connections in the making at the same time, per reactor. On loopback none waits; towards a far
-/// target it is what is on the way, and the accept queue there has to take it.
-pub(crate) const CONNECTING_MAX: usize = 256;
 /// Upgrades under way at the same time where the target answers them quickly: enough to keep it busy.
 /// With more, the times of upgrades would be those of a queue that we made ourselves.
 const UPGRADING_NEAR: usize = 32;

@@ -2,8 +2,8 @@
 //! peers whose every byte is a test's: by a clock that is moved by hand.
 
 use super::*;
-use crate::books::audited::Share;
 use crate::load::addresses::Addresses;
+use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::schedule::Arrivals;

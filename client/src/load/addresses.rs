@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 /// is by preference (RFC 6724), but with the families in turn, so that one that does not work at all
 /// costs one attempt. Each is there once.
 #[must_use]
-pub fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut once: Vec<SocketAddr> = Vec::with_capacity(found.len());
     for at in found {
         if !once.contains(&at) {
@@ -26,11 +26,11 @@ pub fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// One address of a target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Address {
+pub(crate) struct Address {
     /// Which target it is of.
-    pub target: u16,
+    pub(crate) target: u16,
     /// The address.
-    pub at: SocketAddr,
+    pub(crate) at: SocketAddr,
     /// The number of the one that is tried after it, in a circle.
     next: u32,
 }
@@ -38,7 +38,7 @@ pub struct Address {
 /// The addresses of all targets that can be reached, and the four-tuples to them. A connection begins
 /// with the first address of its target, or with each in its turn, and goes on with the next.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     all: Vec<Address>,
     /// The most addresses that one target has.
     most: u32,
@@ -54,7 +54,7 @@ impl Addresses {
     /// The addresses of each target in their order, as far as one of the sources reaches them. With
     /// `spread` connections begin with all of them in turn, else with the first of each.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         targets: &[Vec<SocketAddr>],
         sources: &[IpAddr],
         (first_port, last_port): (u16, u16),
@@ -88,38 +88,38 @@ impl Addresses {
 
     /// All of them, target by target.
     #[must_use]
-    pub fn all(&self) -> &[Address] {
+    pub(crate) fn all(&self) -> &[Address] {
         &self.all
     }
 
     /// The four-tuples with which connections begin.
     #[must_use]
-    pub fn first(&self) -> &Tuples {
+    pub(crate) fn first(&self) -> &Tuples {
         &self.first
     }
 
     /// The most addresses that one target has: so often may a connection be tried.
     #[must_use]
-    pub fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         self.most
     }
 
     /// The target that address number `at` is of.
     #[must_use]
-    pub fn target(&self, at: u32) -> u16 {
+    pub(crate) fn target(&self, at: u32) -> u16 {
         self.all[at as usize].target
     }
 
     /// The number of the address that is tried after `at`; in the end that is the one begun with.
     #[must_use]
-    pub fn after(&self, at: u32) -> u32 {
+    pub(crate) fn after(&self, at: u32) -> u32 {
         self.all[at as usize].next
     }
 }
 
 /// One reactor's part of the four-tuples.
 #[derive(Clone, Debug)]
-pub struct Hands {
+pub(crate) struct Hands {
     first: HandOut,
     further: Vec<HandOut>,
 }
@@ -127,30 +127,30 @@ pub struct Hands {
 impl Hands {
     /// The part of reactor `index` of `reactors`.
     #[must_use]
-    pub fn new(addresses: &Addresses, index: u64, reactors: u64) -> Self {
+    pub(crate) fn new(addresses: &Addresses, index: u64, reactors: u64) -> Self {
         let part = HandOut::new(index, reactors);
         Self { first: part, further: vec![part; addresses.further.len()] }
     }
 
     /// The next to begin with, and the number of its address.
-    pub fn first(&mut self, addresses: &Addresses) -> Option<(u32, Route)> {
+    pub(crate) fn first(&mut self, addresses: &Addresses) -> Option<(u32, Route)> {
         let (target, route) = self.first.next(&addresses.first)?;
         Some((addresses.numbers[target], route))
     }
 
     /// The next to address number `at`.
-    pub fn to(&mut self, addresses: &Addresses, at: u32) -> Option<Route> {
+    pub(crate) fn to(&mut self, addresses: &Addresses, at: u32) -> Option<Route> {
         let at = at as usize;
         self.further.get_mut(at)?.next(&addresses.further[at]).map(|(_, route)| route)
     }
 
     /// Begins again with the first to begin with.
-    pub fn rewind_first(&mut self) {
+    pub(crate) fn rewind_first(&mut self) {
         self.first.rewind();
     }
 
     /// Begins again with the first to address number `at`.
-    pub fn rewind_to(&mut self, at: u32) {
+    pub(crate) fn rewind_to(&mut self, at: u32) {
         if let Some(part) = self.further.get_mut(at as usize) {
             part.rewind();
         }
@@ -160,7 +160,7 @@ impl Hands {
 /// All four-tuples from some sources to some targets, in a fixed order: the target changes fastest,
 /// then the source, then the port. Any stretch of it is hence spread evenly.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Tuples {
+pub(crate) struct Tuples {
     targets: Vec<SocketAddr>,
     v4: Sources,
     v6: Sources,
@@ -191,7 +191,7 @@ impl Sources {
 impl Tuples {
     /// The tuples from each source, at each port of `first..=last`, to each target that it reaches.
     #[must_use]
-    pub fn new(targets: Vec<SocketAddr>, sources: &[IpAddr], first: u16, last: u16) -> Self {
+    pub(crate) fn new(targets: Vec<SocketAddr>, sources: &[IpAddr], first: u16, last: u16) -> Self {
         let of_family =
             |v4| Sources::new(sources.iter().copied().filter(move |s| s.is_ipv4() == v4));
         let ports = u64::from(last.saturating_sub(first)) + u64::from(first <= last);
@@ -219,27 +219,27 @@ impl Tuples {
 
     /// The targets, in the order given.
     #[must_use]
-    pub fn targets(&self) -> &[SocketAddr] {
+    pub(crate) fn targets(&self) -> &[SocketAddr] {
         &self.targets
     }
 
     /// The sources that reach a target.
     #[must_use]
-    pub fn sources_for(&self, target: &SocketAddr) -> &[IpAddr] {
+    pub(crate) fn sources_for(&self, target: &SocketAddr) -> &[IpAddr] {
         let sources = if target.is_ipv4() { &self.v4 } else { &self.v6 };
         if target.ip().is_loopback() { &sources.all } else { &sources.far }
     }
 
     /// One past the highest number that [`Tuples::route`] may know.
     #[must_use]
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         let rounds = self.targets.iter().map(|target| self.sources_for(target).len() as u64);
         rounds.max().unwrap_or(0) * self.ports * self.targets.len() as u64
     }
 
     /// How many tuples there are.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         let to = |target: &SocketAddr| {
             let sources = self.sources_for(target);
             let ports = u64::from(self.first_port)..u64::from(self.first_port) + self.ports;
@@ -261,7 +261,7 @@ impl Tuples {
 
     /// Tuple number `n`; `None` where that target has no source left.
     #[must_use]
-    pub fn route(&self, n: u64) -> Option<Route> {
+    pub(crate) fn route(&self, n: u64) -> Option<Route> {
         if self.backwards && n >= self.end() {
             return None;
         }
@@ -289,7 +289,7 @@ impl Tuples {
 /// One reactor's part of the tuples: every k-th. Two reactors never try the same one, and each has
 /// spare ones for those that turn out to be taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct HandOut {
+pub(crate) struct HandOut {
     first: u64,
     next: u64,
     step: u64,
@@ -298,17 +298,17 @@ pub struct HandOut {
 impl HandOut {
     /// The part of reactor `index` of `reactors`.
     #[must_use]
-    pub fn new(index: u64, reactors: u64) -> Self {
+    pub(crate) fn new(index: u64, reactors: u64) -> Self {
         Self { first: index, next: index, step: reactors }
     }
 
     /// Begins again with the first: those whose connections have ended can be used once more.
-    pub fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         self.next = self.first;
     }
 
     /// The next tuple of this part, and the number of its target; `None` when there is none left.
-    pub fn next(&mut self, tuples: &Tuples) -> Option<(usize, Route)> {
+    pub(crate) fn next(&mut self, tuples: &Tuples) -> Option<(usize, Route)> {
         while self.next < tuples.end() {
             let n = self.next;
             self.next += self.step;

@@ -9,7 +9,7 @@ use measure::share;
 
 /// The order in which reactors open.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     lanes: Vec<Vec<usize>>,
 }
 
@@ -17,7 +17,7 @@ impl Lanes {
     /// Spreads the reactors over lanes: `openers` for each core, never more than it has reactors.
     /// `cores[i]` is the core of reactor `i`.
     #[must_use]
-    pub fn new(cores: &[usize], openers: usize) -> Self {
+    pub(crate) fn new(cores: &[usize], openers: usize) -> Self {
         let mut distinct: Vec<usize> = cores.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
@@ -34,20 +34,14 @@ impl Lanes {
         Self { lanes }
     }
 
-    /// How many reactors open at the same time.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.lanes.len()
-    }
-
     /// The reactors that open first.
-    pub fn first(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn first(&self) -> impl Iterator<Item = usize> + '_ {
         self.lanes.iter().filter_map(|lane| lane.first().copied())
     }
 
     /// The reactor whose turn it is when `reactor` is done.
     #[must_use]
-    pub fn after(&self, reactor: usize) -> Option<usize> {
+    pub(crate) fn after(&self, reactor: usize) -> Option<usize> {
         self.lanes.iter().find_map(|lane| {
             let at = lane.iter().position(|other| *other == reactor)?;
             lane.get(at + 1).copied()
@@ -58,7 +52,7 @@ impl Lanes {
     /// over all reactors. With a connect rate, the connection at place p is due at p / rate: the
     /// lanes interleave evenly without talking, and all come to their end at the same time.
     #[must_use]
-    pub fn places(&self, reactor: usize, connections: u64) -> Places {
+    pub(crate) fn places(&self, reactor: usize, connections: u64) -> Places {
         let reactors = self.lanes.iter().map(Vec::len).sum::<usize>() as u64;
         let size = |reactors_of: &[usize]| -> u64 {
             reactors_of.iter().map(|r| share(connections, reactors, *r as u64)).sum()
@@ -79,7 +73,7 @@ impl Lanes {
 
 /// Where one reactor's connections stand in the order of all.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Places {
+pub(crate) struct Places {
     /// Connections of the same lane that come before this reactor's.
     before: u64,
     /// Connections of the lane.
@@ -92,7 +86,7 @@ pub struct Places {
 impl Places {
     /// The place of this reactor's i-th connection: at least 0, below the number of all.
     #[must_use]
-    pub fn of(&self, i: u64) -> f64 {
+    pub(crate) fn of(&self, i: u64) -> f64 {
         ((self.before + i) as f64 + self.offset) * (self.all as f64 / self.lane as f64)
     }
 }
@@ -110,7 +104,7 @@ mod tests {
             [0, 2, 4, 1, 3].map(|r| lanes.after(r)),
             [Some(2), Some(4), None, Some(3), None]
         );
-        assert_eq!(Lanes::new(&[0, 0, 0], 100).width(), 3);
+        assert_eq!(Lanes::new(&[0, 0, 0], 100).lanes.len(), 3);
     }
 
     proptest! {
@@ -136,9 +130,9 @@ mod tests {
             // In any stretch of time, every lane opens its part to within one connection.
             for (count, place) in places.iter().enumerate() {
                 prop_assert!(*place >= 0.0 && *place < connections as f64);
-                prop_assert!((count as f64 - place).abs() <= lanes.width() as f64, "{count} {place}");
+                prop_assert!((count as f64 - place).abs() <= lanes.lanes.len() as f64, "{count} {place}");
             }
-            let even = cores.len() == lanes.width() && connections % cores.len() as u64 == 0;
+            let even = cores.len() == lanes.lanes.len() && connections % cores.len() as u64 == 0;
             if even {
                 // Lanes of one length: an unbroken stream.
                 let whole = places.iter().enumerate().all(|(n, p)| (n as f64 - p).abs() < 1e-6);

@@ -1,19 +1,21 @@
 //! What a run asks of its reactors, and how it is shared out: four-tuples, turns, times. Pure.
 
-pub mod addresses;
-pub mod lanes;
-pub mod pace;
-pub mod schedule;
+pub(crate) mod addresses;
+pub(crate) mod audited_share;
+pub(crate) mod bounds;
+pub(crate) mod lanes;
+pub(crate) mod pace;
+pub(crate) mod schedule;
 
-use crate::books::audited::Share;
 use addresses::Addresses;
+use audited_share::Share;
 use lanes::Lanes;
 use measure::Nanos;
 use schedule::{Arrivals, Schedule};
 
 /// How messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Model {
+pub(crate) enum Model {
     /// Not at all.
     Idle,
     /// At planned times: so many per second, all reactors together.
@@ -24,45 +26,45 @@ pub enum Model {
 
 /// What all reactors of a run have in common.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// Connections in all.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Reactors.
-    pub reactors: u64,
+    pub(crate) reactors: u64,
     /// Where the connections go, by which four-tuples.
-    pub addresses: Addresses,
+    pub(crate) addresses: Addresses,
     /// Who opens when.
-    pub lanes: Lanes,
+    pub(crate) lanes: Lanes,
     /// Connections opened per second, all together; `None`: as fast as they open.
-    pub connect_rate: Option<f64>,
+    pub(crate) connect_rate: Option<f64>,
     /// How long one connection may take to open.
-    pub connect_timeout: Nanos,
+    pub(crate) connect_timeout: Nanos,
     /// Whether every connection echoes once before the traffic.
-    pub first_echo: bool,
+    pub(crate) first_echo: bool,
     /// The traffic.
-    pub model: Model,
+    pub(crate) model: Model,
     /// How its messages are spread over its time, in the open model.
-    pub arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
     /// How long it lasts.
-    pub duration: Nanos,
+    pub(crate) duration: Nanos,
     /// Size of a message, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// How long a connection may wait for its next reply before it is given up.
-    pub reply_timeout: Nanos,
+    pub(crate) reply_timeout: Nanos,
     /// How long is waited for replies at the end.
-    pub drain_timeout: Nanos,
+    pub(crate) drain_timeout: Nanos,
     /// Messages that one connection may have on their way at once, in either model.
-    pub in_flight_max: u32,
+    pub(crate) in_flight_max: u32,
     /// Whether each message has a connection of its own, which is opened for it and closed behind it.
-    pub churn: bool,
+    pub(crate) churn: bool,
     /// How often each connection is pinged, if it is.
-    pub ping: Option<Nanos>,
+    pub(crate) ping: Option<Nanos>,
     /// How many of the connections are audited.
-    pub audit: Share,
+    pub(crate) audit: Share,
     /// Whether whatever is not the reply to a message breaks a rule.
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// The seed of the run.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Load {

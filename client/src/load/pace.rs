@@ -4,7 +4,7 @@ use measure::Nanos;
 
 /// A constant rate, by absolute times: no error adds up, and a late generator cannot stretch it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
+pub(crate) struct Pace {
     per_second: f64,
 }
 
@@ -14,7 +14,7 @@ impl Pace {
     /// # Panics
     /// If the rate is not positive and finite: the plan has checked it.
     #[must_use]
-    pub fn new(per_second: f64) -> Self {
+    pub(crate) fn new(per_second: f64) -> Self {
         assert!(per_second.is_finite() && per_second > 0.0);
         Self { per_second }
     }
@@ -22,21 +22,21 @@ impl Pace {
     /// When event `n` (from 0) is due, counted from the start.
     #[must_use]
     #[inline]
-    pub fn due(&self, n: u64) -> Nanos {
+    pub(crate) fn due(&self, n: u64) -> Nanos {
         self.due_at(n as f64)
     }
 
     /// The same for a place between two events.
     #[must_use]
     #[inline]
-    pub fn due_at(&self, place: f64) -> Nanos {
+    pub(crate) fn due_at(&self, place: f64) -> Nanos {
         // A double keeps 15 digits: a year at a million per second stays within a microsecond.
         Nanos((place * 1e9 / self.per_second) as u64)
     }
 
     /// How many events are due before `span` has passed: those with `due(n) < span`.
     #[must_use]
-    pub fn count_before(&self, span: Nanos) -> u64 {
+    pub(crate) fn count_before(&self, span: Nanos) -> u64 {
         let mut count = (span.as_secs_f64() * self.per_second).ceil() as u64;
         // The product is rounded once more than `due`: settle the last event by `due` itself.
         while count > 0 && self.due(count - 1) >= span {

@@ -6,7 +6,7 @@ use wire::SplitMix64;
 
 /// How the messages of the open model are spread over their time.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Arrivals {
+pub(crate) enum Arrivals {
     /// Evenly: one gap is as long as the other.
     #[default]
     Uniform,
@@ -25,7 +25,7 @@ pub enum Arrivals {
 /// of n times in what remains of the span, the first leaves the part U^(1/n) of it behind (the least
 /// of n uniform ones). What remains is the state: nothing adds up but roundings of a double.
 #[derive(Clone, Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// Messages to come; of these the first is due at `due`.
     left: u64,
     due: Nanos,
@@ -47,7 +47,7 @@ impl Schedule {
     /// # Panics
     /// As [`Pace::new`], and if `index` is not below `parts`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         arrivals: Arrivals,
         rate: f64,
         span: Nanos,
@@ -75,7 +75,7 @@ impl Schedule {
 
     /// A schedule without any message.
     #[must_use]
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let spread = Spread::Even { pace: Pace::new(1.0), place: 0, step: 1 };
         Self { left: 0, due: Nanos::ZERO, spread }
     }
@@ -83,21 +83,21 @@ impl Schedule {
     /// How many messages are to come.
     #[must_use]
     #[inline]
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
     /// When the next of them is due; `None` if there is none.
     #[must_use]
     #[inline]
-    pub fn due(&self) -> Option<Nanos> {
+    pub(crate) fn due(&self) -> Option<Nanos> {
         (self.left > 0).then_some(self.due)
     }
 
     /// How many of those to come are due by `at`: exact where they are evenly spread, and as many as are
     /// to be expected where they come at random.
     #[must_use]
-    pub fn overdue(&self, at: Nanos) -> u64 {
+    pub(crate) fn overdue(&self, at: Nanos) -> u64 {
         if self.left == 0 || self.due > at {
             return 0;
         }
@@ -115,7 +115,7 @@ impl Schedule {
 
     /// Goes on to the one behind it. Does nothing if there is none.
     #[inline]
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         if self.left == 0 {
             return;
         }
@@ -147,7 +147,7 @@ impl Schedule {
     /// # Panics
     /// As [`Schedule::new`].
     #[must_use]
-    pub fn windows(
+    pub(crate) fn windows(
         arrivals: Arrivals,
         rate: f64,
         span: Nanos,

@@ -17,25 +17,25 @@ const UNASKED: &str = "a response came that no request had asked for (RFC 9112 9
 
 /// What all connections of a run have in common.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// What is asked of each target: the same paths, in the same order.
-    pub requests: Vec<Composer>,
+    pub(crate) requests: Vec<Composer>,
     /// How many paths are asked for in turn.
-    pub paths: u64,
+    pub(crate) paths: u64,
     /// Requests that a connection may have on their way.
-    pub in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Whether each request has a connection of its own.
-    pub close: bool,
+    pub(crate) close: bool,
     /// How large the heads of responses may be.
-    pub heads: HeadLimits,
+    pub(crate) heads: HeadLimits,
     /// The statuses that mean that a request was served.
-    pub expected: Expected,
+    pub(crate) expected: Expected,
 }
 
 impl Setup {
     /// Bytes that a request has on the wire, at the most.
     #[must_use]
-    pub fn message_bytes(&self) -> usize {
+    pub(crate) fn message_bytes(&self) -> usize {
         let lengths = |composer: &Composer| (0..self.paths).map(|n| composer.length(n)).max();
         let most = self.requests.iter().filter_map(lengths).max();
         most.unwrap_or_default().max(1)
@@ -44,7 +44,7 @@ impl Setup {
 
 /// What is kept for each connection.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     responses: Responses,
     /// When the requests on their way left.
     sent: Chain,
@@ -77,7 +77,7 @@ impl Session {
 
 /// The protocol.
 #[derive(Debug)]
-pub struct Http {
+pub(crate) struct Http {
     setup: Arc<Setup>,
     message_bytes: usize,
     pool: ResponsePool,
@@ -93,7 +93,7 @@ pub struct Http {
 impl Http {
     /// For one reactor.
     #[must_use]
-    pub fn new(setup: Arc<Setup>) -> Self {
+    pub(crate) fn new(setup: Arc<Setup>) -> Self {
         let mut expected = Box::new([false; STATUSES]);
         for (status, is) in (0..).zip(expected.iter_mut()) {
             *is = setup.expected.has(status);

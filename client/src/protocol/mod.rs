@@ -3,17 +3,18 @@
 //!
 //! The driver is compiled once for each protocol, so what one has no use for costs it nothing.
 
+mod closes;
 mod http;
 mod order;
 mod raw;
 mod websocket;
 
-pub use http::{Http, Setup as HttpSetup};
-pub use raw::Raw;
+pub(crate) use closes::Closes;
+pub(crate) use http::{Http, Setup as HttpSetup};
+pub(crate) use raw::Raw;
 pub(crate) use websocket::{Reply, Shaking, nonce};
-pub use websocket::{Setup, WebSocket};
+pub(crate) use websocket::{Setup, WebSocket};
 
-use crate::books::totals::Closes;
 use measure::{Nanos, Stage};
 use std::fmt;
 use wire::Unasked;
@@ -27,7 +28,7 @@ pub(crate) fn batch_max(message_bytes: usize, in_flight: u32) -> usize {
 }
 
 /// What is spoken on the connections of one reactor.
-pub trait Protocol: fmt::Debug + Send + 'static {
+pub(crate) trait Protocol: fmt::Debug + Send + 'static {
     /// What is kept for each connection. A million of them are held: keep it small.
     type Session: fmt::Debug;
 
@@ -182,7 +183,7 @@ pub trait Protocol: fmt::Debug + Send + 'static {
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// On the way to being usable.
     Opening,
     /// Usable.
@@ -195,7 +196,7 @@ pub enum Phase {
 
 /// What was in the place of a connection before it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Before {
+pub(crate) enum Before {
     /// It is the first one there.
     Nothing,
     /// One on which nothing was said.
@@ -206,55 +207,55 @@ pub enum Before {
 
 /// A message that its connection will not answer any more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Owed {
+pub(crate) struct Owed {
     /// When it was meant to leave.
-    pub intended: Nanos,
+    pub(crate) intended: Nanos,
     /// It was the first of its connection.
-    pub first: bool,
+    pub(crate) first: bool,
     /// A connection has already ended under it without a word. That happens to a message once; the
     /// second time it is lost.
-    pub repeated: bool,
+    pub(crate) repeated: bool,
 }
 
 /// When the message of a reply was meant to leave, and did.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub(crate) struct Times {
     /// The first of its connection.
-    pub first: bool,
+    pub(crate) first: bool,
     /// The planned time.
-    pub intended: Nanos,
+    pub(crate) intended: Nanos,
     /// The actual time.
-    pub sent: Nanos,
+    pub(crate) sent: Nanos,
 }
 
 /// What a reply was, where the protocol has more to say of it than that it was right.
 #[derive(Clone, Copy, Debug)]
-pub struct Content {
+pub(crate) struct Content {
     /// When its first byte was read.
-    pub begun: Nanos,
+    pub(crate) begun: Nanos,
     /// Bytes of its body.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether it brought what was asked for; else it says why not.
-    pub served: bool,
+    pub(crate) served: bool,
     /// The stage that it counts in apart, if it does in one.
-    pub class: Option<Stage>,
+    pub(crate) class: Option<Stage>,
 }
 
 /// What the bytes of one read meant.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Replies that were complete and right.
-    pub replies: u32,
+    pub(crate) replies: u32,
     /// The connection is usable now; its request left at this time.
-    pub opened: Option<Nanos>,
+    pub(crate) opened: Option<Nanos>,
     /// The answer to a ping came, which left at this time.
-    pub pong: Option<Nanos>,
+    pub(crate) pong: Option<Nanos>,
     /// The peer took leave as we had, at this time.
-    pub left: Option<Nanos>,
+    pub(crate) left: Option<Nanos>,
     /// There is something to be sent, see [`Protocol::answers`].
-    pub answers: bool,
+    pub(crate) answers: bool,
     /// Nothing more is to be expected.
-    pub end: Option<End>,
+    pub(crate) end: Option<End>,
 }
 
 impl Heard {
@@ -268,7 +269,7 @@ impl Heard {
 
 /// Why a connection came to its end by what was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum End {
+pub(crate) enum End {
     /// A reply was not what had been sent.
     Mismatch(wire::Mismatch),
     /// The peer broke this rule.

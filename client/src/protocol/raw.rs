@@ -7,7 +7,7 @@ use wire::{Echo, Mismatch, PartialPool, Template, Unasked};
 
 /// Plain TCP.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     template: Template,
     pool: PartialPool,
 }
@@ -15,7 +15,7 @@ pub struct Raw {
 impl Raw {
     /// The messages of this load.
     #[must_use]
-    pub fn new(load: &Load) -> Self {
+    pub(crate) fn new(load: &Load) -> Self {
         let batch = batch_max(load.size, load.in_flight());
         let template = Template::new(load.size, batch, load.seed);
         let template = if load.strict { template } else { template.passing_over() };

@@ -1,8 +1,7 @@
 //! `WebSocket`: the echo load in frames of RFC 6455, masked, perhaps compressed (RFC 7692).
 
 use super::order::Order;
-use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
-use crate::books::totals::Closes;
+use super::{Before, Closes, Content, End, Heard, Phase, Protocol, Times, batch_max};
 use measure::{Nanos, Stage};
 use wire::ws::{
     self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,
@@ -14,33 +13,33 @@ use wire::{
 
 /// What all connections of a run have in common.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// What is asked of each target.
-    pub requests: Vec<Request>,
+    pub(crate) requests: Vec<Request>,
     /// What messages are made of.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The most payload that one frame carries, in bytes; `None`: as much as there is.
-    pub fragment: Option<usize>,
+    pub(crate) fragment: Option<usize>,
     /// Whether compression is offered.
-    pub deflate: bool,
+    pub(crate) deflate: bool,
     /// Whether replies belong to messages by their order alone.
-    pub in_order: bool,
+    pub(crate) in_order: bool,
     /// Whether every message that is not the reply to one breaks a rule.
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// Size of a message, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Messages that a connection may have on their way.
-    pub in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Reactors of the run.
-    pub reactors: u64,
+    pub(crate) reactors: u64,
     /// The seed of the run.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Setup {
     /// Bytes that a message has on the wire, at the most.
     #[must_use]
-    pub fn message_bytes(&self) -> usize {
+    pub(crate) fn message_bytes(&self) -> usize {
         // Data that does not compress grows by five bytes for every 16 KiB, and for the flush.
         let payload = self.size + if self.deflate { self.size / 1024 + 16 } else { 0 };
         let frames = self.fragment.map_or(1, |fragment| payload.div_ceil(fragment));
@@ -127,7 +126,7 @@ enum State {
 
 /// What is kept for each connection.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     state: State,
     echo: Echo,
     /// When the request, the ping or the close frame left that still waits for its answer; zero if
@@ -139,7 +138,7 @@ const _: () = assert!(size_of::<Session>() == 48);
 
 /// The protocol.
 #[derive(Debug)]
-pub struct WebSocket {
+pub(crate) struct WebSocket {
     setup: std::sync::Arc<Setup>,
     template: Template,
     partials: PartialPool,
@@ -159,7 +158,7 @@ pub struct WebSocket {
 impl WebSocket {
     /// For reactor `index`.
     #[must_use]
-    pub fn new(setup: std::sync::Arc<Setup>, index: usize) -> Self {
+    pub(crate) fn new(setup: std::sync::Arc<Setup>, index: usize) -> Self {
         let Setup { kind, size, seed, in_flight, in_order, strict, reactors, .. } = *setup;
         let batch_max = batch_max(setup.message_bytes(), in_flight);
         let template = match kind {

@@ -1,4 +1,184 @@
-//! How measurements become the sections of a result.
+//! How measurements become a result: a file for each of its larger sections, and what becomes of the whole.
 
+mod audit;
+mod connections;
+pub(crate) mod file;
+mod messages;
 pub(crate) mod pacing;
-pub(crate) mod reactors;
+mod reactors;
+mod resources;
+
+use crate::conductor::Measured;
+use crate::conductor::doctor::walls;
+use crate::plan::Plan;
+use host::facts::Facts;
+use measure::Stage;
+use measure::units::format_duration;
+use report::outcome::{outcome, warnings};
+use report::schema::{self, ResultFile, Warning, timestamp};
+use report::{generator, hist, server};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+use wire::without_password;
+
+pub(crate) fn result_of(
+    plan: &Plan,
+    facts: &Facts,
+    cpus: &[usize],
+    mut measured: Measured,
+    started: SystemTime,
+) -> ResultFile {
+    let mut result = ResultFile {
+        run: run_of(plan, started),
+        plan: schema::Plan {
+            addresses: connections::addresses_of(plan, &measured),
+            ..plan.record.clone()
+        },
+        peer: measured.end.peer.clone().or_else(|| measured.ramped.peer.clone()),
+        connections: connections::connections_of(plan, &measured),
+        messages: messages::messages_of(plan, &measured),
+        pacing: pacing::section(plan, &measured, messages::traffic_time(plan, &measured)),
+        failures: measured.totals.failures.into(),
+        http_statuses: statuses_of(&measured),
+        violations: measured.causes.rules.clone(),
+        close_codes: close_codes_of(&measured),
+        resources: resources::resources_of(plan, &measured),
+        reactors: reactors::section(cpus, &measured),
+        audit: audit::section(plan.load.audit, &measured),
+        limits_reached: limits_of(&measured),
+        timeline: std::mem::take(&mut measured.timeline),
+        ..frame(plan, facts)
+    };
+    fill_stages(&mut result, &mut measured);
+    reactors::fill(&mut result, &measured);
+    result.fill_derived();
+    result.run.warnings = walls(&measured.walls);
+    if result.resources.client.rss_bytes.is_none() {
+        result.run.warnings.push(Warning {
+            code: "no_proc".to_owned(),
+            text: "this system shows nothing in /proc: memory, waits for cores and the kernel's counters \
+                   were not measured, and are null"
+                .to_owned(),
+            remedy: "mount it (mount -t proc proc /proc), in a container with its usual mounts".to_owned(),
+        });
+    }
+    if let Some(duration) = plan.unused_duration {
+        result.run.warnings.push(Warning {
+            code: "duration_unused".to_owned(),
+            text: format!(
+                "--duration {} says how long messages are to be sent, and none were",
+                format_duration(duration)
+            ),
+            remedy:
+                "say how many with --rate, or send as replies come with --closed; --hold keeps \
+                     connections open without traffic"
+                    .to_owned(),
+        });
+    }
+    generator::fill(&mut result);
+    server::fill(&mut result, messages::silence(&measured));
+    result.run.outcome = outcome(&result, measured.halt_interrupted);
+    result.run.warnings.extend(warnings(&result));
+    for note in &measured.notes {
+        result.run.warnings.push(Warning {
+            code: "peer".to_owned(),
+            text: note.clone(),
+            remedy: "give the address that the server's --metrics names".to_owned(),
+        });
+    }
+    result
+}
+
+/// Which run it is.
+pub(crate) fn run_of(plan: &Plan, started: SystemTime) -> schema::Run {
+    let seed = plan.load.seed;
+    schema::Run {
+        id: format!("{}-{seed:x}", timestamp(started).replace([':', '.'], "")),
+        label: plan.output.label.clone(),
+        started: timestamp(started),
+        ended: timestamp(SystemTime::now()),
+        // Names of files need not be UTF-8, and `args` panics at those.
+        command: std::env::args_os()
+            .map(|word| without_password(&word.to_string_lossy()).into_owned())
+            .collect(),
+        seed,
+        ..schema::Run::default()
+    }
+}
+
+/// What is known of a result before its run.
+pub(crate) fn frame(plan: &Plan, facts: &Facts) -> ResultFile {
+    ResultFile {
+        tool: schema::Tool {
+            name: "c1000k-client".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("C1000K_COMMIT").map(str::to_owned),
+        },
+        // What became of the attempts is known at the end.
+        plan: schema::Plan { addresses: Vec::new(), ..plan.record.clone() },
+        host: serde_json::to_value(facts).unwrap_or_default(),
+        connections: schema::Connections {
+            planned: plan.load.connections,
+            ..schema::Connections::default()
+        },
+        messages: schema::Messages {
+            planned: messages::messages_planned(plan),
+            rate_planned: plan.record.rate_per_second,
+            ..schema::Messages::default()
+        },
+        ..ResultFile::default()
+    }
+}
+
+fn statuses_of(measured: &Measured) -> BTreeMap<String, u64> {
+    let statuses = measured.causes.statuses.iter();
+    statuses.map(|(status, count)| (status.to_string(), *count)).collect()
+}
+
+fn close_codes_of(measured: &Measured) -> BTreeMap<String, schema::CloseCode> {
+    let closes = &measured.causes.closes;
+    let entry =
+        |count, reason: &str| schema::CloseCode { count, reason: wire::shown(reason.as_bytes()) };
+    let known = closes.by_code.iter();
+    let known = known.map(|(code, (count, reason))| (code.to_string(), entry(*count, reason)));
+    let others = (closes.others > 0).then(|| ("other".to_owned(), entry(closes.others, "")));
+    known.chain(others).collect()
+}
+
+fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
+    let mut limits = BTreeMap::new();
+    let mut add = |name: &str, count: u64| *limits.entry(name.to_owned()).or_insert(0) += count;
+    for last in measured.finals.values() {
+        let counters = &last.counters;
+        add("blocked_writes", counters.blocked_writes);
+        add("unsent_full", counters.unsent_full);
+        add("reads_budget", counters.reads_budget_hits);
+        add("events_budget", counters.events_budget_hits);
+        add("watch_failed", counters.watch_failed);
+        add("tuples_skipped", last.totals.tuples_skipped);
+        add("pace_blocked", last.totals.pace_blocked);
+        for (name, count) in &last.limits_reached {
+            add(name, *count);
+        }
+    }
+    limits
+}
+
+fn fill_stages(result: &mut ResultFile, measured: &mut Measured) {
+    let recorder = &mut measured.recorder;
+    if recorder.stage(Stage::Handshake).is_none() {
+        // Without TLS and upgrade a connection is usable as soon as it is established.
+        recorder.copy(Stage::Connect, Stage::Handshake);
+    }
+    if result.plan.model == schema::Model::Closed {
+        // A closed model means to send exactly when it does.
+        recorder.copy(Stage::Service, Stage::Response);
+    }
+    for stage in Stage::ALL {
+        let entry = recorder.stage(stage).and_then(hist::entry);
+        result.stages.set(stage, entry);
+    }
+}
+
+#[cfg(test)]
+mod golden_tests;

@@ -1,57 +1,13 @@
-//! How evenly the messages of the open model left: counted over windows of a millisecond by each
-//! reactor, added up over all of them, and set beside the plan's own.
+//! The section `pacing`: how evenly the messages of the open model left, over all reactors, set beside the
+//! plan's own.
 
+use crate::books::send_windows::{WINDOW, added, windows_in};
 use crate::conductor::Measured;
 use crate::load::Model;
-use crate::load::schedule::Arrivals;
 use crate::plan::Plan;
+use crate::plan::record::arrivals;
 use measure::Nanos;
 use report::schema;
-
-/// The length of a window. They all count from the start of the traffic, which the reactors have in
-/// common, so that their counts can be added.
-const WINDOW: Nanos = Nanos::from_millis(1);
-/// Windows that are looked at: the first minute of the traffic. A reactor keeps two bytes for each, and
-/// touches those pages only on which messages fall.
-const WINDOWS_MAX: u64 = 60_000;
-
-/// Messages that one reactor sent in each window.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SendWindows {
-    /// No reactor sends 65 million messages a second: a count stays at the highest before it lies.
-    counts: Vec<u16>,
-}
-
-impl SendWindows {
-    /// Room for traffic that lasts so long, or for its beginning.
-    pub(crate) fn for_span(span: Nanos) -> Self {
-        Self { counts: vec![0; windows_in(span)] }
-    }
-
-    /// Counts messages sent that long after the start.
-    #[inline]
-    pub(crate) fn count(&mut self, at: Nanos, messages: u32) {
-        if let Some(count) = self.counts.get_mut((at.0 / WINDOW.0) as usize) {
-            *count = count.saturating_add(u16::try_from(messages).unwrap_or(u16::MAX));
-        }
-    }
-}
-
-/// What all reactors sent in each of the first `windows`.
-pub(crate) fn added<'a>(all: impl Iterator<Item = &'a SendWindows>, windows: usize) -> Vec<u64> {
-    let mut sum = vec![0; windows];
-    for sends in all {
-        for (sum, count) in sum.iter_mut().zip(&sends.counts) {
-            *sum += u64::from(*count);
-        }
-    }
-    sum
-}
-
-/// Whole windows in the beginning of a span.
-fn windows_in(span: Nanos) -> usize {
-    (span.0 / WINDOW.0).min(WINDOWS_MAX) as usize
-}
 
 /// How counts are spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +33,7 @@ impl Evenness {
 
 /// How the sending kept to the plan; `took`: how long messages were sent. `None` in other models, and
 /// if the traffic never began or a reactor did not report.
-pub(crate) fn pacing(
+pub(super) fn section(
     plan: &Plan,
     measured: &Measured,
     took: Option<Nanos>,
@@ -95,7 +51,7 @@ pub(crate) fn pacing(
     let sends = Evenness::of(&sent);
     let achieved = schema::ratio(measured.totals.sent as f64, took?.as_secs_f64());
     Some(schema::Pacing {
-        arrivals: recorded(plan.load.arrivals),
+        arrivals: arrivals(plan.load.arrivals),
         window_ns: WINDOW.0,
         windows: windows as u64,
         sent_per_window_mean: sends.mean,
@@ -106,31 +62,10 @@ pub(crate) fn pacing(
     })
 }
 
-/// The arrivals as results name them.
-pub(crate) fn recorded(arrivals: Arrivals) -> schema::Arrivals {
-    match arrivals {
-        Arrivals::Uniform => schema::Arrivals::Uniform,
-        Arrivals::Poisson => schema::Arrivals::Poisson,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn counts_fall_into_their_windows_and_what_is_beyond_is_left_out() {
-        let mut sends = SendWindows::for_span(Nanos::from_micros(3_900));
-        for micros in [0, 999, 1_000, 2_999, 3_000, 3_900, 10_000] {
-            sends.count(Nanos::from_micros(micros), 1);
-        }
-        sends.count(Nanos::ZERO, 5);
-        assert_eq!(sends.counts, [7, 1, 1]);
-        assert_eq!(SendWindows::for_span(Nanos::from_secs(3_600)).counts.len(), 60_000);
-        sends.count(Nanos::ZERO, u32::from(u16::MAX));
-        assert_eq!(sends.counts[0], u16::MAX);
-    }
 
     #[test]
     fn the_dispersion_of_known_counts() {

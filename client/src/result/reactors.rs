@@ -1,9 +1,8 @@
-//! The client's account of itself in the result: what each reactor did and what kept it from it, the
+//! The sections `reactors`, `generator` and `balance`: what each reactor did and what kept it from it, the
 //! figures that the verdict on the generator goes by, and how evenly both ends shared the work.
 
-use crate::books::backlog::Backlog;
-use crate::books::totals::Final;
 use crate::conductor::Measured;
+use crate::orders::Final;
 use host::schedule::CoreTime;
 use measure::{IntervalHistogram, Nanos, Stage};
 use reactor::LoopTimes;
@@ -12,7 +11,7 @@ use report::{balance, generator, hist};
 use std::collections::BTreeMap;
 
 /// What each reactor did; `cpus` are the cores they were pinned to.
-pub(crate) fn reactors(cpus: &[usize], measured: &Measured) -> Vec<schema::Reactor> {
+pub(super) fn section(cpus: &[usize], measured: &Measured) -> Vec<schema::Reactor> {
     let steal = |core: Option<u32>| {
         let of = |times: &BTreeMap<u32, CoreTime>| times.get(&core?).copied();
         let (from, to) = (of(&measured.drive_from.cores)?, of(&measured.drive_to.cores)?);
@@ -66,48 +65,8 @@ fn spans(recorded: &IntervalHistogram) -> schema::Spans {
     schema::Spans { count, p50_ns: p50.0, p99_ns: p99.0, max_ns: max.0 }
 }
 
-/// A count of all reactors' backlogs.
-pub(crate) fn sum(measured: &Measured, of: fn(&Backlog) -> u64) -> u64 {
-    measured.finals.values().map(|last| of(&last.backlog)).sum()
-}
-
-/// The time that was planned for the traffic, as far as it came to pass.
-pub(crate) fn planned_seconds(duration: Nanos, measured: &Measured) -> f64 {
-    let longest = measured.finals.values().map(|last| last.drive_time).max();
-    longest.unwrap_or_default().min(duration).as_secs_f64()
-}
-
-/// A row of counts, one for each of the marks that every reactor has come to.
-pub(crate) fn marks(measured: &Measured, of: fn(&Backlog) -> &Vec<u64>) -> Vec<u64> {
-    let each = || measured.finals.values().map(|last| of(&last.backlog));
-    let count = each().map(Vec::len).min().unwrap_or(0);
-    (0..count).map(|mark| each().map(|marks| marks[mark]).sum()).collect()
-}
-
-/// The longest time in which no reactor that had something on its way heard an answer.
-pub(crate) fn silence(measured: &Measured) -> Option<(Nanos, Nanos)> {
-    let with_traffic = measured.finals.values().filter(|last| last.totals.sent > 0);
-    let common = with_traffic
-        .map(|last| last.backlog.silences.clone())
-        .reduce(|common, next| in_common(&common, &next))?;
-    common.into_iter().max_by_key(|(from, to)| *to - *from)
-}
-
-/// The times that lie in both, each of which is in order and overlaps none of its own.
-fn in_common(one: &[(Nanos, Nanos)], other: &[(Nanos, Nanos)]) -> Vec<(Nanos, Nanos)> {
-    let (mut at, mut common) = ((0, 0), Vec::new());
-    while let (Some(a), Some(b)) = (one.get(at.0), other.get(at.1)) {
-        let (from, to) = (a.0.max(b.0), a.1.min(b.1));
-        if from < to {
-            common.push((from, to));
-        }
-        if a.1 < b.1 { at.0 += 1 } else { at.1 += 1 }
-    }
-    common
-}
-
 /// Fills in the sections `generator`, but for the verdict, and `balance`.
-pub(crate) fn fill(result: &mut ResultFile, measured: &Measured) {
+pub(super) fn fill(result: &mut ResultFile, measured: &Measured) {
     let had_traffic = result.plan.model != Model::None;
     let (mut own_lag, mut all) = (IntervalHistogram::new(), LoopTimes::default());
     for last in measured.finals.values() {
@@ -133,26 +92,4 @@ pub(crate) fn fill(result: &mut ResultFile, measured: &Measured) {
             false => result.peer.as_ref().and_then(|peer| balance::of_server(None, peer, false)),
         },
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stall_is_what_the_silences_of_all_reactors_have_in_common() {
-        let spans = |spans: &[(u64, u64)]| -> Vec<(Nanos, Nanos)> {
-            spans.iter().map(|(from, to)| (Nanos(*from), Nanos(*to))).collect()
-        };
-        // Of two stalls one reactor felt the first for longer, the other the second.
-        let (one, other) = (spans(&[(10, 20), (40, 49)]), spans(&[(11, 19), (40, 50)]));
-        assert_eq!(in_common(&one, &other), spans(&[(11, 19), (40, 49)]));
-        assert_eq!(in_common(&other, &one), spans(&[(11, 19), (40, 49)]));
-        assert_eq!(in_common(&one, &spans(&[(20, 40)])), []);
-        assert_eq!(in_common(&one, &spans(&[(0, 90)])), one);
-        assert_eq!(
-            in_common(&spans(&[(0, 9)]), &spans(&[(1, 2), (3, 4)])),
-            spans(&[(1, 2), (3, 4)])
-        );
-    }
 }

@@ -230,7 +230,10 @@ mod tests {
                 "#[cfg(test)] mod tests { use crate::a::Thing; } #[cfg(test)] use crate::b::D;",
             ),
             ("d.rs", "mod inner { use super::super::c::T; use super::Own; } use std::fmt;"),
-            ("e.rs", "// use crate::a::Thing;\nconst TEXT: &str = \"crate::a::Thing\";"),
+            (
+                "e.rs",
+                "// use crate::a::Thing;\nconst TEXT: &str = \"crate::a::Thing\"; m! { pub(crate) x }",
+            ),
         ]);
         assert_eq!(used(&uses, "a"), ["b", "b::c", "c", "d"]);
         assert_eq!(used(&uses, "b"), ["b::c", "d", "e"]);

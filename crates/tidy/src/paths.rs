@@ -68,7 +68,7 @@ impl Finder {
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
                 other => {
-                    self.add(&std::mem::take(&mut path));
+                    self.add_spelled(&std::mem::take(&mut path));
                     colons = 0;
                     if let TokenTree::Group(group) = other {
                         self.add_tokens(group.stream());
@@ -76,7 +76,14 @@ impl Finder {
                 }
             }
         }
-        self.add(&path);
+        self.add_spelled(&path);
+    }
+
+    /// A path of several words. One alone is none: `crate` in `pub(crate)`, `self` in a method.
+    fn add_spelled(&mut self, path: &[String]) {
+        if path.len() > 1 {
+            self.add(path);
+        }
     }
 }
 
@@ -99,9 +106,7 @@ impl Visit<'_> for Finder {
 
     fn visit_path(&mut self, path: &syn::Path) {
         let parts: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
-        if parts.len() > 1 {
-            self.add(&parts);
-        }
+        self.add_spelled(&parts);
         visit::visit_path(self, path);
     }
 

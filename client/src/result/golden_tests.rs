@@ -8,7 +8,8 @@
 //! C1000K_REWRITE_GOLDEN=1 cargo test --workspace --lib golden
 //! ```
 
-use super::{result_of, save};
+use super::file::save;
+use super::result_of;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::conductor::crew_tests::{Serving, Simulated};
 use crate::conductor::{Coordinator, Measured};
@@ -64,15 +65,15 @@ fn without_machine(measured: &mut Measured) {
 
 /// The result of a run, as it is written to a file.
 fn golden(line: &str, serving: Serving) -> String {
-    let (args, facts) = (arguments(line), facts());
-    let plan = Plan::new(&args, &facts).expect("a plan");
+    let facts = facts();
+    let plan = Plan::new(&arguments(line), &facts).expect("a plan");
     let crew = Simulated::of(&plan, serving);
-    let progress = Progress::new(Mode::detect(args.quiet));
-    let mut measured = Coordinator::new(&plan, crew, args.peer, progress).measure();
+    let progress = Progress::new(Mode::detect(plan.output.quiet));
+    let mut measured = Coordinator::new(&plan, crew, progress).measure();
     without_machine(&mut measured);
     let started = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let mut result = result_of(&args, &plan, &facts, &[0, 1], measured, started);
-    save(&args, &mut result).expect("nothing to write");
+    let mut result = result_of(&plan, &facts, &[0, 1], measured, started);
+    save(&plan, &mut result).expect("nothing to write");
     result.run.ended = "then".to_owned();
     result.run.command = line.split(' ').map(str::to_owned).collect();
     result.tool.version = "0".to_owned();
