@@ -232,7 +232,8 @@ mod tests {
             ("d.rs", "mod inner { use super::super::c::T; use super::Own; } use std::fmt;"),
             (
                 "e.rs",
-                "// use crate::a::Thing;\nconst TEXT: &str = \"crate::a::Thing\"; m! { pub(crate) x }",
+                "// use crate::a::Thing;\nconst TEXT: &str = \"crate::a::Thing\"; m! { pub(crate) \
+                 x }",
             ),
         ]);
         assert_eq!(used(&uses, "a"), ["b", "b::c", "c", "d"]);
