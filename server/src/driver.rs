@@ -8,7 +8,7 @@ use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP}
 use crate::websocket::{Config, Phase, WebSockets};
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
-use reactor::{Core, Counters, Driver, Ending, Key, Network, Stall, Sweep};
+use reactor::{Core, Counters, Driver, Ending, Key, Marks, Network, Read, Stall, Sweep};
 use std::sync::Arc;
 
 pub use crate::admission::Admission;
@@ -469,6 +469,48 @@ fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
     core.finish(key);
 }
 
+/// What is read goes to the service of its connection, and the answer back.
+impl EchoDriver {
+    #[inline]
+    fn take<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
+        let (now_ms, allowed) = (now_ms(core), core.work_allowed());
+        let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let Answer { bytes: answer, last, work, unread, .. } = match state {
+            State::Raw => {
+                *since_ms = now_ms;
+                self.reads += 1;
+                Answer::more(bytes)
+            }
+            State::WebSocket(phase) => {
+                let answer = self.websockets.read(phase, bytes, allowed);
+                // The time of a message counts from its first byte, however it trickles.
+                let goes_on = answer.stays && self.limits.message.is_some();
+                if matches!(phase, Phase::Open(_)) && !goes_on {
+                    *since_ms = now_ms;
+                }
+                answer
+            }
+            State::Http(_) => return self.answer(core, key, bytes),
+        };
+        let sent = match &mut self.delayed {
+            Some(delayed) => delayed.put(core, key, Words { bytes: answer, file: None, last }),
+            None if answer.is_empty() => Ok(()),
+            None => core.send(key, answer),
+        };
+        core.charge(work);
+        if let Err(failure) = sent {
+            self.fail(core, key, failure);
+        } else if last && self.delayed.is_none() {
+            finish(core, key);
+        } else if !last && self.stopping.is_some() {
+            self.part(core, key);
+        } else if unread > 0 {
+            let used = bytes.len() - unread;
+            core.put_back(key, used, &bytes[used..]);
+        }
+    }
+}
+
 /// What HTTP does with its connections.
 impl EchoDriver {
     /// Answers the next bytes of a connection.
@@ -507,7 +549,7 @@ impl EchoDriver {
             Then::Last => finish(core, key),
             // Frames may have come right behind the request.
             Then::Upgrade(_) if used < bytes.len() => {
-                return self.on_bytes(core, key, &mut bytes[used..]);
+                return self.take(core, key, &mut bytes[used..]);
             }
             Then::Upgrade(_) => {}
         }
@@ -578,51 +620,12 @@ impl<N: Network> Driver<N> for EchoDriver {
     fn on_open(&mut self, _core: &mut Core<N, Session>, _key: Key) {}
 
     #[inline]
-    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let waits = self.delayed.is_some();
-        if waits {
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, read: Read<'_>) {
+        if self.delayed.is_some() {
             // Long turns must not make replies wait for longer than they should.
             self.send_due(core);
         }
-        let (now_ms, allowed) = (now_ms(core), core.work_allowed());
-        let Some(Session { since_ms, state }) = core.session(key) else { return };
-        let is_websocket = matches!(state, State::WebSocket(_));
-        let Answer { bytes: answer, last, .. } = match state {
-            State::Raw => {
-                *since_ms = now_ms;
-                self.reads += 1;
-                Answer::more(bytes)
-            }
-            State::WebSocket(phase) => {
-                self.websockets.allow(allowed);
-                let answer = self.websockets.read(phase, bytes);
-                // The time of a message counts from its first byte, however it trickles.
-                let goes_on = answer.stays && self.limits.message.is_some();
-                if matches!(phase, Phase::Open(_)) && !goes_on {
-                    *since_ms = now_ms;
-                }
-                answer
-            }
-            State::Http(_) => return self.answer(core, key, bytes),
-        };
-        let sent = match &mut self.delayed {
-            Some(delayed) => delayed.put(core, key, Words { bytes: answer, file: None, last }),
-            None if answer.is_empty() => Ok(()),
-            None => core.send(key, answer),
-        };
-        if is_websocket {
-            core.charge(self.websockets.work_done());
-        }
-        if let Err(failure) = sent {
-            self.fail(core, key, failure);
-        } else if last && !waits {
-            finish(core, key);
-        } else if !last && self.stopping.is_some() {
-            self.part(core, key);
-        } else if is_websocket && self.websockets.unread() > 0 {
-            let used = bytes.len() - self.websockets.unread();
-            core.put_back(key, used, &bytes[used..]);
-        }
+        self.take(core, key, read.bytes);
     }
 
     fn on_progress(&mut self, core: &mut Core<N, Session>, key: Key) {
@@ -639,7 +642,13 @@ impl<N: Network> Driver<N> for EchoDriver {
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending) {
+    fn on_end(
+        &mut self,
+        _: &mut Core<N, Session>,
+        session: Session,
+        ending: Ending,
+        _: Marks,
+    ) {
         match ending {
             Ending::Closed => self.closed += 1,
             Ending::NotOpened(failure, _) | Ending::Broken(failure) => {

@@ -67,16 +67,20 @@ pub(crate) struct Answer<'a> {
     pub last: bool,
     /// Whether the message that was open before is still open: its time goes on.
     pub stays: bool,
+    /// The work that it was, besides reading the bytes, in units of about a nanosecond.
+    pub work: u64,
+    /// How many bytes at the end of the read are to come again, since the work allowed was used up.
+    pub unread: usize,
 }
 
 impl<'a> Answer<'a> {
     /// More will follow.
     pub(crate) fn more(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: false, stays: false }
+        Self { bytes, last: false, stays: false, work: 0, unread: 0 }
     }
 
     /// Nothing will follow.
     pub(crate) fn last(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: true, stays: false }
+        Self { last: true, ..Self::more(bytes) }
     }
 }

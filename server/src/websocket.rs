@@ -157,24 +157,6 @@ impl WebSockets {
         self.pools.read.partials_in_use() > 0
     }
 
-    /// Bounds the work of the next read.
-    #[inline]
-    pub(crate) fn allow(&mut self, units: u64) {
-        self.pools.read.allow(units);
-    }
-
-    /// The work that was done since it was bounded.
-    #[inline]
-    pub(crate) fn work_done(&self) -> u64 {
-        self.pools.read.work_done()
-    }
-
-    /// How many bytes at the end of the last read are to come again, since its work was used up.
-    #[inline]
-    pub(crate) fn unread(&self) -> usize {
-        self.pools.read.unread()
-    }
-
     /// What a handshake may ask for.
     pub(crate) fn policy(&self) -> &Policy {
         &self.config.policy
@@ -192,9 +174,14 @@ impl WebSockets {
         self.counts.opening += 1;
     }
 
-    /// Answers the next bytes of a connection.
+    /// Answers the next bytes of a connection, with no more work than this.
     #[inline]
-    pub(crate) fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8]) -> Answer<'a> {
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        phase: &mut Phase,
+        bytes: &'a mut [u8],
+        work_max: u64,
+    ) -> Answer<'a> {
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
@@ -204,30 +191,37 @@ impl WebSockets {
                 let was_receiving = !ws.reader.is_idle();
                 // A server's frames have no masks.
                 let masks = || [0; 4];
+                pools.read.allow(work_max);
                 let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
                 let Echoed { reply, messages, end } = echoed;
                 counts.messages += u64::from(messages);
+                let (work, unread) = (pools.read.work_done(), pools.read.unread());
                 match end {
                     None => {
                         let stays = was_receiving && messages == 0 && !ws.reader.is_idle();
-                        Answer { bytes: reply, last: false, stays }
+                        Answer { bytes: reply, last: false, stays, work, unread }
                     }
                     Some(end) => {
                         count_end(counts, end);
                         ws.forget(pools);
                         close(phase, counts);
-                        Answer::last(reply)
+                        Answer { work, ..Answer::last(reply) }
                     }
                 }
             }
-            Phase::Opening(_) => self.read_request(phase, bytes),
+            Phase::Opening(_) => self.read_request(phase, bytes, work_max),
             Phase::Closing => Answer::more(&[]),
         }
     }
 
     /// Takes the next bytes of the request. Nearly always it comes whole in one read and is answered
     /// from there.
-    fn read_request<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8]) -> Answer<'a> {
+    fn read_request<'a>(
+        &'a mut self,
+        phase: &mut Phase,
+        bytes: &'a mut [u8],
+        work_max: u64,
+    ) -> Answer<'a> {
         let Self { config, heads, out, .. } = self;
         let Phase::Opening(head) = phase else { return Answer::more(&[]) };
         out.clear();
@@ -240,21 +234,26 @@ impl WebSockets {
             Ok(Some((Ok(accepted), used))) => {
                 self.counts.opening -= 1;
                 *phase = self.upgraded(accepted);
-                self.read_behind(phase, &mut bytes[used..])
+                self.read_behind(phase, &mut bytes[used..], work_max)
             }
         }
     }
 
     /// Answers the frames that came right behind the request, behind the answer to that.
-    fn read_behind<'a>(&'a mut self, phase: &mut Phase, bytes: &mut [u8]) -> Answer<'a> {
+    fn read_behind<'a>(
+        &'a mut self,
+        phase: &mut Phase,
+        bytes: &mut [u8],
+        work_max: u64,
+    ) -> Answer<'a> {
         if bytes.is_empty() {
             return Answer::more(&self.out);
         }
         let mut out = std::mem::take(&mut self.out);
-        let Answer { bytes, last, stays } = self.read(phase, bytes);
+        let Answer { bytes, last, stays, work, unread } = self.read(phase, bytes, work_max);
         out.extend_from_slice(bytes);
         self.out = out;
-        Answer { bytes: &self.out, last, stays }
+        Answer { bytes: &self.out, last, stays, work, unread }
     }
 
     /// The request did not come in time.

@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, bounded, select};
 use host::facts::Facts;
 use measure::units::format_grouped;
 use measure::{Clock, Failure, Nanos};
-use reactor::{Core, Driver, Ending, Key, Limits, Network, Opened, Route};
+use reactor::{Core, Driver, Ending, Key, Limits, Marks, Network, Opened, Read, Route};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use wire::ws::{self, CloseCode, End, HeadPool, Pools, Request, Role, Writer, Ws};
@@ -424,14 +424,20 @@ impl<N: Network> Driver<N> for EchoDriver {
         self.greet(core, key);
     }
 
-    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let bytes = self.shake_hands(core, key, bytes);
+    fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, read: Read<'_>) {
+        let bytes = self.shake_hands(core, key, read.bytes);
         if !bytes.is_empty() {
             self.echo(core, key, bytes);
         }
     }
 
-    fn on_end(&mut self, core: &mut Core<N, Session>, mut session: Session, ending: Ending) {
+    fn on_end(
+        &mut self,
+        core: &mut Core<N, Session>,
+        mut session: Session,
+        ending: Ending,
+        _: Marks,
+    ) {
         if matches!(ending, Ending::NotOpened(..)) && self.goes_on(&mut session) {
             return self.open(core, session);
         }

@@ -5,7 +5,7 @@ use super::{LoadDriver, Session, Table};
 use crate::orders::Step;
 use crate::protocol::{Before, End, Owed, Phase, Protocol};
 use measure::{Failure, Nanos};
-use reactor::{Ending, Key, Network, Receipt};
+use reactor::{Ending, Key, Marks, Network, Receipt};
 use std::collections::VecDeque;
 
 /// Connections closed before other work gets its turn.
@@ -64,15 +64,17 @@ impl<P: Protocol> LoadDriver<P> {
         let peer_leaves = matches!(end, End::Closed);
         let kind = match end {
             End::Agreed => {
+                let marks = core.marks(key);
                 if let Some(session) = core.reset(key) {
                     self.totals.ended += 1;
-                    self.renew(core, session);
+                    self.renew(core, session, marks);
                 }
                 return;
             }
             End::Idle => {
+                let marks = core.marks(key);
                 if let Some(session) = core.reset(key) {
-                    self.ended_between(core, session, Failure::Closed);
+                    self.ended_between(core, session, Failure::Closed, marks);
                 }
                 return;
             }
@@ -133,6 +135,7 @@ impl<P: Protocol> LoadDriver<P> {
         core: &mut Table<N, P>,
         mut session: Session<P>,
         ending: Ending,
+        marks: Marks,
     ) {
         let kind = match ending {
             Ending::NotOpened(kind, key) => {
@@ -146,18 +149,18 @@ impl<P: Protocol> LoadDriver<P> {
             }
             Ending::Closed if P::RENEWS => {
                 if self.protocol.is_between(&session.spoken) {
-                    return self.ended_between(core, session, Failure::Closed);
+                    return self.ended_between(core, session, Failure::Closed, marks);
                 }
-                match self.peer_closed(core, &mut session) {
+                match self.peer_closed(core, &mut session, marks) {
                     Some(kind) => kind,
                     None => {
                         self.totals.ended += 1;
-                        return self.renew(core, session);
+                        return self.renew(core, session, marks);
                     }
                 }
             }
             Ending::Closed => Failure::Closed,
-            Ending::Broken(kind) if P::RENEWS => return self.broken(core, session, kind),
+            Ending::Broken(kind) if P::RENEWS => return self.broken(core, session, kind, marks),
             Ending::Broken(kind) => kind,
             // A client is not asked to: it has no bound beyond which others go.
             Ending::Evicted => Failure::NoMemory,
@@ -186,10 +189,11 @@ impl<P: Protocol> LoadDriver<P> {
         &mut self,
         core: &Table<N, P>,
         session: &mut Session<P>,
+        marks: Marks,
     ) -> Option<Failure> {
         let now = core.now();
         // The end of a connection has no stamp, so a reply that ends with it has none either.
-        let audited = self.auditing && core.closed_audited();
+        let audited = self.auditing && marks.audited;
         let receipt = if audited { Receipt::Missing } else { Receipt::NotAudited };
         self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
         let (protocol, mut books) = self.books(now, receipt);
@@ -217,10 +221,11 @@ impl<P: Protocol> LoadDriver<P> {
         core: &mut Table<N, P>,
         mut session: Session<P>,
         kind: Failure,
+        marks: Marks,
     ) {
         // Only a reset is the peer's leave, spoken in another way.
         if kind == Failure::Reset && self.protocol.is_between(&session.spoken) {
-            self.ended_between(core, session, kind);
+            self.ended_between(core, session, kind, marks);
         } else {
             self.count_lost(&mut session, kind);
         }
@@ -234,6 +239,7 @@ impl<P: Protocol> LoadDriver<P> {
         core: &mut Table<N, P>,
         mut session: Session<P>,
         kind: Failure,
+        marks: Marks,
     ) {
         let waits = P::in_flight(&session.spoken) > 0;
         let kept = P::has_served(&session.spoken) || core.now() - session.since >= KEPT;
@@ -257,17 +263,22 @@ impl<P: Protocol> LoadDriver<P> {
         }
         self.totals.ended += 1;
         self.totals.ended_idle += 1;
-        self.take_place(core, session, before, number);
+        self.take_place(core, session, (before, number), marks);
     }
 
     /// A connection has come to its agreed end: another one takes its place, and what it can answer no
     /// more is sent there, or on any other.
-    fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>) {
+    fn renew<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        mut session: Session<P>,
+        marks: Marks,
+    ) {
         let (before, number) = place_of::<P>(&session.spoken);
         while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
             self.again.push_back(owed);
         }
-        self.take_place(core, session, before, number);
+        self.take_place(core, session, (before, number), marks);
     }
 
     /// Opens a connection in the place of one that has ended, as long as there is use for it.
@@ -275,15 +286,14 @@ impl<P: Protocol> LoadDriver<P> {
         &mut self,
         core: &mut Table<N, P>,
         mut session: Session<P>,
-        before: Before,
-        number: u32,
+        (before, number): (Before, u32),
+        marks: Marks,
     ) {
-        let audited = core.closed_audited();
         self.protocol.forget(&mut session.spoken);
         if self.step >= Step::Drain {
             self.drop_owed();
         } else if !self.load.churn {
-            self.replace(core, number, audited, before);
+            self.replace(core, number, marks.audited, before);
         }
     }
 
@@ -316,8 +326,9 @@ impl<P: Protocol> LoadDriver<P> {
         if !P::RENEWS {
             return self.lose(core, key, kind);
         }
+        let marks = core.marks(key);
         if let Some(session) = core.reset(key) {
-            self.broken(core, session, kind);
+            self.broken(core, session, kind, marks);
         }
     }
 

@@ -70,7 +70,7 @@ impl<N: Network> Driver<N> for HttpPeer {
 
     fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
 
-    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, bytes: &mut [u8]) {
+    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, Read { bytes, .. }: Read<'_>) {
         let Some(session) = core.session(key) else { return };
         let mut partial = std::mem::take(&mut session.partial);
         partial.extend_from_slice(bytes);
@@ -94,7 +94,7 @@ impl<N: Network> Driver<N> for HttpPeer {
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending) {}
+    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending, _: Marks) {}
 
     fn on_command(&mut self, _: &mut Core<N, PeerSession>, (): ()) {}
 

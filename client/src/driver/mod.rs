@@ -29,7 +29,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use drive::{NEXT_ROUND, Pings};
 use measure::{IntervalHistogram, Nanos, Stage, share};
 use ramp::{Attempt, Opening};
-use reactor::{Core, Driver, Ending, Key, Network, Receipt, Sweep};
+use reactor::{Core, Driver, Ending, Key, Marks, Network, Read, Receipt, Sweep};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -508,8 +508,8 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     }
 
     #[inline]
-    fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, bytes: &mut [u8]) {
-        let (now, receipt) = (core.now(), core.receipt());
+    fn on_bytes(&mut self, core: &mut Table<N, P>, key: Key, read: Read<'_>) {
+        let (now, Read { bytes, receipt }) = (core.now(), read);
         let Some(session) = core.session(key) else { return };
         self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
         let (protocol, mut books) = self.books(now, receipt);
@@ -530,8 +530,14 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         }
     }
 
-    fn on_end(&mut self, core: &mut Table<N, P>, session: Session<P>, ending: Ending) {
-        self.ended(core, session, ending);
+    fn on_end(
+        &mut self,
+        core: &mut Table<N, P>,
+        session: Session<P>,
+        ending: Ending,
+        marks: Marks,
+    ) {
+        self.ended(core, session, ending, marks);
     }
 
     fn on_command(&mut self, core: &mut Table<N, P>, command: Command) {

@@ -63,7 +63,7 @@ impl<N: Network> Driver<N> for WsPeer {
 
     fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
 
-    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, bytes: &mut [u8]) {
+    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, Read { bytes, .. }: Read<'_>) {
         self.out.clear();
         let Self { policy, pings, heads, pools, out, echoes, .. } = self;
         let mut bytes = bytes;
@@ -90,7 +90,7 @@ impl<N: Network> Driver<N> for WsPeer {
         }
     }
 
-    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending) {}
+    fn on_end(&mut self, _: &mut Core<N, PeerSession>, _: PeerSession, _: Ending, _: Marks) {}
 
     fn on_command(&mut self, _: &mut Core<N, PeerSession>, (): ()) {}
 

@@ -1,6 +1,7 @@
 //! Audited connections: those whose bytes come with the time at which the kernel received them.
 
 use crate::core::{Core, Flags};
+use crate::driver::Marks;
 use crate::network::{Network, Stream};
 use crate::slots::Key;
 use host::receipt::TcpHealth;
@@ -32,16 +33,15 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::AUDITED))
     }
 
+    /// What a connection is marked with; nothing, if it is gone.
+    pub fn marks(&mut self, key: Key) -> Marks {
+        Marks { audited: self.is_audited(key) }
+    }
+
     /// Whether the kernel stamps what this connection receives.
     #[must_use]
     pub fn is_stamped(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::STAMPED))
-    }
-
-    /// Whether the connection that left the table last was marked so: whoever takes its place goes on in
-    /// its stead.
-    pub fn closed_audited(&self) -> bool {
-        self.closed_audited
     }
 
     /// Has the kernel stamp what this connection receives from now on. Where it will not, its reads come
@@ -54,12 +54,6 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
-    /// When the kernel received the bytes that [`crate::Driver::on_bytes`] is called with.
-    #[inline]
-    pub fn receipt(&self) -> Receipt {
-        self.receipt
-    }
-
     /// What TCP knows of a connection; `None` if there is no such connection, or it does not tell.
     pub fn health(&mut self, key: Key) -> Option<TcpHealth> {
         self.slots.get_mut(key)?.stream.health()
@@ -70,10 +64,11 @@ impl<N: Network, S> Core<N, S> {
         self.net.wall_steps()
     }
 
-    pub(crate) fn note_receipt(&mut self, stamp: Option<Wall>) {
-        self.receipt = match stamp {
+    /// What a stamp says of the read that it came with.
+    pub(crate) fn receipt_of(&mut self, stamp: Option<Wall>) -> Receipt {
+        match stamp {
             Some(wall) => Receipt::At(self.net.receipt(wall, self.turn_started)),
             None => Receipt::Missing,
-        };
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `Core`: what a driver has at hand. The connections, their unsent bytes, the clock, the counters.
 
-use crate::audit::Receipt;
 use crate::counters::Counters;
+use crate::driver::Marks;
 use crate::file_part::FilePart;
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Route, Stream, Token};
@@ -118,13 +118,9 @@ pub struct Core<N: Network, S> {
     /// Connections in the order in which they became blocked. Some may not be any more.
     blocked: VecDeque<Key>,
     /// What was kept for connections that had to go for want of room; the loop reports their end.
-    pub(crate) evicted: Vec<S>,
+    pub(crate) evicted: Vec<(S, Marks)>,
     pub(crate) limits: Limits,
     pub(crate) turn_started: Nanos,
-    /// Of the current read.
-    pub(crate) receipt: Receipt,
-    /// Whether the connection that left the table last was audited.
-    pub(crate) closed_audited: bool,
     /// What happened so far. Drivers may only read it.
     pub counters: Counters,
     /// How punctual the loop is. Drivers may read it, and clear it where a phase begins.
@@ -146,8 +142,6 @@ impl<N: Network, S> Core<N, S> {
             evicted: Vec::new(),
             limits,
             turn_started,
-            receipt: Receipt::default(),
-            closed_audited: false,
             counters: Counters::default(),
             times: LoopTimes::default(),
         }
@@ -584,8 +578,9 @@ impl<N: Network, S> Core<N, S> {
         }
         let Some(key) = found else { return false };
         self.counters.unsent_full += 1;
+        let marks = self.marks(key);
         let session = self.reset(key);
-        self.evicted.extend(session);
+        self.evicted.extend(session.map(|session| (session, marks)));
         true
     }
 
@@ -664,7 +659,6 @@ impl<N: Network, S> Core<N, S> {
     /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it.
     pub fn close(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.remove(key)?;
-        self.closed_audited = connection.flags.has(Flags::AUDITED);
         if connection.unsent != NOTHING {
             self.unsent.discard(connection.unsent);
         }

@@ -1,5 +1,6 @@
 //! `Driver`: the one seam between the loop and what a program does with it.
 
+use crate::audit::Receipt;
 use crate::core::Core;
 use crate::network::Network;
 use crate::slots::Key;
@@ -19,6 +20,22 @@ pub enum Ending {
     /// What waited for its peer had to make room for what others wait for: see
     /// [`crate::Limits::evicts_blocked`].
     Evicted,
+}
+
+/// What the driver had marked a connection with that has ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Marks {
+    /// It was one to be audited: whoever takes its place goes on in its stead.
+    pub audited: bool,
+}
+
+/// What one read gave.
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// The bytes. They are the driver's to change: an echo may be made in place.
+    pub bytes: &'a mut [u8],
+    /// When the kernel received them.
+    pub receipt: Receipt,
 }
 
 /// What a program does with its connections. All calls come from the reactor's own thread.
@@ -51,8 +68,8 @@ pub trait Driver<N: Network>: Sized {
     /// is reported by [`Core::open`] itself.)
     fn on_open(&mut self, core: &mut Core<N, Self::Session>, key: Key);
 
-    /// Bytes have arrived. They are the driver's to change: an echo may be made in place.
-    fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, bytes: &mut [u8]);
+    /// Bytes have arrived.
+    fn on_bytes(&mut self, core: &mut Core<N, Self::Session>, key: Key, read: Read<'_>);
 
     /// Bytes of this connection have left that were waiting, all of them if it is no more
     /// [`Core::is_blocked`]; or its turn has come again after [`Core::yield_turn`].
@@ -61,7 +78,13 @@ pub trait Driver<N: Network>: Sized {
     }
 
     /// A connection has ended, and its slot is free: this is what was kept for it.
-    fn on_end(&mut self, core: &mut Core<N, Self::Session>, session: Self::Session, ending: Ending);
+    fn on_end(
+        &mut self,
+        core: &mut Core<N, Self::Session>,
+        session: Self::Session,
+        ending: Ending,
+        marks: Marks,
+    );
 
     /// A command from the control plane.
     fn on_command(&mut self, core: &mut Core<N, Self::Session>, command: Self::Command);

@@ -2,7 +2,7 @@
 
 use crate::audit::Receipt;
 use crate::core::{Core, Flags, Flushed, READ_WORK};
-use crate::driver::{Driver, Ending};
+use crate::driver::{Driver, Ending, Marks, Read};
 use crate::limits::Limits;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Ready, Stream, Token};
@@ -306,7 +306,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             let flags = connection.flags;
             if flags.has(Flags::PUT_BACK) {
                 let mut rest = self.core.take_put_back(key);
-                self.driver.on_bytes(&mut self.core, key, &mut rest);
+                let read = Read { bytes: &mut rest, receipt: Receipt::NotAudited };
+                self.driver.on_bytes(&mut self.core, key, read);
                 if self.core.counters.work - work_before >= portion {
                     return self.portion_used(key);
                 }
@@ -316,20 +317,18 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             let Some(connection) = self.core.slots.get_mut(key) else { return };
             let room = &mut self.buffer[..most];
             let received = if flags.has(Flags::STAMPED) {
-                let received = connection.stream.receive_stamped(room);
-                received.map(|(count, stamp)| {
-                    // The end of the stream is no receipt.
-                    if count > 0 {
-                        self.core.note_receipt(stamp);
-                    }
-                    count
-                })
+                connection.stream.receive_stamped(room)
             } else {
-                connection.stream.receive(room)
+                connection.stream.receive(room).map(|count| (count, None))
             };
             match received {
-                Ok(0) => return self.peer_finished(key),
-                Ok(count) => {
+                Ok((0, _)) => return self.peer_finished(key),
+                Ok((count, stamp)) => {
+                    let receipt = if flags.has(Flags::STAMPED) {
+                        self.core.receipt_of(stamp)
+                    } else {
+                        Receipt::NotAudited
+                    };
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
                     let more = count == most || flags.has(Flags::PEER_CLOSED);
@@ -337,10 +336,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                     self.core.counters.bytes_received += count as u64;
                     let read_before = self.core.counters.work;
                     self.core.counters.work += READ_WORK + count as u64;
-                    self.driver.on_bytes(&mut self.core, key, &mut self.buffer[..count]);
-                    if flags.has(Flags::STAMPED) {
-                        self.core.receipt = Receipt::NotAudited;
-                    }
+                    let read = Read { bytes: &mut self.buffer[..count], receipt };
+                    self.driver.on_bytes(&mut self.core, key, read);
                     self.core.weigh(key, self.core.counters.work - read_before);
                     if !more {
                         return;
@@ -376,8 +373,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     }
 
     fn end(&mut self, key: Key, ending: Ending) {
+        let marks = self.core.marks(key);
         if let Some(session) = self.core.close(key) {
-            self.driver.on_end(&mut self.core, session, ending);
+            self.driver.on_end(&mut self.core, session, ending, marks);
         }
     }
 
@@ -407,8 +405,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     }
 
     fn report_evicted(&mut self) {
-        while let Some(session) = self.core.evicted.pop() {
-            self.driver.on_end(&mut self.core, session, Ending::Evicted);
+        while let Some((session, marks)) = self.core.evicted.pop() {
+            self.driver.on_end(&mut self.core, session, Ending::Evicted, marks);
         }
     }
 
@@ -471,7 +469,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
             Err((error, session)) => {
                 let ending = Ending::NotOpened(Failure::from_io(&error), None);
-                self.driver.on_end(&mut self.core, session, ending);
+                self.driver.on_end(&mut self.core, session, ending, Marks::default());
             }
         }
     }

@@ -41,7 +41,7 @@ mod unsent;
 pub use crate::core::{Core, Opened};
 pub use audit::Receipt;
 pub use counters::Counters;
-pub use driver::{Driver, Ending};
+pub use driver::{Driver, Ending, Marks, Read};
 pub use event_loop::Reactor;
 pub use file_part::FilePart;
 pub use limits::Limits;

@@ -2,7 +2,7 @@
 
 use c1000k_reactor::sim::{Faults, Sim, SimStream, World};
 use c1000k_reactor::{
-    Core, Driver, Ending, FilePart, Key, Limits, Opened, Reactor, Route, Stream, mailbox,
+    Core, Driver, Ending, FilePart, Key, Limits, Marks, Opened, Reactor, Read, Route, Stream, mailbox,
 };
 use measure::{Failure, Nanos};
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ impl Driver<Sim> for Probe {
     fn on_open(&mut self, _: &mut Core<Sim, ()>, _: Key) {
         self.opened += 1;
     }
-    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &mut [u8]) {
+    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, Read { bytes, .. }: Read<'_>) {
         self.received.extend_from_slice(bytes);
         if let Err(failure) = core.send(key, bytes) {
             core.close(key);
@@ -48,7 +48,7 @@ impl Driver<Sim> for Probe {
             core.finish(key);
         }
     }
-    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending) {
+    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending, _: Marks) {
         self.endings.push(ending);
     }
     fn on_command(&mut self, core: &mut Core<Sim, ()>, Command::Open(route): Command) {
@@ -418,7 +418,7 @@ impl Driver<Sim> for FileSender {
         Some(())
     }
     fn on_open(&mut self, _: &mut Core<Sim, ()>, _: Key) {}
-    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, bytes: &mut [u8]) {
+    fn on_bytes(&mut self, core: &mut Core<Sim, ()>, key: Key, Read { bytes, .. }: Read<'_>) {
         assert!(!core.is_blocked(key) && self.held.is_empty(), "nothing is read before its turn");
         self.answer(core, key, bytes);
     }
@@ -429,7 +429,7 @@ impl Driver<Sim> for FileSender {
             self.answer(core, key, &held);
         }
     }
-    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending) {
+    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), ending: Ending, _: Marks) {
         self.endings.push(ending);
     }
     fn on_command(&mut self, _: &mut Core<Sim, ()>, (): ()) {}

@@ -1,7 +1,9 @@
 //! How late the loop came and how long its turns took, by a clock that is moved by hand: exact.
 
 use c1000k_reactor::sim::{Faults, Sim, World};
-use c1000k_reactor::{Core, Driver, Ending, Key, Limits, Reactor, Spans, Stream, mailbox};
+use c1000k_reactor::{
+    Core, Driver, Ending, Key, Limits, Marks, Reactor, Read, Spans, Stream, mailbox,
+};
 use measure::Nanos;
 use std::net::SocketAddr;
 
@@ -34,10 +36,10 @@ impl Driver<Sim> for Slow {
         Some(())
     }
     fn on_open(&mut self, _: &mut Core<Sim, ()>, _: Key) {}
-    fn on_bytes(&mut self, _: &mut Core<Sim, ()>, _: Key, bytes: &mut [u8]) {
-        self.pass(Nanos(self.byte_takes.0 * bytes.len() as u64));
+    fn on_bytes(&mut self, _: &mut Core<Sim, ()>, _: Key, read: Read<'_>) {
+        self.pass(Nanos(self.byte_takes.0 * read.bytes.len() as u64));
     }
-    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), _: Ending) {}
+    fn on_end(&mut self, _: &mut Core<Sim, ()>, (): (), _: Ending, _: Marks) {}
     fn on_command(&mut self, _: &mut Core<Sim, ()>, (): ()) {}
     fn on_turn(&mut self, _: &mut Core<Sim, ()>) -> Option<Nanos> {
         self.pass(self.turn_takes);
