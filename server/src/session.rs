@@ -14,7 +14,10 @@ pub struct Session {
     pub(crate) state: State,
 }
 
-const _: () = assert!(size_of::<Session>() == 24);
+/// What a connection costs in the table, in bytes.
+pub(crate) const SLOT_BYTES: usize = reactor::slot_bytes::<reactor::System, Session>();
+
+const _: () = assert!(SLOT_BYTES == 40);
 
 /// Which protocol is spoken, and where it stands.
 #[derive(Debug)]

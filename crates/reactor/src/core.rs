@@ -5,7 +5,7 @@ use crate::driver::Marks;
 use crate::file_part::FilePart;
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Route, Stream, Token};
-use crate::slots::{Key, Slots};
+use crate::slots::{Key, Slot, Slots, Tenant};
 use crate::times::LoopTimes;
 use crate::unsent::{NOTHING, Next, Unsent};
 use host::socket::{ConnectError, ConnectStep};
@@ -22,7 +22,22 @@ pub(crate) struct Connection<St, S> {
     /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most that is
     /// read from it at a time was halved once less than this.
     pub(crate) heft: u8,
+    generation: u32,
     pub(crate) session: S,
+}
+
+impl<St, S> Tenant for Connection<St, S> {
+    #[inline]
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+}
+
+/// What a connection of a driver with this session costs in the table, in bytes: a million of them cost
+/// as many megabytes. Programs assert it, and predict their memory by it.
+#[must_use]
+pub const fn slot_bytes<N: Network, S>() -> usize {
+    size_of::<Slot<Connection<N::Stream, S>>>()
 }
 
 /// Where a connection stands, one bit each.
@@ -72,7 +87,7 @@ impl Flags {
 }
 
 // A million slots times eight bytes is 8 MB: growing a slot is a decision. The session comes on top.
-const _: () = assert!(size_of::<Connection<std::os::fd::OwnedFd, ()>>() == 12);
+const _: () = assert!(slot_bytes::<crate::System, ()>() == 16);
 
 /// What a read costs, and the write that answers it, besides what it is long, in units of about a
 /// nanosecond.
@@ -261,11 +276,21 @@ impl<N: Network, S> Core<N, S> {
         interest: Interest,
         session: S,
     ) -> Result<Key, (io::Error, S)> {
+        if self.slots.is_full() {
+            return Err((io::ErrorKind::OutOfMemory.into(), session));
+        }
         // Who is new comes behind the others until it is known to need little.
         let heft = u8::from(self.shares_work());
-        let connection = Connection { stream, unsent: NOTHING, flags, heft, session };
-        let inserted = self.slots.insert(connection);
-        let key = inserted.map_err(|c| (io::ErrorKind::OutOfMemory.into(), c.session))?;
+        let unsent = NOTHING;
+        let inserted = self.slots.insert(|generation| Connection {
+            stream,
+            unsent,
+            flags,
+            heft,
+            generation,
+            session,
+        });
+        let key = inserted.expect("the table is not full");
         let watched = self.slots.get_mut(key).map_or(Ok(()), |connection| {
             self.net.watch(&connection.stream, Token(key.to_bits()), interest)
         });

@@ -38,7 +38,7 @@ mod system;
 mod times;
 mod unsent;
 
-pub use crate::core::{Core, Opened};
+pub use crate::core::{Core, Opened, slot_bytes};
 pub use audit::Receipt;
 pub use counters::Counters;
 pub use driver::{Driver, Ending, Marks, Read};

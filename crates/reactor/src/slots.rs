@@ -27,10 +27,29 @@ impl Key {
     }
 }
 
+/// What lives in a slot. It keeps its generation itself, where its other fields leave room for that:
+/// beside it the generation would cost a slot eight bytes wherever a tenant is aligned to eight.
+pub(crate) trait Tenant {
+    /// The generation that it was given.
+    fn generation(&self) -> u32;
+}
+
+/// One place of the table. A vacant one says which generation comes next.
 #[derive(Debug)]
-struct Slot<T> {
-    generation: u32,
-    tenant: Option<T>,
+pub(crate) enum Slot<T> {
+    Vacant { next: u32 },
+    Taken(T),
+}
+
+impl<T: Tenant> Slot<T> {
+    /// The generation of who lives here, if anybody does.
+    #[inline]
+    fn generation(&self) -> Option<u32> {
+        match self {
+            Self::Taken(tenant) => Some(tenant.generation()),
+            Self::Vacant { .. } => None,
+        }
+    }
 }
 
 /// A table that never grows past its capacity. Its memory is reserved at the start, but pages are
@@ -42,7 +61,7 @@ pub(crate) struct Slots<T> {
     capacity: usize,
 }
 
-impl<T> Slots<T> {
+impl<T: Tenant> Slots<T> {
     /// Slot numbers above this are left for tokens that name no connection.
     pub(crate) const CAPACITY_MAX: usize = 0xffff_0000;
 
@@ -59,43 +78,49 @@ impl<T> Slots<T> {
         self.len() == self.capacity
     }
 
-    /// Takes a slot, or gives the tenant back if there is none.
-    pub(crate) fn insert(&mut self, tenant: T) -> Result<Key, T> {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
-            slot.tenant = Some(tenant);
-            return Ok(Key { index, generation: slot.generation });
-        }
-        if self.slots.len() == self.capacity {
-            return Err(tenant);
-        }
-        let index = self.slots.len() as u32;
-        self.slots.push(Slot { generation: 0, tenant: Some(tenant) });
-        Ok(Key { index, generation: 0 })
+    /// Takes a slot for the tenant that is made for its generation; `None` if there is no slot.
+    pub(crate) fn insert(&mut self, tenant: impl FnOnce(u32) -> T) -> Option<Key> {
+        let (index, generation) = match self.free.pop() {
+            Some(index) => match self.slots[index as usize] {
+                Slot::Vacant { next } => (index, next),
+                Slot::Taken(_) => unreachable!("a free slot is vacant"),
+            },
+            None if self.slots.len() == self.capacity => return None,
+            None => {
+                self.slots.push(Slot::Vacant { next: 0 });
+                ((self.slots.len() - 1) as u32, 0)
+            }
+        };
+        self.slots[index as usize] = Slot::Taken(tenant(generation));
+        Some(Key { index, generation })
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation == key.generation { slot.tenant.as_mut() } else { None }
+        match self.slots.get_mut(key.index as usize)? {
+            Slot::Taken(tenant) if tenant.generation() == key.generation => Some(tenant),
+            _ => None,
+        }
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
-        if slot.generation != key.generation {
+        if slot.generation() != Some(key.generation) {
             return None;
         }
-        let tenant = slot.tenant.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        let next = key.generation.wrapping_add(1);
         self.free.push(key.index);
-        Some(tenant)
+        match std::mem::replace(slot, Slot::Vacant { next }) {
+            Slot::Taken(tenant) => Some(tenant),
+            Slot::Vacant { .. } => None,
+        }
     }
 
     /// The key of slot `index`, if it has a tenant.
     #[inline]
     pub(crate) fn key_at(&self, index: usize) -> Option<Key> {
-        let slot = self.slots.get(index)?;
-        slot.tenant.as_ref().map(|_| Key { index: index as u32, generation: slot.generation })
+        let generation = self.slots.get(index)?.generation()?;
+        Some(Key { index: index as u32, generation })
     }
 
     /// One past the highest slot that was ever taken.
@@ -110,25 +135,35 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    /// A tenant that is told from others by its value.
+    struct Valued {
+        generation: u32,
+        value: u16,
+    }
+
+    impl Tenant for Valued {
+        fn generation(&self) -> u32 {
+            self.generation
+        }
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_map_that_never_reuses_a_key(steps in prop::collection::vec((any::<bool>(), any::<u16>()), 0..200)) {
             let (mut slots, mut model, mut dead) = (Slots::with_capacity(8), HashMap::new(), Vec::new());
             for (insert, value) in steps {
                 if insert {
-                    match slots.insert(value) {
-                        Ok(key) => {
+                    match slots.insert(|generation| Valued { generation, value }) {
+                        Some(key) => {
                             prop_assert!(!dead.contains(&key), "a dead key came back");
                             prop_assert!(model.insert(key, value).is_none());
                         }
-                        Err(back) => {
-                            prop_assert_eq!(back, value);
-                            prop_assert_eq!(model.len(), 8);
-                        }
+                        None => prop_assert_eq!(model.len(), 8),
                     }
                 } else if let Some(&key) = model.keys().nth(usize::from(value) % model.len().max(1)) {
-                    prop_assert_eq!(slots.remove(key), model.remove(&key));
-                    prop_assert_eq!(slots.remove(key), None);
+                    let removed = slots.remove(key).map(|tenant| tenant.value);
+                    prop_assert_eq!(removed, model.remove(&key));
+                    prop_assert!(slots.remove(key).is_none());
                     dead.push(key);
                 }
                 prop_assert_eq!(slots.len(), model.len());
@@ -137,7 +172,8 @@ mod tests {
                 let live: Vec<Key> = (0..slots.high_water()).filter_map(|i| slots.key_at(i)).collect();
                 prop_assert_eq!(live.len(), model.len());
                 for key in live {
-                    prop_assert_eq!(slots.get_mut(Key::from_bits(key.to_bits())).copied(), model.get(&key).copied());
+                    let found = slots.get_mut(Key::from_bits(key.to_bits()));
+                    prop_assert_eq!(found.map(|tenant| tenant.value), model.get(&key).copied());
                 }
             }
         }
