@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use wire::http::HeadLimits;
 use wire::ws::{DeflatePolicy, Policy};
-use wire::{Scheme, Url};
+use wire::{Protocol, Url};
 
 /// Slots that one reactor has room for at the most where descriptors set no lower bound.
 const SLOTS_MAX: u64 = 4_000_000;
@@ -185,7 +185,7 @@ impl Plan {
     /// What each listener serves.
     #[must_use]
     pub fn services(&self) -> Vec<Service> {
-        self.listen.iter().map(|(url, _)| Service::of(url.scheme)).collect()
+        self.listen.iter().map(|(url, _)| Service::of(url.protocol)).collect()
     }
 
     /// Whether the page with the server's counters is served.
@@ -212,7 +212,7 @@ fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limi
     let usual = sharing(Limits::for_slots(slots), reactors);
     let serves_ws = takes_websocket(args);
     let excess = if serves_ws { ANSWER_EXCESS_BYTES } else { 0 };
-    let serves_http = args.urls.iter().any(|url| url.scheme == Scheme::Http);
+    let serves_http = args.urls.iter().any(|url| url.protocol == Protocol::Http);
     let answers = HTTP_ANSWERS_BYTES_MAX + SMALL_BYTES_MAX as usize;
     let answers = if serves_http { answers } else { usual.receive_buffer_bytes };
     let least = usual.receive_buffer_bytes.max(answers) + excess;
@@ -239,12 +239,12 @@ fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limi
 
 /// Whether anything here speaks WebSocket; on an http:// port those who ask for it do.
 fn takes_websocket(args: &ServeArgs) -> bool {
-    args.urls.iter().any(|url| matches!(url.scheme, Scheme::Ws | Scheme::Http))
+    args.urls.iter().any(|url| matches!(url.protocol, Protocol::Ws | Protocol::Http))
 }
 
 fn choose_http(args: &ServeArgs, reactors: usize) -> Result<http::Config, Error> {
     if let Some(root) = &args.root {
-        if args.urls.iter().all(|url| url.scheme != Scheme::Http) {
+        if args.urls.iter().all(|url| url.protocol != Protocol::Http) {
             return Err(Error::Usage(
                 "--root is for http://, which none of the URLs is: add one, or leave --root out"
                     .to_owned(),

@@ -277,7 +277,7 @@ impl Server {
 }
 
 fn url_of(url: &Url, address: SocketAddr) -> String {
-    format!("{}://{address}", url.scheme.name())
+    format!("{}://{address}", url.scheme())
 }
 
 /// Listens for a moment without sharing the port: `SO_REUSEPORT` would let a second server on the

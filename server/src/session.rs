@@ -2,7 +2,7 @@
 
 use crate::http;
 use crate::websocket::Phase;
-use wire::Scheme;
+use wire::Protocol;
 use wire::ws::Head;
 
 /// One connection's session. A million of them are held: growing it by eight bytes costs 8 MB.
@@ -42,12 +42,12 @@ pub enum Service {
 }
 
 impl Service {
-    /// The service that a URL of this scheme asks for.
-    pub(crate) fn of(scheme: Scheme) -> Self {
-        match scheme {
-            Scheme::Tcp => Self::Tcp,
-            Scheme::Ws => Self::Ws,
-            Scheme::Http => Self::Http,
+    /// The service that speaks this protocol.
+    pub(crate) fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Ws => Self::Ws,
+            Protocol::Http => Self::Http,
         }
     }
 

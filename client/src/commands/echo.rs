@@ -16,7 +16,7 @@ use reactor::{Core, Driver, Ending, Key, Limits, Marks, Network, Opened, Read, R
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use wire::ws::{self, CloseCode, End, HeadPool, Pools, Request, Role, Writer, Ws};
-use wire::{Scheme, SplitMix64};
+use wire::{Protocol, SplitMix64};
 
 /// Connections in the making at the same time.
 const OPENING_MAX: usize = 64;
@@ -31,7 +31,7 @@ const OUT_BYTES_KEPT: usize = 1024 * 1024;
 
 /// Does it, and returns the exit code.
 pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
-    if let Some(url) = args.urls.iter().find(|url| url.scheme != Scheme::Ws) {
+    if let Some(url) = args.urls.iter().find(|url| url.protocol != Protocol::Ws) {
         return Err(Error::Usage(format!("{url}: echo joins WebSocket servers: give ws:// URLs")));
     }
     let most = facts.descriptors_hard;

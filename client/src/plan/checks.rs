@@ -5,7 +5,7 @@ use crate::cli::RunArgs;
 use control::Error;
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate, format_size};
-use wire::{MESSAGE_BYTES_MAX, Scheme};
+use wire::{MESSAGE_BYTES_MAX, Protocol};
 
 /// Connections that one client is made for: a hundred times what any has held.
 const CONNECTIONS_MAX: u64 = 100_000_000;
@@ -19,8 +19,8 @@ pub(crate) const REPEATS_MAX: u64 = 100;
 const COOL_DOWN_MAX: Nanos = Nanos::from_secs(86_400);
 
 /// Numbers that are well-formed and make no sense.
-pub(super) fn check_numbers(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
-    if scheme != Scheme::Http {
+pub(super) fn check_numbers(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
+    if scheme != Protocol::Http {
         check_size(args)?;
     }
     if args.connections == 0 {
@@ -115,9 +115,9 @@ fn check_size(args: &RunArgs) -> Result<(), Error> {
 }
 
 /// The protocol of all URLs: a run measures one.
-pub(super) fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
-    let first = args.urls.first().map_or(Scheme::Tcp, |url| url.scheme);
-    match args.urls.iter().find(|url| url.scheme != first) {
+pub(super) fn one_scheme(args: &RunArgs) -> Result<Protocol, Error> {
+    let first = args.urls.first().map_or(Protocol::Tcp, |url| url.protocol);
+    match args.urls.iter().find(|url| url.protocol != first) {
         None => Ok(first),
         Some(other) => Err(usage(format!(
             "{other} speaks another protocol than {}: give each a run of its own",
@@ -127,9 +127,9 @@ pub(super) fn one_scheme(args: &RunArgs) -> Result<Scheme, Error> {
 }
 
 /// The options that only `ws://` has.
-pub(super) fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
-    let shared = scheme == Scheme::Http;
-    if scheme != Scheme::Ws
+pub(super) fn check_websocket(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
+    let shared = scheme == Protocol::Http;
+    if scheme != Protocol::Ws
         && let Some(option) = args.handshake.given(shared).or_else(|| args.frames.given())
     {
         let name = scheme.name();
@@ -152,8 +152,8 @@ pub(super) fn check_websocket(args: &RunArgs, scheme: Scheme) -> Result<(), Erro
 }
 
 /// The options that only `http://` has, and those that it has not.
-pub(super) fn check_http(args: &RunArgs, scheme: Scheme) -> Result<(), Error> {
-    if scheme != Scheme::Http {
+pub(super) fn check_http(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
+    if scheme != Protocol::Http {
         let name = scheme.name();
         return args.http.given().map_or(Ok(()), |option| {
             Err(usage(format!(

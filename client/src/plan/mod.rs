@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use websocket::{CONTROL_BYTES, USER_BYTES_PER_WEBSOCKET, manner, setup, websocket_record};
-use wire::{Scheme, Url};
+use wire::{Protocol, Url};
 
 /// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
 const USER_BYTES_PER_CONNECTION: u64 = 80;
@@ -140,7 +140,7 @@ impl Plan {
             (None, true) => Model::Closed(pipeline),
             (None, false) => Model::Idle,
         };
-        let asked = (scheme == Scheme::Http).then(|| Asked::new(args)).transpose()?;
+        let asked = (scheme == Protocol::Http).then(|| Asked::new(args)).transpose()?;
         let seed = args.seed.unwrap_or_else(fresh_seed);
         let load = Load {
             connections: args.connections,
@@ -173,7 +173,7 @@ impl Plan {
         };
         let spoken = match (&asked, scheme) {
             (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load)?)),
-            (None, Scheme::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load)?)),
+            (None, Protocol::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load)?)),
             (None, _) => Spoken::Raw,
         };
         let (message_bytes, more_bytes, user_bytes) = match &spoken {
@@ -217,7 +217,7 @@ impl Plan {
         let findings = preflight::check(&demand, facts);
         let record = schema::Plan {
             first_echo_window: first_echo_window(message_bytes),
-            websocket: (scheme == Scheme::Ws).then(|| websocket_record(args)),
+            websocket: (scheme == Protocol::Ws).then(|| websocket_record(args)),
             http: asked.as_ref().map(|asked| http_record(args, &load, asked)),
             addresses: addresses_record(&args.urls, &targets, &sources),
             ..record(args, &load, &seats, &sources, ports, openers)

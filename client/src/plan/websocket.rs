@@ -43,7 +43,7 @@ pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error>
     let spec = RequestSpec {
         host: url.host_without_zone().to_owned(),
         port: url.port,
-        default_port: url.scheme.default_port().unwrap_or_default(),
+        default_port: url.protocol.default_port(url.transport).unwrap_or_default(),
         target: url.target.clone(),
         origin: args.origin.clone(),
         subprotocols: args.subprotocol.clone(),

@@ -21,4 +21,4 @@ pub use limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN};
 pub use random::SplitMix64;
 pub use stamp::{STAMP_BYTES, Stamp};
 pub use unasked::{OtherProtocol, UNASKED_SHOWN_BYTES, Unasked, shown};
-pub use url::{Scheme, Url, UrlError, without_password};
+pub use url::{Protocol, Transport, Url, UrlError, without_password};

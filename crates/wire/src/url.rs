@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// The protocols that a URL can name.
+/// What is spoken: the half of a scheme that says how bytes are meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
+pub enum Protocol {
     /// Raw echo over TCP.
     Tcp,
     /// HTTP/1.1 (RFC 9112).
@@ -17,23 +17,46 @@ pub enum Scheme {
     Ws,
 }
 
-impl Scheme {
-    /// The name before `://`.
+/// What carries it: the half of a scheme that says how bytes travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// TCP as it is.
+    Plain,
+    /// TLS over TCP.
+    Tls,
+}
+
+/// What stands before `://`, and the two things that it says.
+const SCHEMES: [(&str, Protocol, Transport); 6] = [
+    ("tcp", Protocol::Tcp, Transport::Plain),
+    ("tls", Protocol::Tcp, Transport::Tls),
+    ("http", Protocol::Http, Transport::Plain),
+    ("https", Protocol::Http, Transport::Tls),
+    ("ws", Protocol::Ws, Transport::Plain),
+    ("wss", Protocol::Ws, Transport::Tls),
+];
+
+impl Protocol {
+    /// The name before `://` where nothing else carries it than TCP.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http => "http",
-            Self::Ws => "ws",
-        }
+    pub fn name(self) -> &'static str {
+        self.scheme(Transport::Plain)
+    }
+
+    /// The name before `://` where it is carried by this.
+    #[must_use]
+    pub fn scheme(self, transport: Transport) -> &'static str {
+        let found = SCHEMES.iter().find(|(_, p, t)| (*p, *t) == (self, transport));
+        found.expect("every pair has a scheme").0
     }
 
     /// The port that is meant where none is written; `None` if it has to be.
     #[must_use]
-    pub const fn default_port(self) -> Option<u16> {
-        match self {
-            Self::Tcp => None,
-            Self::Http | Self::Ws => Some(80),
+    pub const fn default_port(self, transport: Transport) -> Option<u16> {
+        match (self, transport) {
+            (Self::Tcp, _) => None,
+            (Self::Http | Self::Ws, Transport::Plain) => Some(80),
+            (Self::Http | Self::Ws, Transport::Tls) => Some(443),
         }
     }
 }
@@ -76,12 +99,15 @@ pub enum UrlError {
     Fragment(String),
 }
 
-/// A service: protocol, host, port, and what is asked for there. The host is a name or an address,
+/// A service: protocol and transport, host, port, and what is asked for there. The host is a name
+/// or an address,
 /// without brackets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Url {
-    /// The protocol.
-    pub scheme: Scheme,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// What carries it.
+    pub transport: Transport,
     /// A host name, an IPv4 address or an IPv6 address (brackets taken off), with its zone, if it
     /// has one, behind a `%`: `fe80::1%lo`.
     pub host: String,
@@ -94,6 +120,12 @@ pub struct Url {
 }
 
 impl Url {
+    /// What stands before `://`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.protocol.scheme(self.transport)
+    }
+
     /// The value of `Authorization` that user and password make (RFC 7617 2), if there are any.
     #[must_use]
     pub fn authorization(&self) -> Option<String> {
@@ -119,7 +151,7 @@ impl Url {
     /// Whether both name the same service, whatever is asked for there.
     #[must_use]
     pub fn is_same_service(&self, other: &Self) -> bool {
-        self.scheme == other.scheme
+        (self.protocol, self.transport) == (other.protocol, other.transport)
             && self.host.eq_ignore_ascii_case(&other.host)
             && self.port == other.port
     }
@@ -174,24 +206,21 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let whole = || without_password(text).into_owned();
         let (scheme, rest) = text.split_once("://").ok_or_else(|| UrlError::NoScheme(whole()))?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "tcp" => Scheme::Tcp,
-            "ws" => Scheme::Ws,
-            "http" => Scheme::Http,
-            other @ ("wss" | "https" | "tls") => {
-                return Err(UrlError::UnsupportedScheme(other.to_owned()));
-            }
-            other => return Err(UrlError::UnknownScheme(other.to_owned())),
+        let scheme = scheme.to_ascii_lowercase();
+        let (protocol, transport) = match SCHEMES.iter().find(|(name, ..)| *name == scheme) {
+            Some((_, _, Transport::Tls)) => return Err(UrlError::UnsupportedScheme(scheme)),
+            Some((_, protocol, transport)) => (*protocol, *transport),
+            None => return Err(UrlError::UnknownScheme(scheme)),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
-        let target = match scheme {
-            Scheme::Tcp if matches!(target, "" | "/") => String::new(),
-            Scheme::Tcp => return Err(UrlError::UselessPath(whole())),
-            Scheme::Http | Scheme::Ws => request_target(target, text)?,
+        let target = match protocol {
+            Protocol::Tcp if matches!(target, "" | "/") => String::new(),
+            Protocol::Tcp => return Err(UrlError::UselessPath(whole())),
+            Protocol::Http | Protocol::Ws => request_target(target, text)?,
         };
         let (credentials, authority) = match authority.rsplit_once('@') {
-            Some(_) if scheme == Scheme::Tcp => return Err(UrlError::UselessUser(whole())),
+            Some(_) if protocol == Protocol::Tcp => return Err(UrlError::UselessUser(whole())),
             Some((credentials, authority)) => (Some(credentials.to_owned()), authority),
             None => (None, authority),
         };
@@ -229,7 +258,7 @@ impl FromStr for Url {
         {
             return Err(UrlError::NoHost(whole()));
         }
-        let port = match (port, scheme.default_port()) {
+        let port = match (port, protocol.default_port(transport)) {
             (None | Some(""), None) => return Err(UrlError::NoPort(whole())),
             (None | Some(""), Some(port)) => port,
             (Some(port), _) => {
@@ -238,7 +267,7 @@ impl FromStr for Url {
                 port.ok_or_else(|| UrlError::BadPort(whole()))?
             }
         };
-        Ok(Self { scheme, host, port, target, credentials })
+        Ok(Self { protocol, transport, host, port, target, credentials })
     }
 }
 
@@ -256,7 +285,7 @@ fn request_target(after_port: &str, text: &str) -> Result<String, UrlError> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.scheme.name();
+        let name = self.scheme();
         let target = if self.target == "/" { "" } else { &self.target };
         let user = match self.credentials.as_deref().map(split_credentials) {
             Some((user, Some(_))) => format!("{user}:***@"),
@@ -306,6 +335,16 @@ mod tests {
         ] {
             let url: Url = text.parse().expect(text);
             assert_eq!((url.port, url.target.as_str()), (port, target), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_is_a_protocol_and_what_carries_it() {
+        for (name, protocol, transport) in SCHEMES {
+            assert_eq!(protocol.scheme(transport), name);
+            let port = protocol.default_port(transport);
+            assert_eq!(port.is_none(), protocol == Protocol::Tcp, "{name}");
+            assert_eq!(port == Some(443), port.is_some() && transport == Transport::Tls, "{name}");
         }
     }
 
@@ -390,7 +429,10 @@ mod tests {
             assert_eq!(text.parse::<Url>(), Err(kind((*text).to_owned())), "{text}");
         }
         assert_eq!("udp://h:1".parse::<Url>(), Err(E::UnknownScheme("udp".into())));
-        assert_eq!("wss://h:1".parse::<Url>(), Err(E::UnsupportedScheme("wss".into())));
+        for planned in ["tls", "https", "wss"] {
+            let refused = Err(E::UnsupportedScheme(planned.into()));
+            assert_eq!(format!("{planned}://h:1").parse::<Url>(), refused);
+        }
     }
 
     proptest! {

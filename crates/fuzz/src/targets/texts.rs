@@ -9,7 +9,7 @@ use report::verdict::Threshold;
 use std::collections::HashSet;
 use std::mem::discriminant;
 use wire::ws::{Request, RequestError, RequestSpec};
-use wire::{Scheme, Url};
+use wire::{Protocol, Url};
 
 pub(super) const URL_WORDS: &[&str] =
     &["tcp://", "ws://", "wss://", "[::1]", ":9000", "/", "?q=1", "#", "%20", "@", "65536"];
@@ -56,7 +56,7 @@ pub(super) fn urls(input: &[u8]) -> Verdict {
     if !printed.contains("***") {
         assert_eq!(again, Ok(url.clone()), "it is not read as it is printed");
     }
-    if url.scheme == Scheme::Ws && url.host.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if url.protocol == Protocol::Ws && url.host.bytes().all(|byte| byte.is_ascii_graphic()) {
         // What was understood can be asked for.
         let spec = RequestSpec {
             host: url.host.clone(),
@@ -68,7 +68,8 @@ pub(super) fn urls(input: &[u8]) -> Verdict {
         let request = Request::new(&spec);
         assert!(matches!(request, Ok(_) | Err(RequestError::TooLarge)), "{request:?}");
     }
-    Verdict::of((url.scheme.name(), url.host.contains(':'), url.port == 0, url.target.len().min(3)))
+    let target = url.target.len().min(3);
+    Verdict::of((url.scheme(), url.host.contains(':'), url.port == 0, target))
 }
 
 pub(super) fn units(input: &[u8]) -> Verdict {
