@@ -59,7 +59,7 @@ impl Rig {
     fn owed() -> (Self, SimStream) {
         let mut rig = Self::new(1);
         rig.client.turn().expect("turn");
-        let peer = rig.net.accept(0).expect("it has come");
+        let peer = rig.net.accept_by_hand(0).expect("it has come");
         rig.upgrade(&peer);
         rig.world.set_faults(Faults { pipe_bytes: PIPE_BYTES, ..Faults::default() });
         let message = [&[0x82, PIPE_BYTES as u8 - 2][..], &[7; PIPE_BYTES - 2]].concat();
@@ -128,7 +128,7 @@ fn answers_that_a_reset_destroys_are_an_error() {
 fn a_server_that_never_closes_is_left_in_time() {
     let mut rig = Rig::new(1);
     rig.client.turn().expect("turn");
-    let peer = rig.net.accept(0).expect("it has come");
+    let peer = rig.net.accept_by_hand(0).expect("it has come");
     rig.upgrade(&peer);
     assert_eq!(peer.send(&[0x88, 0]).ok(), Some(2));
     rig.pass(4);
@@ -144,7 +144,7 @@ fn a_slow_upgrade_does_not_keep_the_others() {
     for _ in 0..8 {
         rig.client.turn().expect("turn");
         let first = peers.len();
-        peers.extend(std::iter::from_fn(|| rig.net.accept(0).ok()));
+        peers.extend(std::iter::from_fn(|| rig.net.accept_by_hand(0).ok()));
         // The first of all is never answered.
         for peer in &peers[first.max(1)..] {
             rig.upgrade(peer);
@@ -161,9 +161,9 @@ fn the_next_address_is_joined_where_one_refuses_or_is_silent() {
     rig.world.silence(dead[2]);
     // A minute for four addresses: the silent one has half of what is left.
     rig.pass(29);
-    assert!(rig.net.accept(0).is_err());
+    assert!(rig.net.accept_by_hand(0).is_err());
     rig.pass(3);
-    let peer = rig.net.accept(0).expect("it has come");
+    let peer = rig.net.accept_by_hand(0).expect("it has come");
     rig.upgrade(&peer);
     assert_eq!(peer.send(&[0x88, 0]).ok(), Some(2));
     // It takes our close frame, and closes.

@@ -307,7 +307,7 @@ pub(super) struct HandServer {
 
 impl HandServer {
     fn accept(&mut self) {
-        while let Ok(peer) = self.net.accept(0) {
+        while let Ok(peer) = self.net.accept_by_hand(0) {
             self.peers.push(peer);
         }
     }

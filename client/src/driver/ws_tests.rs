@@ -401,7 +401,7 @@ fn pings_are_spread_evenly_and_each_is_timed() {
 // ---- Servers by hand --------------------------------------------------------------------------------
 
 fn accept_all(net: &mut Sim) -> Vec<SimStream> {
-    std::iter::from_fn(|| net.accept(0).ok()).collect()
+    std::iter::from_fn(|| net.accept_by_hand(0).ok()).collect()
 }
 
 fn read_all(peer: &SimStream) -> Vec<u8> {

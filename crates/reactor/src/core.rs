@@ -3,8 +3,9 @@
 use crate::counters::Counters;
 use crate::driver::Marks;
 use crate::file_part::FilePart;
+use crate::layer::{Layer, Layers, Place};
 use crate::limits::Limits;
-use crate::network::{Interest, Network, Route, Stream, Token};
+use crate::network::{Interest, Network, Origin, Route, Stream, Token};
 use crate::slots::{Key, Slot, Slots, Tenant};
 use crate::times::LoopTimes;
 use crate::unsent::{NOTHING, Next, Unsent};
@@ -14,9 +15,9 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 /// One connection, as the loop sees it.
-#[derive(Debug)]
-pub(crate) struct Connection<St, S> {
-    pub(crate) stream: St,
+pub(crate) struct Connection<N: Network, S> {
+    pub(crate) stream: N::Stream,
+    pub(crate) layer: <N::Layer as Layer>::Place,
     pub(crate) unsent: u32,
     pub(crate) flags: Flags,
     /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most that is
@@ -26,7 +27,7 @@ pub(crate) struct Connection<St, S> {
     pub(crate) session: S,
 }
 
-impl<St, S> Tenant for Connection<St, S> {
+impl<N: Network, S> Tenant for Connection<N, S> {
     #[inline]
     fn generation(&self) -> u32 {
         self.generation
@@ -37,7 +38,7 @@ impl<St, S> Tenant for Connection<St, S> {
 /// as many megabytes. Programs assert it, and predict their memory by it.
 #[must_use]
 pub const fn slot_bytes<N: Network, S>() -> usize {
-    size_of::<Slot<Connection<N::Stream, S>>>()
+    size_of::<Slot<Connection<N, S>>>()
 }
 
 /// Where a connection stands, one bit each.
@@ -72,6 +73,12 @@ impl Flags {
     pub(crate) const LISTED: u16 = 1 << 11;
     /// More was to be sent than may wait for its peer.
     pub(crate) const OVERFULL: u16 = 1 << 12;
+    /// Its layer and its peer's have not agreed yet: it is not open to the driver.
+    pub(crate) const AGREEING: u16 = 1 << 13;
+    /// Our layer has said good-bye.
+    pub(crate) const SAID_GOODBYE: u16 = 1 << 14;
+    /// The peer's has.
+    pub(crate) const HEARD_GOODBYE: u16 = 1 << 15;
 
     pub(crate) fn has(self, flag: u16) -> bool {
         self.0 & flag != 0
@@ -121,7 +128,8 @@ pub(crate) enum Flushed {
 /// A reactor's connections and means, for its driver to use.
 pub struct Core<N: Network, S> {
     pub(crate) net: N,
-    pub(crate) slots: Slots<Connection<N::Stream, S>>,
+    pub(crate) slots: Slots<Connection<N, S>>,
+    pub(crate) layers: Layers<N::Layer>,
     pub(crate) unsent: Unsent,
     /// Connections whose turn ended before their work did: mio tells of a change only once.
     pub(crate) marks: VecDeque<Key>,
@@ -148,6 +156,7 @@ impl<N: Network, S> Core<N, S> {
         Self {
             net,
             slots: Slots::with_capacity(limits.slots),
+            layers: Layers::new(),
             unsent: Unsent::new(limits.unsent_bytes, limits.unsent_bytes_per_connection),
             marks: VecDeque::new(),
             put_back: HashMap::new(),
@@ -222,9 +231,10 @@ impl<N: Network, S> Core<N, S> {
         if unsent == NOTHING { 0 } else { self.unsent.waiting(unsent).len() }
     }
 
-    /// Whether a connection is still connecting.
+    /// Whether a connection is still connecting, or its layer is not ready.
     pub fn is_connecting(&mut self, key: Key) -> bool {
-        self.slots.get_mut(key).is_some_and(|c| c.flags.has(Flags::CONNECTING))
+        let not_open = Flags::CONNECTING | Flags::AGREEING;
+        self.slots.get_mut(key).is_some_and(|c| c.flags.has(not_open))
     }
 
     /// The connection in slot `index`, if there is one: sweeps go through the table so.
@@ -263,27 +273,45 @@ impl<N: Network, S> Core<N, S> {
             flags.set(Flags::CONNECTING | Flags::WRITABLE_WATCHED);
             interest = Interest::ReadableAndWritable;
         }
-        let kept = self.keep(stream, flags, interest, session);
-        let key = kept.map_err(|(error, session)| (no_room(error), session))?;
-        Ok(if established { Opened::AtOnce(key) } else { Opened::Waiting(key) })
+        let layer = self.net.layer(Origin::Route(route));
+        let kept = self.keep(stream, (flags, interest), layer, session);
+        let (key, layer) = kept.map_err(|(error, session)| (no_room(error), session))?;
+        match layer.number() {
+            _ if !established => Ok(Opened::Waiting(key)),
+            None => Ok(Opened::AtOnce(key)),
+            Some(number) => match self.begin_layer(key, number) {
+                Ok(()) => Ok(Opened::Waiting(key)),
+                Err(failure) => {
+                    let session = self.remove(key).expect("it was put there just now");
+                    let broken = ConnectError {
+                        step: ConnectStep::Connect,
+                        error: io::ErrorKind::ConnectionReset.into(),
+                    };
+                    let no_memory = no_room(io::ErrorKind::OutOfMemory.into());
+                    let lacks = failure == Failure::NoMemory;
+                    Err((if lacks { no_memory } else { broken }, session))
+                }
+            },
+        }
     }
 
     /// Puts a connection into the table and has it watched; gives the session back if it cannot be.
     pub(crate) fn keep(
         &mut self,
         stream: N::Stream,
-        flags: Flags,
-        interest: Interest,
+        (flags, interest): (Flags, Interest),
+        layer: Option<N::Layer>,
         session: S,
-    ) -> Result<Key, (io::Error, S)> {
+    ) -> Result<(Key, <N::Layer as Layer>::Place), (io::Error, S)> {
         if self.slots.is_full() {
             return Err((io::ErrorKind::OutOfMemory.into(), session));
         }
         // Who is new comes behind the others until it is known to need little.
         let heft = u8::from(self.shares_work());
-        let unsent = NOTHING;
+        let (layer, unsent) = (self.layers.put(layer), NOTHING);
         let inserted = self.slots.insert(|generation| Connection {
             stream,
+            layer,
             unsent,
             flags,
             heft,
@@ -296,14 +324,15 @@ impl<N: Network, S> Core<N, S> {
         });
         if let Err(error) = watched {
             self.counters.watch_failed += 1;
-            let session = self.close(key).expect("it was put there just now");
+            let session = self.remove(key).expect("it was put there just now");
             return Err((error, session));
         }
-        Ok(key)
+        Ok((key, layer))
     }
 
     /// Sends bytes, now or as soon as the peer makes room. A key of a connection that is gone is
-    /// ignored, and so is what would follow our last word ([`Core::finish`]).
+    /// ignored, and so is what would follow our last word ([`Core::finish`]), or come before the layers of
+    /// both ends have agreed.
     ///
     /// # Errors
     /// If the connection is broken, or too many bytes wait already (as [`Failure::NoMemory`]). It is
@@ -311,10 +340,20 @@ impl<N: Network, S> Core<N, S> {
     #[inline]
     pub fn send(&mut self, key: Key, bytes: &[u8]) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
-        let mut taken = 0;
-        if connection.flags.has(Flags::FINISHING) {
+        if connection.flags.has(Flags::FINISHING | Flags::AGREEING) {
             return Ok(());
         }
+        if let Some(number) = connection.layer.number() {
+            return self.send_sealed(key, number, bytes);
+        }
+        self.transmit(key, bytes)
+    }
+
+    /// Sends bytes as they are to travel.
+    #[inline]
+    pub(crate) fn transmit(&mut self, key: Key, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        let mut taken = 0;
         if self.unsent.has_left(connection.unsent) {
             taken = match connection.stream.send(bytes) {
                 Ok(count) => count,
@@ -337,23 +376,33 @@ impl<N: Network, S> Core<N, S> {
         self.counters.blocked_writes += 1;
         let unsent = connection.unsent;
         let newly = self.unsent.has_left(unsent);
-        let mut appended = self.unsent.append(unsent, rest);
-        while appended.is_err() && self.unsent.room() < rest.len() && self.evict(key) {
-            appended = self.unsent.append(unsent, rest);
-        }
-        let Ok(entry) = appended else {
-            self.counters.unsent_full += 1;
-            if let Some(connection) = self.slots.get_mut(key) {
-                connection.flags.set(Flags::OVERFULL);
-            }
-            return Err(Failure::NoMemory);
-        };
+        self.make_room(key, rest.len());
+        let Ok(entry) = self.unsent.append(unsent, rest) else { return Err(self.overfull(key)) };
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         connection.unsent = entry;
         if newly && self.limits.evicts_blocked {
             self.note_blocked(key);
         }
         self.arm(key)
+    }
+
+    /// Closes others, if that is how room is made here, until so many bytes fit. Whether they do.
+    pub(crate) fn make_room(&mut self, key: Key, bytes: usize) -> bool {
+        while self.unsent.room() < bytes {
+            if !self.evict(key) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// More was to be sent than may wait.
+    pub(crate) fn overfull(&mut self, key: Key) -> Failure {
+        self.counters.unsent_full += 1;
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.flags.set(Flags::OVERFULL);
+        }
+        Failure::NoMemory
     }
 
     /// Has the kernel tell when there is room to write.
@@ -378,10 +427,13 @@ impl<N: Network, S> Core<N, S> {
     pub fn send_file(&mut self, key: Key, head: &[u8], part: FilePart) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
         let mut taken = 0;
-        if connection.flags.has(Flags::FINISHING) {
+        if connection.flags.has(Flags::FINISHING | Flags::AGREEING) {
             return Ok(());
         }
-        if self.unsent.has_left(connection.unsent) {
+        if let Some(number) = connection.layer.number() {
+            self.send_sealed(key, number, head)?;
+            taken = head.len();
+        } else if self.unsent.has_left(connection.unsent) {
             taken = match connection.stream.send_ahead(head) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -394,8 +446,9 @@ impl<N: Network, S> Core<N, S> {
             self.queue(key, &head[taken..])?;
         }
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
+        let waits = !self.unsent.has_left(connection.unsent);
         connection.unsent = self.unsent.append_file(connection.unsent, part);
-        if taken == head.len() {
+        if !waits {
             self.flush(key)?;
         }
         Ok(())
@@ -626,15 +679,20 @@ impl<N: Network, S> Core<N, S> {
                     self.yield_turn(key);
                     return Ok(Flushed::Partly);
                 }
-                Next::File(part) => (connection.stream.send_file(part, file_bytes), true),
+                Next::File(part) => match connection.layer.number() {
+                    None => (connection.stream.send_file(part, file_bytes), true),
+                    Some(number) => match self.seal_piece(key, number, file_bytes)? {
+                        0 => return Err(self.file_cut(key)),
+                        count => {
+                            file_bytes -= count;
+                            continue;
+                        }
+                    },
+                },
                 Next::Later => return Ok(Flushed::Partly),
             };
             match sent {
-                Ok(0) if is_file => {
-                    self.counters.files_cut += 1;
-                    connection.stream.reset_on_close();
-                    return Err(Failure::Other);
-                }
+                Ok(0) if is_file => return Err(self.file_cut(key)),
                 Ok(count) => {
                     self.counters.bytes_sent += count as u64;
                     self.counters.work += count as u64;
@@ -658,6 +716,16 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
+    /// A file has ended before what was promised of it.
+    #[cold]
+    fn file_cut(&mut self, key: Key) -> Failure {
+        self.counters.files_cut += 1;
+        if let Some(connection) = self.slots.get_mut(key) {
+            connection.stream.reset_on_close();
+        }
+        Failure::Other
+    }
+
     /// Leaves a mark that brings reading from this connection back in the next turn.
     pub(crate) fn mark(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
@@ -676,14 +744,39 @@ impl<N: Network, S> Core<N, S> {
         if !connection.flags.has(Flags::FINISHING) {
             connection.flags.set(Flags::FINISHING);
             if connection.unsent == NOTHING {
-                connection.stream.finish_sending();
+                self.finish_sending(key);
             }
         }
     }
 
-    /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it.
+    /// Our last word has left: closes our side, behind the good-bye of the layer, if there is one.
+    pub(crate) fn finish_sending(&mut self, key: Key) {
+        let Some(connection) = self.slots.get_mut(key) else { return };
+        let layer = connection.layer.number();
+        // A good-bye that has to wait brings this back when it has left.
+        if layer.is_none_or(|number| self.say_goodbye(key, number))
+            && let Some(connection) = self.slots.get_mut(key)
+        {
+            connection.stream.finish_sending();
+        }
+    }
+
+    /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it. Its layer
+    /// says good-bye if nothing is in the way.
     pub fn close(&mut self, key: Key) -> Option<S> {
+        let connection = self.slots.get_mut(key)?;
+        if let Some(number) = connection.layer.number()
+            && connection.unsent == NOTHING
+        {
+            self.say_goodbye(key, number);
+        }
+        self.remove(key)
+    }
+
+    /// The same without a word.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.remove(key)?;
+        self.layers.drop_one(connection.layer);
         if connection.unsent != NOTHING {
             self.unsent.discard(connection.unsent);
         }
@@ -696,6 +789,6 @@ impl<N: Network, S> Core<N, S> {
     /// Closes a connection at once with a reset (RST), which leaves no TIME_WAIT behind.
     pub fn reset(&mut self, key: Key) -> Option<S> {
         self.slots.get_mut(key)?.stream.reset_on_close();
-        self.close(key)
+        self.remove(key)
     }
 }

@@ -10,12 +10,13 @@ use measure::{Failure, Nanos};
 /// How a connection came to its end without the driver asking for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// Connecting failed: it never was open. The key that [`Core::open`] had given for it names nothing
-    /// any more; there is none for one that had arrived on a listener.
+    /// Connecting failed, or the layers of the two ends did not agree: it never was open. The key that
+    /// [`Core::open`] had given for it names nothing any more; there is none for one that arrived on a
+    /// listener and could not be kept.
     NotOpened(Failure, Option<Key>),
     /// The peer closed its side, and everything that was to be sent was sent.
     Closed,
-    /// It broke.
+    /// It broke. Of a connection with a layer: or its stream was cut, without the peer's good-bye.
     Broken(Failure),
     /// What waited for its peer had to make room for what others wait for: see
     /// [`crate::Limits::evicts_blocked`].
@@ -64,8 +65,8 @@ pub trait Driver<N: Network>: Sized {
         listener: usize,
     ) -> Option<Self::Session>;
 
-    /// A connection is open: accepted, or connected after some waiting. (One that connects at once
-    /// is reported by [`Core::open`] itself.)
+    /// A connection is open: accepted, or connected after some waiting, and its layer, if it has one, has
+    /// agreed with its peer's. (One that connects at once is reported by [`Core::open`] itself.)
     fn on_open(&mut self, core: &mut Core<N, Self::Session>, key: Key);
 
     /// Bytes have arrived.

@@ -3,9 +3,10 @@
 use crate::audit::Receipt;
 use crate::core::{Core, Flags, Flushed, READ_WORK};
 use crate::driver::{Driver, Ending, Marks, Read};
+use crate::layer::{End, Place, Progress};
 use crate::limits::Limits;
 use crate::mailbox::Inbox;
-use crate::network::{Interest, Network, Ready, Stream, Token};
+use crate::network::{Interest, Network, Origin, Ready, Stream, Token};
 use crate::slots::Key;
 use crate::stall::Stall;
 use crate::unsent::NOTHING;
@@ -32,6 +33,8 @@ pub struct Reactor<N: Network, D: Driver<N>> {
     inbox: Inbox<D::Command>,
     accepting: Vec<Accepting>,
     buffer: Vec<u8>,
+    /// What was opened of it, on connections with a layer.
+    plain: Vec<u8>,
     ready: Vec<Ready>,
     deadline: Option<Nanos>,
     /// What of it the driver asked for.
@@ -63,6 +66,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             inbox,
             accepting: vec![first; listeners],
             buffer: vec![0; limits.receive_buffer_bytes],
+            plain: Vec::new(),
             ready: Vec::with_capacity(limits.events_per_wait),
             deadline: Some(Nanos::ZERO),
             due: None,
@@ -244,13 +248,23 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             self.end(key, Ending::NotOpened(Failure::from_io(&error), Some(key)));
         } else if connection.stream.is_established() {
             connection.flags.unset(Flags::CONNECTING);
-            self.driver.on_open(&mut self.core, key);
+            match connection.layer.number() {
+                None => self.driver.on_open(&mut self.core, key),
+                Some(number) => self.begin_layer(key, number),
+            }
             // What the peer said first, or that it has closed again, may have come with this event.
             if ready.readable || ready.closed {
                 self.dispatch(Ready { writable: false, ..ready });
             }
         }
         // Otherwise the event came too early, and another one will.
+    }
+
+    /// The layers of both ends have to agree before the driver hears of the connection.
+    fn begin_layer(&mut self, key: Key, number: u32) {
+        if let Err(failure) = self.core.begin_layer(key, number) {
+            self.end(key, Ending::Broken(failure));
+        }
     }
 
     /// Sends what waits, and goes on with the connection when all of it has left.
@@ -260,6 +274,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             Err(failure) => return self.end(key, Ending::Broken(failure)),
             // Nothing left; but what waits may be little enough to read on.
             Ok(Flushed::Partly) if self.core.counters.bytes_sent == before => {}
+            Ok(_) if self.core.is_agreeing(key) => {}
             Ok(_) => self.driver.on_progress(&mut self.core, key),
         }
         // The driver may have had more to say.
@@ -278,10 +293,11 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         if connection.flags.has(Flags::PEER_FINISHED) {
             return self.end(key, Ending::Closed);
         }
-        if connection.flags.has(Flags::FINISHING) {
-            connection.stream.finish_sending();
+        let flags = connection.flags;
+        if flags.has(Flags::FINISHING) {
+            self.core.finish_sending(key);
         }
-        if connection.flags.has(Flags::READ_AGAIN) {
+        if flags.has(Flags::READ_AGAIN) {
             self.read_ready(key);
         }
     }
@@ -313,8 +329,12 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 }
                 continue;
             }
+            if flags.has(Flags::HEARD_GOODBYE) {
+                return self.peer_finished(key);
+            }
             let most = self.core.read_bytes_max(heft);
             let Some(connection) = self.core.slots.get_mut(key) else { return };
+            let layer = connection.layer.number();
             let room = &mut self.buffer[..most];
             let received = if flags.has(Flags::STAMPED) {
                 connection.stream.receive_stamped(room)
@@ -322,7 +342,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 connection.stream.receive(room).map(|count| (count, None))
             };
             match received {
-                Ok((0, _)) => return self.peer_finished(key),
+                Ok((0, _)) => return self.stream_ended(key),
                 Ok((count, stamp)) => {
                     let receipt = if flags.has(Flags::STAMPED) {
                         self.core.receipt_of(stamp)
@@ -331,13 +351,18 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                     };
                     // A short read says that the kernel has no more, unless the peer has closed:
                     // then the end of the stream is still to be read, and no event tells of it.
-                    let more = count == most || flags.has(Flags::PEER_CLOSED);
+                    let mut more = count == most || flags.has(Flags::PEER_CLOSED);
                     self.core.counters.reads += 1;
                     self.core.counters.bytes_received += count as u64;
                     let read_before = self.core.counters.work;
                     self.core.counters.work += READ_WORK + count as u64;
-                    let read = Read { bytes: &mut self.buffer[..count], receipt };
-                    self.driver.on_bytes(&mut self.core, key, read);
+                    match layer {
+                        None => {
+                            let read = Read { bytes: &mut self.buffer[..count], receipt };
+                            self.driver.on_bytes(&mut self.core, key, read);
+                        }
+                        Some(number) => more |= self.read_sealed(key, number, count, receipt),
+                    }
                     self.core.weigh(key, self.core.counters.work - read_before);
                     if !more {
                         return;
@@ -353,6 +378,52 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
         self.core.counters.reads_budget_hits += 1;
         self.core.read_later(key);
+    }
+
+    /// The same for bytes that a layer has to open. Whether that has heard its peer's good-bye.
+    fn read_sealed(&mut self, key: Key, number: u32, count: usize, receipt: Receipt) -> bool {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let wire = &mut self.buffer[..count];
+        let opened = self.core.open_sealed(key, number, wire, &mut plain);
+        let heard = match opened {
+            Err(failure) => {
+                self.end(key, Ending::Broken(failure));
+                false
+            }
+            Ok(Progress { agreed, end }) => {
+                if agreed && self.core.is_agreeing(key) {
+                    self.core.agreed(key);
+                    self.driver.on_open(&mut self.core, key);
+                }
+                if !plain.is_empty() && self.core.slots.get_mut(key).is_some() {
+                    let read = Read { bytes: &mut plain, receipt };
+                    self.driver.on_bytes(&mut self.core, key, read);
+                }
+                match end {
+                    Some(End::Broken) => self.end(key, Ending::Broken(Failure::Tls)),
+                    Some(End::Goodbye) => self.core.heard_goodbye(key),
+                    None => {}
+                }
+                end == Some(End::Goodbye)
+            }
+        };
+        self.plain = plain;
+        heard
+    }
+
+    /// The stream has come to its end. On a connection with a layer that is as it should be only behind the
+    /// peer's good-bye, or ours.
+    #[cold]
+    fn stream_ended(&mut self, key: Key) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        let is_cut = connection.layer.number().is_some()
+            && !connection.flags.has(Flags::HEARD_GOODBYE | Flags::FINISHING | Flags::AGREEING);
+        if is_cut {
+            self.end(key, Ending::Broken(Failure::Tls));
+        } else {
+            self.peer_finished(key);
+        }
     }
 
     /// A connection has had its part of the turn's work, and more of it may be left.
@@ -374,7 +445,21 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
 
     fn end(&mut self, key: Key, ending: Ending) {
         let marks = self.core.marks(key);
-        if let Some(session) = self.core.close(key) {
+        let failure = match ending {
+            Ending::Broken(failure) | Ending::NotOpened(failure, _) => Some(failure),
+            Ending::Closed | Ending::Evicted => None,
+        };
+        let mut ending = ending;
+        if self.core.is_agreeing(key) {
+            // It never was open to the driver.
+            ending = Ending::NotOpened(failure.unwrap_or(Failure::Closed), Some(key));
+        }
+        // After a failure there is no good-bye: what came before it must not look whole.
+        let session = match failure {
+            Some(_) => self.core.remove(key),
+            None => self.core.close(key),
+        };
+        if let Some(session) = session {
             self.driver.on_end(&mut self.core, session, ending, marks);
         }
     }
@@ -462,10 +547,15 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             stream.reset_on_close();
             return;
         };
-        match self.core.keep(stream, Flags::default(), Interest::Readable, session) {
-            Ok(key) => {
+        let layer = self.core.net.layer(Origin::Listener(listener));
+        let how = (Flags::default(), Interest::Readable);
+        match self.core.keep(stream, how, layer, session) {
+            Ok((key, layer)) => {
                 self.core.counters.accepted += 1;
-                self.driver.on_open(&mut self.core, key);
+                match layer.number() {
+                    None => self.driver.on_open(&mut self.core, key),
+                    Some(number) => self.begin_layer(key, number),
+                }
             }
             Err((error, session)) => {
                 let ending = Ending::NotOpened(Failure::from_io(&error), None);

@@ -3,7 +3,7 @@
 //! A [`Reactor`] is one thread's world: it owns its connections for their whole life, and shares
 //! nothing. What differs between server and client is a [`Driver`]; what differs between the kernel
 //! and a test is a [`Network`]. Only commands come in and only snapshots go out, over bounded
-//! channels (see [`mailbox`]).
+//! channels (see [`mailbox`]). What may change the bytes between the two is a [`Layer`].
 //!
 //! ```text
 //!            commands                                              snapshots
@@ -11,7 +11,7 @@
 //!   ┌───────────▼──────────────────────────────────────────────────────┴──────┐
 //!   │ one turn:  wait → events → marks left by budgets → commands → on_turn   │
 //!   │                │                                                 │      │
-//!   │   Core: slots, unsent bytes, counters  ◄──────────────────►  Driver     │
+//!   │   Core: slots, unsent bytes, layers, counters  ◄──────────►  Driver     │
 //!   └────────────────┼────────────────────────────────────────────────────────┘
 //!                Network: System (mio, sockets, clock) or Sim (pipes, a clock moved by hand)
 //! ```
@@ -26,6 +26,7 @@ mod counters;
 mod driver;
 mod event_loop;
 mod file_part;
+mod layer;
 mod limits;
 pub mod mailbox;
 mod network;
@@ -44,8 +45,9 @@ pub use counters::Counters;
 pub use driver::{Driver, Ending, Marks, Read};
 pub use event_loop::Reactor;
 pub use file_part::FilePart;
+pub use layer::{End, Layer, Place, Plain, Progress};
 pub use limits::Limits;
-pub use network::{Interest, Network, Ready, Route, Stream, Token};
+pub use network::{Interest, Network, Origin, Ready, Route, Stream, Token};
 pub use slots::Key;
 pub use stall::Stall;
 pub use sweep::Sweep;

@@ -2,6 +2,7 @@
 //! [`crate::sim`] a pair of pipes and a clock moved by hand.
 
 use crate::file_part::FilePart;
+use crate::layer::Layer;
 use host::receipt::TcpHealth;
 use host::socket::ConnectError;
 use measure::{Nanos, Wall};
@@ -77,6 +78,15 @@ pub struct Route {
     pub share_port: bool,
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// It has arrived on the listener of that number.
+    Listener(usize),
+    /// It is being opened by this route.
+    Route(&'a Route),
+}
+
 /// One connection's socket. Dropping it closes it.
 pub trait Stream {
     /// Takes bytes that have arrived; 0 is the end of the stream.
@@ -109,6 +119,11 @@ pub trait Stream {
 pub trait Network {
     /// A connection's socket.
     type Stream: Stream;
+    /// What may lie between it and the driver: [`crate::Plain`] where nothing does.
+    type Layer: Layer;
+
+    /// The layer of a connection that comes from there; `None`: it has none.
+    fn layer(&mut self, origin: Origin<'_>) -> Option<Self::Layer>;
 
     /// The time, on the run's clock.
     fn now(&self) -> Nanos;

@@ -5,9 +5,18 @@
 //! does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads and
 //! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`. Stamps of receipt
 //! are those of a kernel: one for each write that arrived, by a time of day that can be set.
+//!
+//! Connections to some addresses ([`World::add_layer`]), or to all of them if the environment has
+//! [`LAYER_VARIABLE`], have a layer ([`Toy`]), those by hand as well: so tests that know nothing of layers
+//! hold with one.
+
+mod toy;
+
+pub use toy::{CONTENT_BYTES_MAX, HEADER_BYTES, Toy};
 
 use crate::file_part::FilePart;
-use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use crate::layer::{End as LayerEnd, Layer as _};
+use crate::network::{Interest, Network, Origin, Ready, Route, Stream, Token};
 use host::receipt::TcpHealth;
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Nanos, Sighting, Wall, WallClock};
@@ -16,6 +25,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+
+/// With this in the environment all connections of a simulation have a layer.
+pub const LAYER_VARIABLE: &str = "C1000K_SIM_LAYER";
 
 /// What goes wrong, and how much fits.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +117,11 @@ struct WorldState {
     /// The time of day at the start of the clock.
     midnight: i64,
     health: TcpHealth,
+    /// Where connections have a layer, and whether they have one everywhere.
+    layers: BTreeSet<SocketAddr>,
+    layers_everywhere: bool,
+    /// Layers that were made.
+    layers_made: u8,
     /// Reads that asked for bytes alone, and those that asked for a stamp as well.
     reads: (u64, u64),
 }
@@ -120,8 +137,16 @@ impl World {
     #[must_use]
     pub fn new(faults: Faults) -> Self {
         let world = Self::default();
-        world.state.borrow_mut().faults = faults;
+        let mut state = world.state.borrow_mut();
+        state.faults = faults;
+        state.layers_everywhere = std::env::var_os(LAYER_VARIABLE).is_some();
+        drop(state);
         world
+    }
+
+    /// From now on connections to there have a layer.
+    pub fn add_layer(&self, target: SocketAddr) {
+        self.state.borrow_mut().layers.insert(target);
     }
 
     /// Changes what goes wrong from now on.
@@ -214,8 +239,20 @@ impl World {
     /// If nobody listens there.
     #[must_use]
     pub fn connect_by_hand(&self, target: SocketAddr) -> SimStream {
+        let mut stream = self.connect_raw(target);
+        let layer = self.state.borrow_mut().layer(target, true);
+        stream.take_in_hand(layer);
+        stream
+    }
+
+    /// The same, but what is sent and received are the bytes as they travel, layer or not.
+    ///
+    /// # Panics
+    /// If nobody listens there.
+    #[must_use]
+    pub fn connect_raw(&self, target: SocketAddr) -> SimStream {
         let at = self.state.borrow_mut().connect(target).expect("somebody listens");
-        SimStream { world: self.clone(), at }
+        SimStream { world: self.clone(), at, hand: None }
     }
 }
 
@@ -225,6 +262,24 @@ impl WorldState {
         if let Some(watched) = self.ends[at].watched {
             self.edges.insert((watched.reactor, at));
         }
+    }
+
+    /// A layer for one end of a connection to there, if those have one.
+    fn layer(&mut self, target: SocketAddr, begins: bool) -> Option<Toy> {
+        let layered = self.layers_everywhere || self.layers.contains(&target);
+        layered.then(|| {
+            self.layers_made = self.layers_made.wrapping_add(1);
+            Toy::new(self.layers_made, begins)
+        })
+    }
+
+    /// Bytes arrive at this end.
+    fn arrive(&mut self, at: usize, bytes: &[u8]) {
+        let stamp = Wall(self.midnight + self.now.0 as i64);
+        let end = &mut self.ends[at];
+        end.arrived.extend(bytes);
+        end.packets.push_back((bytes.len(), end.stamps.then_some(stamp)));
+        self.edge(at);
     }
 
     /// Makes a pair of ends and queues the far one; the number of the near one.
@@ -252,14 +307,98 @@ pub struct Sim {
     wall: Option<WallClock>,
 }
 
+impl Sim {
+    /// Takes the next connection from a listener, to be read and written by hand.
+    ///
+    /// # Errors
+    /// As [`Network::accept`].
+    pub fn accept_by_hand(&mut self, listener: usize) -> io::Result<SimStream> {
+        let mut stream = self.accept(listener)?;
+        let layer = self.world.state.borrow_mut().layer(self.listen[listener], false);
+        stream.take_in_hand(layer);
+        Ok(stream)
+    }
+}
+
 /// One end of a simulated connection; dropping it closes it.
 #[derive(Debug)]
 pub struct SimStream {
     world: World,
     at: usize,
+    /// The layer of one that is read and written by hand.
+    hand: Option<RefCell<Hand>>,
+}
+
+/// The layer of an end without a reactor, and what it has opened. It knows no bound but that of the pipe: its
+/// own records arrive whole, whatever the faults.
+#[derive(Debug)]
+struct Hand {
+    layer: Toy,
+    opened: VecDeque<u8>,
+    end: Option<LayerEnd>,
+}
+
+impl Hand {
+    /// What has come is opened, and answered.
+    fn open(&mut self, wire: &mut [u8]) -> Vec<u8> {
+        let (mut plain, mut said) = (Vec::new(), Vec::new());
+        self.end = self.layer.open(wire, &mut plain, &mut said).end;
+        self.opened.extend(plain);
+        said
+    }
 }
 
 impl SimStream {
+    /// Gives it a layer, if there is one, which says its hello at once.
+    fn take_in_hand(&mut self, layer: Option<Toy>) {
+        let Some(mut layer) = layer else { return };
+        let mut hello = Vec::new();
+        layer.hello(&mut hello);
+        self.world.state.borrow_mut().arrive(self.peer(), &hello);
+        self.hand = Some(RefCell::new(Hand { layer, opened: VecDeque::new(), end: None }));
+    }
+
+    /// Closes it without the good-bye of its layer, as if the stream were cut.
+    pub fn cut(mut self) {
+        self.hand = None;
+        self.world.state.borrow_mut().ends[self.at].arrived.clear();
+    }
+
+    /// Takes bytes as they are meant.
+    fn receive_by_hand(&self, hand: &RefCell<Hand>, buffer: &mut [u8]) -> io::Result<usize> {
+        let hand = &mut *hand.borrow_mut();
+        while hand.opened.is_empty() {
+            match hand.end {
+                None => {}
+                Some(LayerEnd::Goodbye) => return Ok(0),
+                Some(LayerEnd::Broken) => return Err(errno(EPROTO)),
+            }
+            let mut wire = vec![0; buffer.len() + HEADER_BYTES];
+            let (count, _) = self.take(&mut wire)?;
+            if count == 0 {
+                return Ok(0);
+            }
+            let said = hand.open(&mut wire[..count]);
+            assert!(said.is_empty(), "it has said hello");
+        }
+        let count = buffer.len().min(hand.opened.len());
+        for (byte, opened) in buffer.iter_mut().zip(hand.opened.drain(..count)) {
+            *byte = opened;
+        }
+        Ok(count)
+    }
+
+    /// Says good-bye, as an end does that closes in the ordinary way.
+    fn say_goodbye(&self, state: &mut WorldState) {
+        if let Some(hand) = &self.hand
+            && !state.ends[self.at].finished
+        {
+            let mut goodbye = Vec::new();
+            hand.borrow_mut().layer.goodbye(&mut goodbye);
+            state.arrive(self.peer(), &goodbye);
+        }
+    }
+
     /// Ends are made in pairs, an even number and the odd one behind it.
     fn peer(&self) -> usize {
         self.at ^ 1
@@ -309,6 +448,7 @@ fn errno(number: i32) -> io::Error {
 const ECONNREFUSED: i32 = 111;
 const ECONNRESET: i32 = 104;
 const EPIPE: i32 = 32;
+const EPROTO: i32 = 71;
 const ENETUNREACH: i32 = 101;
 const EADDRINUSE: i32 = 98;
 const EADDRNOTAVAIL: i32 = 99;
@@ -316,7 +456,10 @@ const EADDRNOTAVAIL: i32 = 99;
 impl Stream for SimStream {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.world.state.borrow_mut().reads.0 += 1;
-        self.take(buffer).map(|(count, _)| count)
+        match &self.hand {
+            Some(hand) => self.receive_by_hand(hand, buffer),
+            None => self.take(buffer).map(|(count, _)| count),
+        }
     }
 
     fn stamp_receipts(&self) -> io::Result<()> {
@@ -355,11 +498,14 @@ impl Stream for SimStream {
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let stamp = Wall(state.midnight + state.now.0 as i64);
-        let end = &mut state.ends[peer];
-        end.arrived.extend(&bytes[..count]);
-        end.packets.push_back((count, end.stamps.then_some(stamp)));
-        state.edge(peer);
+        match &self.hand {
+            None => state.arrive(peer, &bytes[..count]),
+            Some(hand) => {
+                let mut sealed = Vec::new();
+                hand.borrow_mut().layer.seal(&bytes[..count], &mut sealed);
+                state.arrive(peer, &sealed);
+            }
+        }
         Ok(count)
     }
 
@@ -388,6 +534,7 @@ impl Stream for SimStream {
     fn finish_sending(&self) {
         let mut state = self.world.state.borrow_mut();
         let peer = self.peer();
+        self.say_goodbye(&mut state);
         state.ends[self.at].finished = true;
         state.ends[peer].peer_closed = true;
         state.edge(peer);
@@ -405,8 +552,19 @@ impl Drop for SimStream {
         let end = &mut state.ends[at];
         end.open = false;
         end.watched = None;
+        let mut unread = !end.arrived.is_empty();
+        if let Some(hand) = &self.hand {
+            // What only the layer reads was read.
+            let mut arrived: Vec<u8> = end.arrived.drain(..).collect();
+            let mut hand = hand.borrow_mut();
+            hand.open(&mut arrived);
+            unread = !hand.opened.is_empty();
+        }
         // Closing with bytes unread is a reset, as in TCP (RFC 1122, 4.2.2.13).
-        let reset = end.reset_on_close || !end.arrived.is_empty();
+        let reset = end.reset_on_close || unread;
+        if !reset && state.ends[peer].open {
+            self.say_goodbye(&mut state);
+        }
         state.edges.retain(|&(_, edge)| edge != at);
         if let Some(route) = state.routes.remove(&at) {
             state.sources_in_use.remove(&route);
@@ -421,6 +579,15 @@ impl Drop for SimStream {
 
 impl Network for Sim {
     type Stream = SimStream;
+    type Layer = Toy;
+
+    fn layer(&mut self, origin: Origin<'_>) -> Option<Toy> {
+        let (target, begins) = match origin {
+            Origin::Listener(listener) => (self.listen[listener], false),
+            Origin::Route(route) => (route.target, true),
+        };
+        self.world.state.borrow_mut().layer(target, begins)
+    }
 
     fn now(&self) -> Nanos {
         self.world.now()
@@ -503,7 +670,7 @@ impl Network for Sim {
         let mine = all.and_then(|all| all.iter_mut().find(|l| l.reactor == self.reactor));
         let next = mine.and_then(|mine| mine.queue.pop_front());
         let at = next.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
-        Ok(SimStream { world: self.world.clone(), at })
+        Ok(SimStream { world: self.world.clone(), at, hand: None })
     }
 
     fn connect(&mut self, route: &Route) -> Result<SimStream, ConnectError> {
@@ -548,6 +715,6 @@ impl Network for Sim {
             state.sources_in_use.insert((source, route.target));
             state.routes.insert(at, (source, route.target));
         }
-        Ok(SimStream { world: self.world.clone(), at })
+        Ok(SimStream { world: self.world.clone(), at, hand: None })
     }
 }

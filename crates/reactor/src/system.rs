@@ -2,7 +2,8 @@
 
 use crate::file_part::FilePart;
 use crate::mailbox::Inbox;
-use crate::network::{Interest, Network, Ready, Route, Stream, Token};
+use crate::layer::Plain;
+use crate::network::{Interest, Network, Origin, Ready, Route, Stream, Token};
 use host::receipt::{self, TcpHealth};
 use host::socket::ConnectError;
 use host::timer::Timer;
@@ -66,6 +67,11 @@ const fn token(token: Token) -> mio::Token {
 
 impl Network for System {
     type Stream = OwnedFd;
+    type Layer = Plain;
+
+    fn layer(&mut self, _: Origin<'_>) -> Option<Plain> {
+        None
+    }
 
     #[inline]
     fn now(&self) -> Nanos {

@@ -95,6 +95,23 @@ impl Unsent {
         at != NOTHING && self.entries[at as usize].file.is_some()
     }
 
+    /// The part of a file that waits in entry `at`.
+    pub(crate) fn file(&self, at: u32) -> Option<&FilePart> {
+        if at == NOTHING { None } else { self.entries[at as usize].file.as_ref() }
+    }
+
+    /// Puts bytes in the place of the next `count` bytes of the file of entry `at`. There is room for them.
+    pub(crate) fn replace_file(&mut self, at: u32, count: usize, bytes: &[u8]) {
+        let entry = &mut self.entries[at as usize];
+        let Some(part) = &mut entry.file else { return };
+        part.advance(count);
+        if part.left() == 0 {
+            entry.file = None;
+        }
+        entry.bytes.extend_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
     /// What entry `at` is to send next.
     pub(crate) fn next(&self, at: u32) -> Next<'_> {
         match &self.entries[at as usize].file {
