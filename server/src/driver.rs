@@ -642,13 +642,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         }
     }
 
-    fn on_end(
-        &mut self,
-        _: &mut Core<N, Session>,
-        session: Session,
-        ending: Ending,
-        _: Marks,
-    ) {
+    fn on_end(&mut self, _: &mut Core<N, Session>, session: Session, ending: Ending, _: Marks) {
         match ending {
             Ending::Closed => self.closed += 1,
             Ending::NotOpened(failure, _) | Ending::Broken(failure) => {

@@ -2,7 +2,6 @@
 
 use crate::cli::{Deflate, ServeArgs, Steer};
 use crate::driver::Service;
-use crate::session::SLOT_BYTES;
 use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
@@ -10,6 +9,7 @@ use crate::limits::{
     ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, HTTP_ANSWERS_BYTES_MAX, OPEN_FILES,
     OPEN_FILES_TABLE_SHARE, sharing,
 };
+use crate::session::SLOT_BYTES;
 use crate::websocket;
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};

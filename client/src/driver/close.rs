@@ -268,12 +268,7 @@ impl<P: Protocol> LoadDriver<P> {
 
     /// A connection has come to its agreed end: another one takes its place, and what it can answer no
     /// more is sent there, or on any other.
-    fn renew<N: Network>(
-        &mut self,
-        core: &mut Table<N, P>,
-        mut session: Session<P>,
-        marks: Marks,
-    ) {
+    fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>, marks: Marks) {
         let (before, number) = place_of::<P>(&session.spoken);
         while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
             self.again.push_back(owed);

@@ -70,7 +70,12 @@ impl<N: Network> Driver<N> for HttpPeer {
 
     fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
 
-    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, Read { bytes, .. }: Read<'_>) {
+    fn on_bytes(
+        &mut self,
+        core: &mut Core<N, PeerSession>,
+        key: Key,
+        Read { bytes, .. }: Read<'_>,
+    ) {
         let Some(session) = core.session(key) else { return };
         let mut partial = std::mem::take(&mut session.partial);
         partial.extend_from_slice(bytes);

@@ -63,7 +63,12 @@ impl<N: Network> Driver<N> for WsPeer {
 
     fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
 
-    fn on_bytes(&mut self, core: &mut Core<N, PeerSession>, key: Key, Read { bytes, .. }: Read<'_>) {
+    fn on_bytes(
+        &mut self,
+        core: &mut Core<N, PeerSession>,
+        key: Key,
+        Read { bytes, .. }: Read<'_>,
+    ) {
         self.out.clear();
         let Self { policy, pings, heads, pools, out, echoes, .. } = self;
         let mut bytes = bytes;

@@ -17,7 +17,7 @@
 //! one, and no instruction asks.
 
 use crate::core::{Core, Flags};
-use crate::network::{Network, Stream};
+use crate::network::Network;
 use crate::slots::Key;
 use crate::unsent::NOTHING;
 use measure::Failure;

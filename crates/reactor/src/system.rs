@@ -1,8 +1,8 @@
 //! `System`: the kernel's network, by way of mio (epoll) and plain sockets.
 
 use crate::file_part::FilePart;
-use crate::mailbox::Inbox;
 use crate::layer::Plain;
+use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Origin, Ready, Route, Stream, Token};
 use host::receipt::{self, TcpHealth};
 use host::socket::ConnectError;

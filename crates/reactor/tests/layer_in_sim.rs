@@ -354,7 +354,11 @@ fn closing_at_once_says_good_bye_and_a_reset_does_not() {
     for (polite, ending) in [(true, Ending::Closed), (false, Ending::Broken(Failure::Tls))] {
         let stream = world.connect_by_hand(sealed());
         settle(&mut server, &world);
-        if polite { drop(stream) } else { stream.cut() }
+        if polite {
+            drop(stream)
+        } else {
+            stream.cut()
+        }
         settle(&mut server, &world);
         assert_eq!(server.driver().endings.last(), Some(&ending));
     }
@@ -478,7 +482,10 @@ fn files_are_sealed_piece_by_piece() {
     for (limits, faults) in [
         (usual, Faults::default()),
         (Limits { file_bytes_per_turn: 100, ..usual }, Faults::default()),
-        (Limits { file_bytes_per_turn: 700, ..usual }, Faults { pipe_bytes: 50, ..Faults::default() }),
+        (
+            Limits { file_bytes_per_turn: 700, ..usual },
+            Faults { pipe_bytes: 50, ..Faults::default() },
+        ),
         (usual, Faults { pipe_bytes: 999, write_max: 33, ..Faults::default() }),
     ] {
         let (_file, part) = file_of(&bytes);

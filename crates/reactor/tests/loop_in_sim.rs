@@ -2,7 +2,8 @@
 
 use c1000k_reactor::sim::{Faults, Sim, SimStream, World};
 use c1000k_reactor::{
-    Core, Driver, Ending, FilePart, Key, Limits, Marks, Opened, Reactor, Read, Route, Stream, mailbox,
+    Core, Driver, Ending, FilePart, Key, Limits, Marks, Opened, Reactor, Read, Route, Stream,
+    mailbox,
 };
 use measure::{Failure, Nanos};
 use proptest::prelude::*;

@@ -39,12 +39,9 @@ const WHOLE: [Number<ServerSnapshot>; 10] = [
     ("c1000k_backlog", Kind::Gauge, "Length of the accept queue as asked for.", |s| {
         f64::from(s.backlog)
     }),
-    (
-        "c1000k_somaxconn",
-        Kind::Gauge,
-        "What net.core.somaxconn cuts the accept queue to.",
-        |s| s.somaxconn as f64,
-    ),
+    ("c1000k_somaxconn", Kind::Gauge, "What net.core.somaxconn cuts the accept queue to.", |s| {
+        s.somaxconn as f64
+    }),
     ("c1000k_silent_reactors", Kind::Gauge, "Reactors that did not answer in time.", |s| {
         s.silent_reactors as f64
     }),

@@ -40,7 +40,15 @@ impl Toy {
     #[must_use]
     pub fn new(key: u8, begins: bool) -> Self {
         let partial = Vec::new();
-        Self { key, peer_key: None, begins, greeted: false, next_sealed: 0, next_opened: 0, partial }
+        Self {
+            key,
+            peer_key: None,
+            begins,
+            greeted: false,
+            next_sealed: 0,
+            next_opened: 0,
+            partial,
+        }
     }
 
     /// Says the hello.
