@@ -100,8 +100,7 @@ pub enum UrlError {
 }
 
 /// A service: protocol and transport, host, port, and what is asked for there. The host is a name
-/// or an address,
-/// without brackets.
+/// or an address, without brackets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Url {
     /// What is spoken there.
