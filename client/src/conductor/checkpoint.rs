@@ -8,7 +8,7 @@ use crate::books::totals::Totals;
 use crate::plan::Plan;
 use control::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use measure::{IntervalHistogram, Nanos};
+use measure::{IntervalHistogram, Nanos, Stage};
 use report::part::{self, Part};
 use report::schema::{self, Model, ResultFile, Warning, timestamp};
 use report::{hist, store};
@@ -152,10 +152,10 @@ impl Writer {
             seconds: snapshot.traffic.as_secs_f64(),
             ..totals.messages(self.size, self.http)
         };
-        result.stages.service = hist::entry(&snapshot.service);
-        result.stages.response = hist::entry(&snapshot.response);
+        result.stages.set(Stage::Service, hist::entry(&snapshot.service));
+        result.stages.set(Stage::Response, hist::entry(&snapshot.response));
         if result.plan.model == Model::Open {
-            result.stages.send_lag = hist::entry(&snapshot.send_lag);
+            result.stages.set(Stage::SendLag, hist::entry(&snapshot.send_lag));
         }
         result.fill_derived();
     }

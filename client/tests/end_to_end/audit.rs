@@ -33,8 +33,8 @@ fn adds_up(result: &ResultFile) {
     assert!(off <= 1e-6 * response, "{send_lag} + {outside} + {receive_lag} = {response}");
     assert!(parts.outside.min > 0 && parts.receive_lag.min > 0, "nothing takes no time: {parts:?}");
     assert!(receive_lag < 0.999 * response);
-    assert_eq!(result.stages.outside.as_ref(), Some(&parts.outside));
-    assert_eq!(result.stages.receive_lag.as_ref(), Some(&parts.receive_lag));
+    assert_eq!(result.stages.get(Stage::Outside), Some(&parts.outside));
+    assert_eq!(result.stages.get(Stage::ReceiveLag), Some(&parts.receive_lag));
 }
 
 #[test]

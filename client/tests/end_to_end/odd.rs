@@ -2,6 +2,7 @@
 //! a system that shows nothing of itself.
 
 use crate::common::{Ran, Running, Server, client, command, eventually, measure, parse, run};
+use measure::Stage;
 use report::schema::Outcome;
 use report::{ResultFile, store};
 use rustix::process::Signal;
@@ -43,7 +44,7 @@ fn a_client_that_is_killed_leaves_its_seconds_and_one_that_ends_leaves_its_resul
     assert!(seconds.len() >= 2, "{seconds:?}");
     let first = left.timeline.iter().map(|second| second.received).sum::<u64>();
     assert_eq!(first, left.messages.received + 20, "and the first echoes");
-    let response = left.stages.response.as_ref().expect("measured");
+    let response = left.stages.get(Stage::Response).expect("measured");
     assert_eq!(response.count, left.messages.received);
     assert!(
         (100.0..300.0).contains(&left.messages.rate_achieved),

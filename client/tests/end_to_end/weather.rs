@@ -1,7 +1,7 @@
 //! Runs in bad weather: each ends with the right code and a result in which nothing is missing.
 
 use crate::common::{Running, Server, client, eventually, measure, nobody, peer, read, run};
-use measure::Clock;
+use measure::{Clock, Stage};
 use report::schema::Outcome;
 use rustix::process::Signal;
 use std::io::{Read, Write};
@@ -318,7 +318,7 @@ fn a_slow_answer_is_no_lower_rate() {
     let messages = &result.messages;
     assert_eq!((messages.sent, messages.received), (40, 40));
     assert!((39.0..=40.0).contains(&messages.rate_achieved), "{messages:?}");
-    let response = result.stages.response.as_ref().expect("measured");
+    let response = result.stages.get(Stage::Response).expect("measured");
     assert!(response.min >= 100_000_000, "{response:?}");
 }
 

@@ -117,9 +117,9 @@ fn reached(ran: &Ran, result: &ResultFile, connections: u64) {
     }
     assert_eq!((result.connections.opened, result.connections.lost), (connections, 0));
     assert_eq!((result.messages.lost, result.messages.mismatched), (0, 0));
-    let handshake = result.stages.handshake.as_ref().expect("measured");
-    let connect = result.stages.connect.as_ref().expect("measured");
-    let upgrade = result.stages.upgrade.as_ref().expect("measured");
+    let handshake = result.stages.get(Stage::Handshake).expect("measured");
+    let connect = result.stages.get(Stage::Connect).expect("measured");
+    let upgrade = result.stages.get(Stage::Upgrade).expect("measured");
     assert!(handshake.max >= connect.min + upgrade.min);
     assert!(result.violations.is_empty() && result.http_statuses.is_empty());
 }
@@ -190,7 +190,7 @@ fn pings_go_both_ways() {
     let args = [&url, "-c", "10", "-r", "200", "-d", "500ms", "--ping", "100ms"];
     let (ran, result) = measure(&args);
     reached(&ran, &result, 10);
-    let pings = result.stages.ping.as_ref().expect("measured");
+    let pings = result.stages.get(Stage::Ping).expect("measured");
     assert!((10..=500).contains(&pings.count), "{pings:?}");
     assert!(ran.stdout.contains("\"ping_interval_ns\": 100000000"));
 }

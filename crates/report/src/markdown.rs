@@ -86,7 +86,7 @@ pub fn summary(result: &ResultFile) -> String {
     for (stage, entry) in stages::shown(result) {
         line(format!(
             "| {} | {} | {} | {} |",
-            stage.name(),
+            escaped(stage),
             format_grouped(entry.count),
             percentile_cells(entry).join(" | "),
             format_duration(Nanos(entry.max)),

@@ -110,8 +110,8 @@ mod tests {
             }),
             ("closed_model", |r| r.plan.model = Model::Closed),
             ("held_up", |r| {
-                r.stages.send_lag =
-                    Some(crate::schema::StageEntry { p99: 2_000_000, ..Default::default() });
+                let late = crate::schema::StageEntry { p99: 2_000_000, ..Default::default() };
+                r.stages.set(measure::Stage::SendLag, Some(late));
                 r.limits_reached.insert("pace_blocked".to_owned(), 1);
             }),
             ("crowded_ramp", |r| {

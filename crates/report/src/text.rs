@@ -21,6 +21,7 @@ use crate::words::{
     PERCENTILES, THIN, ascii, carried, count_cell, grouped, in_unit, percent, percentile_cells,
     time, time_cell,
 };
+use measure::Stage;
 use measure::units::{format_count, format_grouped};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -154,12 +155,19 @@ fn latency(page: &mut Page, result: &ResultFile) {
     for (stage, entry) in stages::shown(result) {
         let mut cells = percentile_cells(entry);
         cells.push(time_cell(entry.max));
-        table_row(page, &format!("  {}", stage.name()), &count_cell(entry.count), &cells);
+        // A longer name stands in a line of its own: the columns are those of the others.
+        let mut name = format!("  {}", ascii(stage).replace('\u{a0}', "?"));
+        if name.len() >= LABEL + 3 {
+            page.line(&name.chars().take(page.width).collect::<String>());
+            name.clear();
+        }
+        table_row(page, &name, &count_cell(entry.count), &cells);
     }
     if stages::shown(result).any(|(_, entry)| !carried(entry)) {
         page.section("", THIN);
     }
-    if let (Some(response), Some(service)) = (&result.stages.response, &result.stages.service) {
+    let both = (result.stages.get(Stage::Response), result.stages.get(Stage::Service));
+    if let (Some(response), Some(service)) = both {
         page.section("", &response_beside_service(response, service));
     }
     let clipped: u64 = result.stages.iter().map(|(_, entry)| entry.clipped).sum();
@@ -500,7 +508,8 @@ addresses    127.0.0.1:80 took 5,000
     #[test]
     fn clipped_values_are_not_kept_quiet() {
         let entry = StageEntry { count: 5, clipped: 2, ..StageEntry::default() };
-        let stages = Stages { response: Some(entry), ..Stages::default() };
+        let mut stages = Stages::default();
+        stages.set(Stage::Response, Some(entry));
         let text = summary(&ResultFile { stages, ..ResultFile::default() }, 80);
         assert!(text.contains("clipped: 2 above 73 min 18 s"), "{text}");
     }
@@ -515,7 +524,8 @@ addresses    127.0.0.1:80 took 5,000
             max: measure::FineHistogram::HIGHEST,
             ..StageEntry::default()
         };
-        let stages = Stages { connect: Some(entry), ..Stages::default() };
+        let mut stages = Stages::default();
+        stages.set(Stage::Connect, Some(entry));
         let text = summary(&ResultFile { stages, ..ResultFile::default() }, 80);
         let row =
             "  connect          12.3g    100 s    125 s     3 ns     0 ns     0 ns   4398 s\n";

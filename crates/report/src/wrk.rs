@@ -10,7 +10,7 @@ use crate::section::statuses::Expected;
 use crate::section::{ResultFile, generator};
 use crate::words::ascii;
 use hdrhistogram::Histogram;
-use measure::Failure;
+use measure::{Failure, Stage};
 use std::fmt::Write as _;
 
 const TIMES: &[(&str, f64)] = &[("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3_600e9)];
@@ -67,7 +67,7 @@ pub fn summary(result: &ResultFile) -> String {
     let mut text = format!("Running {seconds:.0}s test @ {}\n", targets.join(" "));
     let _ = writeln!(text, "  {} threads and {} connections", plan.reactors, plan.connections);
     text += "  Thread Stats   Avg      Stdev     Max   +/- Stdev\n";
-    let service = result.stages.service.as_ref();
+    let service = result.stages.get(Stage::Service);
     let histogram = service.and_then(|entry| hist::decode(&entry.hdr).ok());
     if let (Some(entry), Some(histogram)) = (service, &histogram) {
         text += &Statistics::of_histogram(histogram, entry.max).line("Latency", TIMES);
@@ -89,7 +89,7 @@ pub fn summary(result: &ResultFile) -> String {
     let _ = writeln!(text, "Requests/sec: {:>9.2}", messages.rate_achieved);
     let transfer = scaled(ratio(messages.bytes_received as f64, seconds), SIZES);
     let _ = writeln!(text, "Transfer/sec: {transfer:>10}");
-    if let Some(entry) = &result.stages.response {
+    if let Some(entry) = result.stages.get(Stage::Response) {
         let at = |value: u64| scaled(value as f64, TIMES);
         let _ = writeln!(
             text,

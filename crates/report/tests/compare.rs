@@ -136,7 +136,7 @@ fn a_median_that_is_ten_percent_slower_is_found_in_five_runs_a_side() {
     let found = (0..20).filter(|_| {
         let (base, mut new) = (synthetic(&mut lot, 5, 0.015), synthetic(&mut lot, 5, 0.015));
         for run in &mut new {
-            let response = run.result.stages.response.as_mut().expect("measured");
+            let response = run.result.stages.get_mut(Stage::Response).expect("measured");
             response.p50 = response.p50 * 11 / 10;
         }
         verdict(&compared(base, new), "response.p50") == Verdict::Worse
@@ -402,7 +402,7 @@ fn a_noisy_machine_widens_the_intervals_twofold_and_its_files_are_named() {
     // With one run a side the limit is twice as far away: half as long again and more, less than twice.
     let (one, mut other) = (vec![base[0].clone()], vec![base[0].clone()]);
     other[0].result.run.id = "other".to_owned();
-    let response = other[0].result.stages.response.as_mut().expect("it");
+    let response = other[0].result.stages.get_mut(Stage::Response).expect("it");
     response.p50 = response.p50 * 7 / 4;
     assert_eq!(verdict(&compared(one.clone(), other.clone()), "response.p50"), Verdict::Worse);
     noisy(&mut other[0]);

@@ -182,7 +182,7 @@ fn holds(name: &str, result: &ResultFile) {
             entry.p9999,
             entry.max,
         ];
-        assert!(rising.is_sorted(), "{name}: {}: {rising:?}", stage.name());
+        assert!(rising.is_sorted(), "{name}: {stage}: {rising:?}");
     }
     let echoes = messages.received + first;
     let reactors = result.reactors.iter().map(|one| [one.opened, one.failed, one.messages]);

@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use side::Side;
 use statistics::{Figure, NOISE_MIN, RESAMPLES, RUNS_MIN};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 /// The name and version of what `--json` prints.
@@ -384,16 +385,16 @@ struct Measured {
 fn figures(base: &Side, new: &Side, fail_on: &[Condition]) -> Vec<Measured> {
     let known = base.runs.len() + new.runs.len() >= RUNS_MIN;
     let least = if known { VALUES_ABOVE } else { VALUES_ABOVE_ALONE };
-    let stages = Stage::ALL.into_iter().filter(|stage| !is_repeated(*stage, base, new));
+    let names = stage_names(base, new);
+    let stages = names.iter().filter(|stage| !is_repeated(stage, base, new));
     let percentiles = stages.flat_map(|stage| {
         PERCENTILES.map(|(name, quantile, limit)| {
             let enough = |side: &Side| {
                 side.runs.iter().all(|run| values_above(&run.result, stage, quantile) >= least)
             };
-            (Metric::Stage(stage, name), limit, enough(base) && enough(new))
+            (Metric::Stage(stage.clone(), name), limit, enough(base) && enough(new))
         })
     });
-    let maxima = Stage::ALL.into_iter().map(|stage| (Metric::Stage(stage, "max"), LIMIT, false));
     let named = FIGURES.iter().filter_map(|name| Metric::parse(name).ok());
     let failures = Failure::ALL.into_iter().map(Metric::Failures);
     let others = named.chain(failures).map(|metric| (metric, LIMIT, true));
@@ -401,15 +402,16 @@ fn figures(base: &Side, new: &Side, fail_on: &[Condition]) -> Vec<Measured> {
         .chain(others)
         .map(|(metric, limit, judged)| Measured::new(metric, base, new, limit, judged))
         .collect();
-    for (metric, limit, judged) in maxima {
-        let after = all.iter().rposition(|m| same_stage(m.metric, metric));
-        if let Some(after) = after {
-            all.insert(after + 1, Measured::new(metric, base, new, limit, judged));
+    for stage in names {
+        let is_of = |one: &Measured| matches!(&one.metric, Metric::Stage(of, _) if *of == stage);
+        if let Some(after) = all.iter().rposition(is_of) {
+            let most = Metric::Stage(stage, "max");
+            all.insert(after + 1, Measured::new(most, base, new, LIMIT, false));
         }
     }
     for condition in fail_on {
         if all.iter().all(|figure| figure.metric.name() != condition.metric.name()) {
-            all.push(Measured::new(condition.metric, base, new, LIMIT, true));
+            all.push(Measured::new(condition.metric.clone(), base, new, LIMIT, true));
         }
     }
     let asked = |m: &Measured| fail_on.iter().any(|one| one.metric.name() == m.metric.name());
@@ -419,42 +421,55 @@ fn figures(base: &Side, new: &Side, fail_on: &[Condition]) -> Vec<Measured> {
     all
 }
 
-fn same_stage(a: Metric, b: Metric) -> bool {
-    matches!((a, b), (Metric::Stage(a, _), Metric::Stage(b, _)) if a == b)
+/// The stages of all runs: those that are known, and behind them what else there is.
+fn stage_names(base: &Side, new: &Side) -> Vec<String> {
+    let mut names: Vec<String> = Stage::ALL.map(|stage| stage.name().to_owned()).into();
+    let mut seen: BTreeSet<String> = names.iter().cloned().collect();
+    let runs = base.runs.iter().chain(&new.runs);
+    for (name, _) in runs.flat_map(|run| run.result.stages.iter()) {
+        if seen.insert(name.to_owned()) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 /// The handshake of plain TCP is its connect, and the replies of one class of status are all replies
 /// where there is no other: once is enough.
-fn is_repeated(stage: Stage, base: &Side, new: &Side) -> bool {
+fn is_repeated(stage: &str, base: &Side, new: &Side) -> bool {
     let mut stages = base.runs.iter().chain(&new.runs).map(|run| &run.result.stages);
-    match stage {
-        Stage::Handshake => stages.all(|one| one.handshake == one.connect),
-        class if Stage::BY_CLASS.contains(&class) => stages
+    match Stage::from_name(stage) {
+        Some(Stage::Handshake) => {
+            stages.all(|one| one.get(Stage::Handshake) == one.get(Stage::Connect))
+        }
+        Some(class) if Stage::BY_CLASS.contains(&class) => stages
             .all(|one| Stage::BY_CLASS.iter().filter(|of| one.get(**of).is_some()).count() < 2),
         _ => false,
     }
 }
 
 /// How many values of a stage lie above a percentile.
-fn values_above(result: &ResultFile, stage: Stage, quantile: f64) -> f64 {
-    let count = result.stages.get(stage).map_or(0, |entry| entry.count);
+fn values_above(result: &ResultFile, stage: &str, quantile: f64) -> f64 {
+    let count = result.stages.named(stage).map_or(0, |entry| entry.count);
     count as f64 * (1.0 - quantile)
 }
 
 /// For how long a figure was measured: what belongs to the opening of connections and to the first
 /// echoes is soon over where there are few of them.
-fn seconds(metric: Metric, result: &ResultFile) -> f64 {
+fn seconds(metric: &Metric, result: &ResultFile) -> f64 {
     let first_echo = result.messages.first_echo.as_ref().map_or(0.0, |round| round.seconds);
+    let opening = result.connections.open_seconds;
     match metric {
-        Metric::Stage(Stage::FirstEcho, _) => first_echo,
-        Metric::Stage(Stage::Connect | Stage::Tls | Stage::Upgrade | Stage::Handshake, _) => {
-            result.connections.open_seconds
-        }
+        Metric::Stage(stage, _) => match Stage::from_name(stage) {
+            Some(Stage::FirstEcho) => first_echo,
+            Some(Stage::Connect | Stage::Tls | Stage::Upgrade | Stage::Handshake) => opening,
+            _ => f64::INFINITY,
+        },
         Metric::Number(number) if number.name.contains("first_echo") => first_echo,
         Metric::Number(Number { name, unit: Unit::PerSecond | Unit::Nanoseconds, .. })
             if name.contains("connection") =>
         {
-            result.connections.open_seconds
+            opening
         }
         _ => f64::INFINITY,
     }
@@ -464,8 +479,9 @@ impl Measured {
     fn new(metric: Metric, base: &Side, new: &Side, limit: f64, judged: bool) -> Self {
         let values = |side: &Side| side.runs.iter().map(|run| metric.value(&run.result)).collect();
         let runs = base.runs.iter().chain(&new.runs);
-        let seconds = runs.map(|run| seconds(metric, &run.result)).fold(f64::INFINITY, f64::min);
-        Self { metric, base: values(base), new: values(new), limit, judged, seconds }
+        let seconds = runs.map(|run| seconds(&metric, &run.result)).fold(f64::INFINITY, f64::min);
+        let (base, new) = (values(base), values(new));
+        Self { metric, base, new, limit, judged, seconds }
     }
 
     /// All values as logarithms, if it was measured in every run.

@@ -21,7 +21,7 @@ const NANOS_PER_UNIT: f64 = 1_000.0;
 fn decoded(result: &ResultFile, stage: Stage) -> Result<Histogram<u64>, ExportError> {
     let entry = super::stage_or_default(result, Some(stage)).map(|_| result.stages.get(stage))?;
     let hdr = entry.map_or("", |entry| entry.hdr.as_str());
-    hist::decode(hdr).map_err(|error| ExportError::Histogram(stage.name(), error))
+    hist::decode(hdr).map_err(|error| ExportError::Histogram(stage.name().to_owned(), error))
 }
 
 /// One stage as HdrHistogram's percentile output, in microseconds: opens in its plotter.
@@ -96,7 +96,7 @@ fn buckets(histogram: &Histogram<u64>) -> u32 {
 /// If nothing was measured, the run's start is no date, or a histogram is damaged.
 ///
 /// # Panics
-/// Never: writing into memory does not fail, and the names of stages have no comma or space.
+/// Never: writing into memory does not fail, and tags have no comma or space.
 pub fn hlog(result: &ResultFile) -> Result<String, ExportError> {
     super::stage_or_default(result, None)?;
     let started = humantime::parse_rfc3339(&result.run.started);
@@ -116,10 +116,13 @@ pub fn hlog(result: &ResultFile) -> Result<String, ExportError> {
     let mut log =
         builder.begin_log_with(&mut bytes, &mut serializer).expect("memory takes every byte");
     for (stage, entry) in result.stages.iter() {
-        let tag = Tag::new(stage.name());
-        let whole = decoded(result, stage)?;
-        let seconds =
-            if stage == Stage::Response { intervals(result, entry.count)? } else { Vec::new() };
+        // A tag has no comma and no space: names from elsewhere may have some.
+        let tag = one_line(stage).replace([',', ' '], "_");
+        let tag = Tag::new(&tag);
+        let damaged = |error| ExportError::Histogram(stage.to_owned(), error);
+        let whole = hist::decode(&entry.hdr).map_err(damaged)?;
+        let by_second = stage == Stage::Response.name();
+        let seconds = if by_second { intervals(result, entry.count)? } else { Vec::new() };
         if seconds.is_empty() {
             log.write_histogram(&whole, since_epoch, length, tag).expect("memory takes every byte");
         }
@@ -142,7 +145,8 @@ fn intervals(
     let mut intervals = Vec::new();
     for (second, hdr) in with {
         let histogram = hist::decode(hdr);
-        let histogram = histogram.map_err(|error| ExportError::Histogram("response", error))?;
+        let histogram =
+            histogram.map_err(|error| ExportError::Histogram("response".to_owned(), error))?;
         intervals.push((second, histogram));
     }
     let sum = intervals.iter().map(|(_, histogram)| histogram.len()).fold(0, u64::saturating_add);

@@ -40,7 +40,7 @@ pub fn prometheus(result: &ResultFile) -> String {
     let _ = writeln!(text, "c1000k_exit_code {}", result.verdict.exit_code);
     text += &head("c1000k_latency_seconds", "Latency by stage.", "summary");
     for (stage, entry) in result.stages.iter() {
-        let stage = stage.name();
+        let stage = value(stage);
         for (quantile, statistic) in QUANTILES {
             let seconds = entry.statistic(statistic).unwrap_or_default() / 1e9;
             let _ = writeln!(
@@ -57,7 +57,7 @@ pub fn prometheus(result: &ResultFile) -> String {
         let _ = writeln!(
             text,
             "c1000k_latency_max_seconds{{stage=\"{}\"}} {}",
-            stage.name(),
+            value(stage),
             entry.max as f64 / 1e9
         );
     }

@@ -35,7 +35,7 @@ pub enum ExportError {
     NoTime(String),
     /// A histogram is damaged.
     #[error("stage '{0}': {1}")]
-    Histogram(&'static str, HistError),
+    Histogram(String, HistError),
 }
 
 /// The stage that is exported where none is named: the response, or else the first that there is.
@@ -43,7 +43,8 @@ pub enum ExportError {
 /// # Errors
 /// If the stage that is named was not measured, or none was.
 pub fn stage_or_default(result: &ResultFile, stage: Option<Stage>) -> Result<Stage, ExportError> {
-    let measured: Vec<_> = result.stages.iter().map(|(stage, _)| stage).collect();
+    let names = result.stages.iter().map(|(name, _)| name);
+    let measured: Vec<_> = names.filter_map(Stage::from_name).collect();
     let known = || measured.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(", ");
     match stage {
         _ if measured.is_empty() => Err(ExportError::NoStages),

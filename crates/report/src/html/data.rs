@@ -4,8 +4,8 @@ use super::chart::{Axis, Cell, Scale, round_step};
 use crate::hist::{self, HistError};
 use crate::section::{ResultFile, Second};
 use hdrhistogram::Histogram;
+use measure::Nanos;
 use measure::units::{format_count, format_duration, format_grouped};
-use measure::{Nanos, Stage};
 use std::collections::BTreeMap;
 
 /// The most points that a time line is drawn with; a longer run has several seconds in each.
@@ -24,7 +24,7 @@ pub struct Run {
     pub name: String,
     /// The result.
     pub result: ResultFile,
-    histograms: BTreeMap<Stage, Histogram<u64>>,
+    histograms: BTreeMap<String, Histogram<u64>>,
 }
 
 impl Run {
@@ -33,21 +33,27 @@ impl Run {
     /// # Errors
     /// If one of them is damaged.
     pub fn new(name: String, result: ResultFile) -> Result<Self, HistError> {
+        let stages = result.stages.iter();
         let decoded =
-            result.stages.iter().map(|(stage, entry)| Ok((stage, hist::decode(&entry.hdr)?)));
+            stages.map(|(stage, entry)| Ok((stage.to_owned(), hist::decode(&entry.hdr)?)));
         let histograms = decoded.collect::<Result<_, _>>()?;
         Ok(Self { name, result, histograms })
     }
 
+    /// Whether anything was measured at all.
+    pub(super) fn has_any(&self) -> bool {
+        self.histograms.values().any(|histogram| !histogram.is_empty())
+    }
+
     /// Whether anything was measured in a stage.
-    pub(super) fn has(&self, stage: Stage) -> bool {
-        self.histograms.get(&stage).is_some_and(|histogram| !histogram.is_empty())
+    pub(super) fn has(&self, stage: &str) -> bool {
+        self.histograms.get(stage).is_some_and(|histogram| !histogram.is_empty())
     }
 
     /// The curve of a stage: 1/(1-p) and the time in nanoseconds, up to the maximum.
-    pub(super) fn curve(&self, stage: Stage) -> Vec<(f64, f64)> {
-        let Some(histogram) = self.histograms.get(&stage) else { return Vec::new() };
-        let max = self.result.stages.get(stage).map_or(0, |entry| entry.max);
+    pub(super) fn curve(&self, stage: &str) -> Vec<(f64, f64)> {
+        let Some(histogram) = self.histograms.get(stage) else { return Vec::new() };
+        let max = self.result.stages.named(stage).map_or(0, |entry| entry.max);
         let count = histogram.len() as f64;
         let steps = (count.max(1.0).log10() * POINTS_PER_DECADE).floor() as u32;
         let at = |x: f64| (x, histogram.value_at_quantile(1.0 - 1.0 / x).min(max) as f64);
@@ -275,8 +281,8 @@ mod tests {
             assert!(curve.windows(2).all(|two| two[0].0 <= two[1].0 && two[0].1 <= two[1].1));
             assert_eq!(curve.last(), Some(&(entry.count as f64, entry.max as f64)));
             let at = |x: f64| curve.iter().find(|point| (point.0 / x - 1.0).abs() < 1e-6);
-            assert_eq!(at(10.0).map(|point| point.1), Some(entry.p90 as f64), "{}", stage.name());
-            assert_eq!(at(100.0).map(|point| point.1), Some(entry.p99 as f64), "{}", stage.name());
+            assert_eq!(at(10.0).map(|point| point.1), Some(entry.p90 as f64), "{stage}");
+            assert_eq!(at(100.0).map(|point| point.1), Some(entry.p99 as f64), "{stage}");
         }
     }
 

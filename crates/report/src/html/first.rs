@@ -90,10 +90,10 @@ pub(super) fn cards(result: &ResultFile) -> Markup {
                 &format!("of {}, at {}", format_grouped(connections.planned), format_rate(connections.rate_per_second)),
             ))
             (card("Failed or lost", &format_grouped(lost), "connections"))
-            @if let Some(entry) = &result.stages.response {
+            @if let Some(entry) = result.stages.get(Stage::Response) {
                 @let times = [entry.p50, entry.p99, entry.p999].map(|value| time(value as f64));
                 @let service = |statistic: &str| {
-                    let value = result.stages.service.as_ref().and_then(|entry| entry.statistic(statistic));
+                    let value = result.stages.get(Stage::Service).and_then(|entry| entry.statistic(statistic));
                     value.map_or_else(String::new, |value| format!("; from the actual: {}", time(value)))
                 };
                 (card("Response, median", &times[0], &format!("from the intended send time{}", service("p50"))))

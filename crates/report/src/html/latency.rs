@@ -41,8 +41,7 @@ const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
 const CLASSES: [Stage; 4] = Stage::BY_CLASS;
 
 pub(super) fn latency(runs: &[Run]) -> Markup {
-    let measured = |stage: Stage| runs.iter().any(|run| run.has(stage));
-    if !Stage::ALL.into_iter().any(measured) {
+    if !runs.iter().any(Run::has_any) {
         return html! { p { "Nothing was measured." } };
     }
     html! {
@@ -54,15 +53,17 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
         div.charts {
             @match runs {
                 [run] => {
-                    (stages(run, "Replies", &REPLIES))
-                    (stages(run, "Opening", &OPENING))
-                    (stages(run, "Pings and closing", &BESIDES))
-                    (stages(run, "Responses by status", &CLASSES))
+                    (stages(run, "Replies", &REPLIES.map(Stage::name)))
+                    (stages(run, "Opening", &OPENING.map(Stage::name)))
+                    (stages(run, "Pings and closing", &BESIDES.map(Stage::name)))
+                    (stages(run, "Responses by status", &CLASSES.map(Stage::name)))
+                    (stages(run, "Further stages", &others(runs)))
                 }
                 _ => {
-                    @for stage in REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES) {
+                    @let known = REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES);
+                    @for stage in known.map(|known| -> &str { known.name() }).chain(others(runs)) {
                         // The service is drawn with the response.
-                        @if stage != Stage::Service && runs.iter().any(|run| shows(run, stage)) {
+                        @if stage != Stage::Service.name() && runs.iter().any(|run| shows(run, stage)) {
                             (stage_of_runs(runs, stage))
                         }
                     }
@@ -111,9 +112,9 @@ fn pacing_rows(runs: &[Run]) -> [Row; 7] {
 }
 
 /// The curve of a stage with its percentiles as dots.
-fn curve(run: &Run, stage: Stage, name: &str, color: usize) -> Series {
+fn curve(run: &Run, stage: &str, name: &str, color: usize) -> Series {
     let mut series = Series::line(name, color, run.curve(stage));
-    let Some(entry) = run.result.stages.get(stage) else { return series };
+    let Some(entry) = run.result.stages.named(stage) else { return series };
     let marks = MARKS.iter().filter(|(.., x)| *x <= entry.count as f64);
     series.dots = marks
         .filter_map(|(statistic, percentile, x)| {
@@ -144,8 +145,8 @@ fn percentile_chart(heading: &str, description: String, series: Vec<Series>) -> 
 }
 
 /// Several stages of one run in one chart.
-fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
-    let shown = stages.iter().filter(|stage| shows(run, **stage));
+fn stages(run: &Run, heading: &str, stages: &[&str]) -> Markup {
+    let shown = stages.iter().filter(|stage| shows(run, stage));
     let series: Vec<_> = shown
         .enumerate()
         .map(|(index, stage)| {
@@ -154,7 +155,7 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
                 _ if index % 2 == 1 => Stroke::Dashed,
                 _ => Stroke::Dotted,
             };
-            curve(run, *stage, words(*stage), index).stroke(stroke)
+            curve(run, stage, words(stage), index).stroke(stroke)
         })
         .collect();
     if series.is_empty() {
@@ -165,25 +166,30 @@ fn stages(run: &Run, heading: &str, stages: &[Stage]) -> Markup {
 }
 
 /// Whether a stage was measured and is not another one again, as the handshake of plain TCP is its connect.
-fn shows(run: &Run, stage: Stage) -> bool {
+fn shows(run: &Run, stage: &str) -> bool {
     let stages = &run.result.stages;
-    let twice = stage == Stage::Handshake && stages.handshake == stages.connect;
+    let twice =
+        stage == Stage::Handshake.name() && stages.named(stage) == stages.get(Stage::Connect);
     let shown = stages::shown(&run.result).any(|(one, _)| one == stage);
     run.has(stage) && shown && !twice
 }
 
 /// One stage of all runs in one chart; the response together with the service.
-fn stage_of_runs(runs: &[Run], stage: Stage) -> Markup {
+fn stage_of_runs(runs: &[Run], stage: &str) -> Markup {
     let mut series = Vec::new();
     for (color, run) in runs.iter().enumerate().filter(|(_, run)| run.has(stage)) {
         series.push(curve(run, stage, &run.name, color));
-        if stage == Stage::Response && run.has(Stage::Service) {
+        let service = Stage::Service.name();
+        if stage == Stage::Response.name() && run.has(service) {
             let name = format!("{}, service", run.name);
-            series.push(curve(run, Stage::Service, &name, color).stroke(Stroke::Dashed));
+            series.push(curve(run, service, &name, color).stroke(Stroke::Dashed));
         }
     }
     let mut heading = words(stage).to_owned();
-    heading[..1].make_ascii_uppercase();
+    // Names from elsewhere may begin with anything.
+    if let Some(first) = heading.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     percentile_chart(
         &heading,
         format!("Latency by percentile, {} of each run", words(stage)),
@@ -191,8 +197,19 @@ fn stage_of_runs(runs: &[Run], stage: Stage) -> Markup {
     )
 }
 
-const fn words(stage: Stage) -> &'static str {
-    match stage {
+/// Stages that this version does not know.
+fn others(runs: &[Run]) -> Vec<&str> {
+    let names = runs.iter().flat_map(|run| run.result.stages.iter().map(|(name, _)| name));
+    let mut others: Vec<&str> = names.filter(|name| Stage::from_name(name).is_none()).collect();
+    others.sort_unstable();
+    others.dedup();
+    others
+}
+
+/// What a stage is called; one that this version does not know by its name.
+fn words(stage: &str) -> &str {
+    let Some(known) = Stage::from_name(stage) else { return stage };
+    match known {
         Stage::Connect => "connect",
         Stage::Tls => "TLS handshake",
         Stage::Upgrade => "upgrade",

@@ -239,7 +239,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::schema::{AuditParts, TcpInfo};
     use crate::{ResultFile, hist, html, markdown};
-    use measure::FineHistogram;
+    use measure::{FineHistogram, Stage};
 
     pub(crate) fn entry(values: &[u64]) -> StageEntry {
         let mut histogram = FineHistogram::new();
@@ -292,8 +292,8 @@ pub(crate) mod tests {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
         }
         let mut with_stage = result.clone();
-        with_stage.stages.outside =
-            result.audit.as_ref().and_then(|a| Some(a.parts.as_ref()?.outside.clone()));
+        let outside = result.audit.as_ref().and_then(|a| Some(a.parts.as_ref()?.outside.clone()));
+        with_stage.stages.set(Stage::Outside, outside);
         let run = |name: &str, result: &ResultFile| html::Run::new(name.to_owned(), result.clone());
         let one = [run("one", &with_stage).expect("histograms")];
         let page = html::page(&one);

@@ -27,8 +27,8 @@ use super::parts::{MergeError, known};
 use super::{Model, Number, Reactor, ResultFile, Warning, less, p99, whole};
 use crate::figure::Unit;
 use crate::hist::{self, StageEntry};
-use measure::Nanos;
 use measure::units::format_duration;
+use measure::{Nanos, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -122,13 +122,13 @@ pub(crate) fn merge(results: &[&ResultFile]) -> Result<Option<Generator>, MergeE
             host_probe_wait_ratio: None,
         }));
     };
-    let added = |name: &'static str, of: fn(&Generator) -> Option<&StageEntry>| {
+    let added = |name: &str, of: fn(&Generator) -> Option<&StageEntry>| {
         let mut sum = hist::Sum::default();
         for (result, one) in results.iter().zip(&judged) {
             let Some(entry) = of(one) else { continue };
             sum.add(entry).map_err(|error| MergeError::Histogram {
                 run: result.run.id.clone(),
-                stage: name,
+                stage: name.to_owned(),
                 error,
             })?;
         }
@@ -329,7 +329,7 @@ fn late_sender(result: &ResultFile) -> Option<Warning> {
         Some(generator) => generator.own_lag.as_ref()?,
         // Older files do not tell whose fault it was, unless no peer was ever in the way.
         None if result.limits_reached.get("pace_blocked") == Some(&0) => {
-            result.stages.send_lag.as_ref()?
+            result.stages.get(Stage::SendLag)?
         }
         None => return None,
     };
@@ -347,7 +347,7 @@ fn late_sender(result: &ResultFile) -> Option<Warning> {
 
 /// Replies lay in the kernel, and the client was at work.
 fn late_reader(result: &ResultFile) -> Option<Warning> {
-    let lag = result.stages.receive_lag.as_ref()?;
+    let lag = result.stages.get(Stage::ReceiveLag)?;
     let response = material(result, lag)?;
     let busiest = result.reactors.iter().map(demand).fold(0.0, f64::max);
     if busiest < AT_WORK {
@@ -367,7 +367,7 @@ fn late_reader(result: &ResultFile) -> Option<Warning> {
 
 /// The response's 99th percentile, if lateness is a part of it that counts.
 fn material(result: &ResultFile, late: &StageEntry) -> Option<u64> {
-    let response = result.stages.response.as_ref().filter(|entry| entry.count > 0)?.p99;
+    let response = result.stages.get(Stage::Response).filter(|entry| entry.count > 0)?.p99;
     let counts = late.p99 > LATE.0 && late.p99 as f64 >= MATERIAL * response as f64;
     counts.then_some(response)
 }

@@ -12,8 +12,8 @@ fn result(model: Model) -> ResultFile {
     result.connections.opened = 100;
     (result.messages.sent, result.messages.received) = (10_000, 10_000);
     result.reactors = vec![reactor(0, 0.2, 0.02), reactor(1, 0.2, 0.02)];
-    result.stages.response = Some(entry(2_000_000));
-    result.stages.send_lag = Some(entry(100_000));
+    result.stages.set(Stage::Response, Some(entry(2_000_000)));
+    result.stages.set(Stage::SendLag, Some(entry(100_000)));
     result.limits_reached.insert("pace_blocked".to_owned(), 0);
     result.generator = Some(Generator { own_lag: Some(entry(100_000)), ..Generator::default() });
     result
@@ -129,14 +129,14 @@ fn a_run_that_never_came_to_its_traffic_is_not_judged_by_its_ramp() {
 fn a_generator_that_was_stopped_is_marked_although_it_was_idle() {
     let mut result = result(Model::Open);
     own_lag(&mut result, 400_000_000);
-    result.stages.response = Some(entry(401_000_000));
+    result.stages.set(Stage::Response, Some(entry(401_000_000)));
     assert_eq!(codes(&result), ["late_generator"]);
     // Just above and below each bound.
-    result.stages.response = Some(entry(4_000_000_000));
+    result.stages.set(Stage::Response, Some(entry(4_000_000_000)));
     assert_eq!(codes(&result), ["late_generator"]);
-    result.stages.response = Some(entry(4_000_000_011));
+    result.stages.set(Stage::Response, Some(entry(4_000_000_011)));
     assert_eq!(codes(&result), [""; 0]);
-    result.stages.response = Some(entry(1_000_001));
+    result.stages.set(Stage::Response, Some(entry(1_000_001)));
     own_lag(&mut result, 1_000_000);
     assert_eq!(codes(&result), [""; 0]);
     own_lag(&mut result, 1_000_001);
@@ -146,7 +146,7 @@ fn a_generator_that_was_stopped_is_marked_although_it_was_idle() {
 #[test]
 fn replies_that_lie_about_while_the_client_works_mark_it() {
     let mut result = result(Model::Closed);
-    result.stages.receive_lag = Some(entry(1_500_000));
+    result.stages.set(Stage::ReceiveLag, Some(entry(1_500_000)));
     result.reactors[0] = reactor(0, 0.6, 0.1);
     assert_eq!(codes(&result), ["late_reader"]);
 }
@@ -166,7 +166,7 @@ fn the_hypervisor_is_named_where_it_took_the_core() {
 #[test]
 fn a_slow_server_and_a_client_that_reaches_its_rate_is_not_marked() {
     let mut result = result(Model::Open);
-    result.stages.response = Some(entry(60_000_000_000));
+    result.stages.set(Stage::Response, Some(entry(60_000_000_000)));
     result.messages.planned = Some(100_000);
     result.messages.sent = 100_000;
     result.messages.received = 3;
@@ -177,8 +177,8 @@ fn a_slow_server_and_a_client_that_reaches_its_rate_is_not_marked() {
 #[test]
 fn a_server_that_takes_nothing_makes_messages_late_without_the_clients_fault() {
     let mut result = result(Model::Open);
-    result.stages.send_lag = Some(entry(3_000_000_000));
-    result.stages.response = Some(entry(3_500_000_000));
+    result.stages.set(Stage::SendLag, Some(entry(3_000_000_000)));
+    result.stages.set(Stage::Response, Some(entry(3_500_000_000)));
     result.limits_reached.insert("pace_blocked".to_owned(), 4_000);
     assert_eq!(codes(&result), [""; 0]);
     // Nor in an older file, which does not tell whose fault it was.
@@ -202,7 +202,7 @@ fn a_server_at_its_end_with_a_client_at_70_percent_is_not_marked() {
 fn an_idle_client_whose_core_the_server_keeps_is_not_marked() {
     let mut result = result(Model::Open);
     result.reactors = vec![reactor(0, 0.02, 0.95), reactor(0, 0.03, 0.9)];
-    result.stages.response = Some(entry(500_000_000));
+    result.stages.set(Stage::Response, Some(entry(500_000_000)));
     own_lag(&mut result, 20_000_000);
     server_busy(&mut result, 1.0);
     assert_eq!(codes(&result), [""; 0]);
@@ -211,8 +211,8 @@ fn an_idle_client_whose_core_the_server_keeps_is_not_marked() {
 #[test]
 fn replies_that_come_all_at_once_after_a_stall_do_not_mark_an_idle_client() {
     let mut result = result(Model::Open);
-    result.stages.response = Some(entry(300_000_000));
-    result.stages.receive_lag = Some(entry(100_000_000));
+    result.stages.set(Stage::Response, Some(entry(300_000_000)));
+    result.stages.set(Stage::ReceiveLag, Some(entry(100_000_000)));
     assert_eq!(codes(&result), [""; 0]);
 }
 
@@ -244,9 +244,9 @@ proptest! {
         let mut result = result(Model::Open);
         let wait = wait.min(AT_WORK - 0.1);
         result.reactors = vec![reactor(0, busy, wait)];
-        result.stages.send_lag = Some(entry(lag));
-        result.stages.response = Some(entry(response));
-        result.stages.receive_lag = Some(entry(receive_lag));
+        result.stages.set(Stage::SendLag, Some(entry(lag)));
+        result.stages.set(Stage::Response, Some(entry(response)));
+        result.stages.set(Stage::ReceiveLag, Some(entry(receive_lag)));
         result.limits_reached.insert("pace_blocked".to_owned(), blocked);
         result.messages.rate_achieved = rate;
         own_lag(&mut result, own);
@@ -267,8 +267,8 @@ proptest! {
         let mut result = result(if closed { Model::Closed } else { Model::Open });
         let busy = demand * share;
         result.reactors.push(reactor(2, busy, demand - busy + 1e-9));
-        result.stages.send_lag = Some(entry(lag));
-        result.stages.response = Some(entry(response));
+        result.stages.set(Stage::SendLag, Some(entry(lag)));
+        result.stages.set(Stage::Response, Some(entry(response)));
         result.limits_reached.insert("pace_blocked".to_owned(), blocked);
         server_busy(&mut result, theirs);
         prop_assert!(!codes(&result).is_empty());
@@ -317,7 +317,7 @@ fn disturbed() -> ResultFile {
     let mut result = result(Model::Open);
     result.reactors = vec![reactor(0, 0.14, 0.05), reactor(1, 0.14, 0.05)];
     result.messages.seconds = 10.0;
-    result.stages.response = Some(entry(3_000_000));
+    result.stages.set(Stage::Response, Some(entry(3_000_000)));
     result.resources.client.cpu_seconds_traffic = Some(2.8);
     // Of the 20 s that two cores have in ten.
     result.resources.others_cpu_seconds = Some(8.0);

@@ -13,9 +13,10 @@ use measure::{Failure, Stage};
 pub struct UnknownMetric(String, String);
 
 /// Where a number is in a result.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Metric {
-    Stage(Stage, &'static str),
+    /// A number of a stage, by the names of both.
+    Stage(String, &'static str),
     Failures(Failure),
     Statuses(Statuses),
     /// The same, as a share of all responses.
@@ -35,18 +36,15 @@ impl Metric {
         } else if first == "failures" {
             Failure::ALL.into_iter().find(|kind| kind.name() == rest).map(Self::Failures)
         } else {
-            Stage::from_name(first).and_then(|stage| {
-                let statistic = StageEntry::STATISTICS.into_iter().find(|known| *known == rest);
-                Some(Self::Stage(stage, statistic?))
-            })
+            stage(name)
         };
         found.ok_or_else(|| UnknownMetric(name.to_owned(), what_exists(first)))
     }
 
     /// The same of all, where it is a part of something that can be counted: a share, like `5%`.
-    pub(crate) fn share(self) -> Option<Self> {
+    pub(crate) fn share(&self) -> Option<Self> {
         match self {
-            Self::Statuses(which) => Some(Self::Share(which)),
+            Self::Statuses(which) => Some(Self::Share(*which)),
             _ => None,
         }
     }
@@ -58,9 +56,12 @@ impl Metric {
 
     /// The name in thresholds, comparisons and exports: its path in the result file, but for the
     /// stages, which begin with their own name.
-    pub(crate) fn name(self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::Stage(stage, statistic) => format!("{}.{statistic}", stage.name()),
+            Self::Stage(stage, statistic) if Stage::from_name(stage).is_none() => {
+                format!("{STAGES}.{stage}.{statistic}")
+            }
+            Self::Stage(stage, statistic) => format!("{stage}.{statistic}"),
             Self::Failures(kind) => format!("failures.{}", kind.name()),
             Self::Statuses(which) | Self::Share(which) => format!("http.{which}"),
             Self::Number(number) => number.name.to_owned(),
@@ -69,16 +70,16 @@ impl Metric {
 
     /// Whether more of it is better: of numbers their section says so; more messages are, longer times
     /// and more failures are not.
-    pub(crate) fn more_is_better(self) -> bool {
+    pub(crate) fn more_is_better(&self) -> bool {
         match self {
-            Self::Stage(_, statistic) => statistic == "count",
+            Self::Stage(_, statistic) => *statistic == "count",
             Self::Failures(_) => false,
             Self::Statuses(which) | Self::Share(which) => which.has(200),
             Self::Number(number) => number.more_is_better,
         }
     }
 
-    pub(crate) fn unit(self) -> Unit {
+    pub(crate) fn unit(&self) -> Unit {
         match self {
             Self::Stage(_, "count") | Self::Failures(_) | Self::Statuses(_) => Unit::Count,
             Self::Stage(..) => Unit::Nanoseconds,
@@ -88,16 +89,16 @@ impl Metric {
     }
 
     /// What was measured; `None` if nothing was.
-    pub(crate) fn value(self, result: &ResultFile) -> Option<f64> {
+    pub(crate) fn value(&self, result: &ResultFile) -> Option<f64> {
         match self {
             // How many there were is known even if there were none.
             Self::Stage(stage, "count") => {
-                Some(result.stages.get(stage).map_or(0.0, |entry| entry.count as f64))
+                Some(result.stages.named(stage).map_or(0.0, |entry| entry.count as f64))
             }
             Self::Stage(stage, statistic) => {
-                result.stages.get(stage).filter(|e| e.count > 0)?.statistic(statistic)
+                result.stages.named(stage).filter(|e| e.count > 0)?.statistic(statistic)
             }
-            Self::Failures(kind) => Some(result.failures.get(kind) as f64),
+            Self::Failures(kind) => Some(result.failures.get(*kind) as f64),
             Self::Statuses(which) => which.count(result),
             Self::Share(which) => which.share(result),
             Self::Number(number) => (number.read)(result),
@@ -105,10 +106,10 @@ impl Metric {
     }
 
     /// Why there is no value.
-    pub(crate) fn note(self) -> String {
+    pub(crate) fn note(&self) -> String {
         match self {
             Self::Stage(stage, _) => {
-                format!("nothing was measured in stage '{}', which is not a pass", stage.name())
+                format!("nothing was measured in stage '{stage}', which is not a pass")
             }
             _ => "not measured in this run, which is not a pass".to_owned(),
         }
@@ -117,6 +118,22 @@ impl Metric {
 
 fn all_numbers() -> impl Iterator<Item = &'static Number> {
     NUMBERS.into_iter().flatten()
+}
+
+/// What names of stages that this version does not know begin with: `stages.step.pay.p99`.
+const STAGES: &str = "stages";
+
+/// A number of a stage: `response.p99`; of any that a result may have: `stages.NAME.p99`, as its path in
+/// the file is.
+fn stage(name: &str) -> Option<Metric> {
+    let (stage, statistic) = name.rsplit_once('.')?;
+    let statistic = StageEntry::STATISTICS.into_iter().find(|known| *known == statistic)?;
+    let any = stage.strip_prefix(STAGES).and_then(|rest| rest.strip_prefix('.'));
+    let stage = match any {
+        Some(any) if !any.is_empty() => any,
+        _ => Stage::from_name(stage)?.name(),
+    };
+    Some(Metric::Stage(stage.to_owned(), statistic))
 }
 
 /// What could have been meant by a metric that begins with `first`.
@@ -226,12 +243,24 @@ mod tests {
     #[test]
     fn every_metric_is_found_by_its_name() {
         let stages = Stage::ALL.into_iter().flat_map(|stage| {
-            StageEntry::STATISTICS.map(|statistic| Metric::Stage(stage, statistic))
+            StageEntry::STATISTICS
+                .map(|statistic| Metric::Stage(stage.name().to_owned(), statistic))
         });
         let failures = Failure::ALL.into_iter().map(Metric::Failures);
         let statuses = [Statuses::Code(404), Statuses::Class(5), Statuses::Not2xx];
         let failures = failures.chain(statuses.map(Metric::Statuses));
-        for metric in stages.chain(failures).chain(all_numbers().map(Metric::Number)) {
+        let other = Metric::Stage("step.pay".to_owned(), "p99");
+        assert_eq!(other.name(), "stages.step.pay.p99");
+        assert_eq!(Metric::parse("stages.response.p99").expect("one").name(), "response.p99");
+        for bad in ["stages.p99", "stages..p99", "step.pay.p99", "stages.step.pay.p98"] {
+            assert!(Metric::parse(bad).is_err(), "{bad}");
+        }
+        for metric in [other]
+            .into_iter()
+            .chain(stages)
+            .chain(failures)
+            .chain(all_numbers().map(Metric::Number))
+        {
             let found = Metric::parse(&metric.name()).expect("its own name");
             assert_eq!((found.name(), found.unit()), (metric.name(), metric.unit()));
         }

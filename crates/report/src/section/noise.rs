@@ -3,6 +3,7 @@
 use super::generator::{AT_WORK, LATE, core_use, percent, suspicions, time};
 use super::{Model, Number, ResultFile, StageEntry, Warning, less, p99};
 use crate::figure::Unit;
+use measure::Stage;
 use std::fmt::Write as _;
 
 /// A reactor that was busy for less of the time than this was not at its end: who made it late is open.
@@ -79,7 +80,8 @@ pub(super) fn machine_explains(result: &ResultFile) -> bool {
     };
     // A closed loop takes all that it gets: that it waited for a core tells nothing of a backlog.
     let open = result.plan.model == Model::Open;
-    let late_alike = alike(generator.own_lag.as_ref()) && alike(result.stages.receive_lag.as_ref());
+    let late_alike =
+        alike(generator.own_lag.as_ref()) && alike(result.stages.get(Stage::ReceiveLag));
     let stolen = generator.steal_ratio.is_some_and(|share| share >= STEAL_TOLD);
     let waited = generator.host_probe_wait_ratio.is_none_or(|share| share >= AT_WORK);
     let idle = result

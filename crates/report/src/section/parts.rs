@@ -41,7 +41,7 @@ pub enum MergeError {
         /// The run's `id`.
         run: String,
         /// The stage.
-        stage: &'static str,
+        stage: String,
         /// What is wrong with it.
         error: HistError,
     },
@@ -111,14 +111,14 @@ pub(crate) fn sums(
 
 /// The histograms of some entries added, and the numbers beside them taken anew.
 pub(crate) fn entry_of_all<'a>(
-    stage: &'static str,
+    stage: &str,
     parts: impl Iterator<Item = (&'a &'a ResultFile, &'a StageEntry)>,
 ) -> Result<Option<StageEntry>, MergeError> {
     let mut sum: Option<hist::Sum> = None;
     for (result, entry) in parts {
         sum.get_or_insert_default().add(entry).map_err(|error| MergeError::Histogram {
             run: result.run.id.clone(),
-            stage,
+            stage: stage.to_owned(),
             error,
         })?;
     }

@@ -24,8 +24,8 @@
 
 use super::{Model, Number, ResultFile, Warning, generator, less};
 use crate::figure::Unit;
-use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
+use measure::{Nanos, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,7 @@ fn waiting(result: &ResultFile) -> u64 {
 
 /// Whether requests waited at the server: most took far longer than the quickest.
 fn queued(result: &ResultFile) -> bool {
-    let service = result.stages.service.as_ref().filter(|service| service.count > 0);
+    let service = result.stages.get(Stage::Service).filter(|service| service.count > 0);
     service.is_some_and(|service| service.p50 >= service.min.saturating_mul(QUEUED))
 }
 
@@ -192,7 +192,7 @@ pub fn fared(result: &ResultFile) -> Option<Fared> {
 
 /// The silence, if it was a stall.
 fn stall(result: &ResultFile, (from, to): (Nanos, Nanos)) -> Option<Stall> {
-    let median = result.stages.service.as_ref().map_or(0, |service| service.p50);
+    let median = result.stages.get(Stage::Service).map_or(0, |service| service.p50);
     let silence = to - from;
     if silence < SILENCE || silence.0 < median.saturating_mul(MEDIANS) {
         return None;
@@ -318,8 +318,8 @@ mod tests {
         }
         // A server that takes 100 ms for each reply does not stall when it is silent for 400 ms.
         let mut result = run(10_000, vec![0; 60]);
-        result.stages.service =
-            Some(StageEntry { p50: 100_000_000, count: 9, ..Default::default() });
+        let service = StageEntry { p50: 100_000_000, count: 9, ..Default::default() };
+        result.stages.set(Stage::Service, Some(service));
         fill(&mut result, Some((Nanos::ZERO, Nanos::from_millis(400))));
         assert_eq!(codes(&result), [""; 0]);
     }
@@ -330,8 +330,8 @@ mod tests {
             let mut result = run(7_000, line(0, 50));
             let waiting = result.messages.backlog.iter().map(|owed| owed * waiting_share / 100);
             result.messages.waiting = waiting.collect();
-            result.stages.service =
-                Some(StageEntry { count: 9, min, p50, ..StageEntry::default() });
+            let service = StageEntry { count: 9, min, p50, ..StageEntry::default() };
+            result.stages.set(Stage::Service, Some(service));
             result.fill_derived();
             fill(&mut result, None);
             (fared(&result), result.messages.in_flight_max)

@@ -67,12 +67,12 @@ fn of(results: &[&ResultFile]) -> Vec<Spread> {
 
 fn spread(metric: Metric, results: &[&ResultFile]) -> Option<Spread> {
     let name = metric.name();
-    let values = results.iter().flat_map(|result| values(metric, &name, result)).collect();
+    let values = results.iter().flat_map(|result| values(&metric, &name, result)).collect();
     told(name, metric.unit().name(), values)
 }
 
 /// The values of a figure in one result: one, or one for each run that it was merged from.
-fn values(metric: Metric, name: &str, result: &ResultFile) -> Vec<Option<f64>> {
+fn values(metric: &Metric, name: &str, result: &ResultFile) -> Vec<Option<f64>> {
     let Some(first) = result.spread.first() else {
         // A rate of nothing is no rate. Memory may well grow by nothing.
         let is_rate = metric.unit() == Unit::PerSecond;

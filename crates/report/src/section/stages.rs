@@ -1,142 +1,192 @@
-//! Latency by stage: an open, ordered map.
+//! Latency by stage: an open, ordered map. The stages that this version knows keep their order; others
+//! (a step's, a phase's, a later version's) follow in theirs, and survive showing, merging, comparing.
 
 use super::parts::{MergeError, entry_of_all};
 use super::{Doubts, ResultFile};
 use crate::hist::StageEntry;
 use measure::Stage;
 use measure::units::format_grouped;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
 
-/// Latency by stage, in the order of a connection's life.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(default)]
-pub struct Stages {
-    /// From the start of `connect` to an established TCP connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect: Option<StageEntry>,
-    /// The TLS handshake.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<StageEntry>,
-    /// The protocol upgrade: WebSocket opening handshake.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upgrade: Option<StageEntry>,
-    /// From the start of `connect` to a usable connection: TCP, TLS and upgrade together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub handshake: Option<StageEntry>,
-    /// The first message of a connection and its reply, from the actual send.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_echo: Option<StageEntry>,
-    /// The first byte of a reply, counted from the time at which its message was sent (HTTP).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_byte: Option<StageEntry>,
-    /// A reply, counted from the time at which its message was meant to be sent: what a user feels,
-    /// free of coordinated omission.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response: Option<StageEntry>,
-    /// The replies whose status was 2xx, as `response` (HTTP).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_2xx: Option<StageEntry>,
-    /// Those whose status was 3xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_3xx: Option<StageEntry>,
-    /// Those whose status was 4xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_4xx: Option<StageEntry>,
-    /// Those whose status was 5xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_5xx: Option<StageEntry>,
-    /// The same reply, counted from the time at which its message was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<StageEntry>,
-    /// Actual minus intended send time: how late the generator was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send_lag: Option<StageEntry>,
-    /// From the client's sending of a message to its kernel's receipt of the reply: the server, the
-    /// network and the kernels on the way. Of audited connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outside: Option<StageEntry>,
-    /// From the kernel's receipt of a reply to the client's reading of it. Of audited connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receive_lag: Option<StageEntry>,
-    /// A ping of the client's and its pong (WebSocket).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ping: Option<StageEntry>,
-    /// The closing handshake: from the client's close frame to the server's (WebSocket).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub close: Option<StageEntry>,
-}
+/// Latency by stage, in the order of a connection's life. A stage in which nothing was measured is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stages(Vec<(String, StageEntry)>);
 
 impl Stages {
     /// What was measured in a stage, if anything was.
     #[must_use]
     pub fn get(&self, stage: Stage) -> Option<&StageEntry> {
-        match stage {
-            Stage::Connect => self.connect.as_ref(),
-            Stage::Tls => self.tls.as_ref(),
-            Stage::Upgrade => self.upgrade.as_ref(),
-            Stage::Handshake => self.handshake.as_ref(),
-            Stage::FirstEcho => self.first_echo.as_ref(),
-            Stage::FirstByte => self.first_byte.as_ref(),
-            Stage::Response => self.response.as_ref(),
-            Stage::Response2xx => self.response_2xx.as_ref(),
-            Stage::Response3xx => self.response_3xx.as_ref(),
-            Stage::Response4xx => self.response_4xx.as_ref(),
-            Stage::Response5xx => self.response_5xx.as_ref(),
-            Stage::Service => self.service.as_ref(),
-            Stage::SendLag => self.send_lag.as_ref(),
-            Stage::Outside => self.outside.as_ref(),
-            Stage::ReceiveLag => self.receive_lag.as_ref(),
-            Stage::Ping => self.ping.as_ref(),
-            Stage::Close => self.close.as_ref(),
-        }
+        self.named(stage.name())
+    }
+
+    /// The same by name, of any stage.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&StageEntry> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, entry)| entry)
+    }
+
+    /// The same to be changed.
+    pub fn get_mut(&mut self, stage: Stage) -> Option<&mut StageEntry> {
+        let mut all = self.0.iter_mut();
+        all.find(|(known, _)| known == stage.name()).map(|(_, entry)| entry)
     }
 
     /// Puts in what was measured in a stage; takes the result of [`crate::hist::entry`] as it is.
     pub fn set(&mut self, stage: Stage, entry: Option<StageEntry>) {
-        *match stage {
-            Stage::Connect => &mut self.connect,
-            Stage::Tls => &mut self.tls,
-            Stage::Upgrade => &mut self.upgrade,
-            Stage::Handshake => &mut self.handshake,
-            Stage::FirstEcho => &mut self.first_echo,
-            Stage::FirstByte => &mut self.first_byte,
-            Stage::Response => &mut self.response,
-            Stage::Response2xx => &mut self.response_2xx,
-            Stage::Response3xx => &mut self.response_3xx,
-            Stage::Response4xx => &mut self.response_4xx,
-            Stage::Response5xx => &mut self.response_5xx,
-            Stage::Service => &mut self.service,
-            Stage::SendLag => &mut self.send_lag,
-            Stage::Outside => &mut self.outside,
-            Stage::ReceiveLag => &mut self.receive_lag,
-            Stage::Ping => &mut self.ping,
-            Stage::Close => &mut self.close,
-        } = entry;
+        self.put(stage.name(), entry);
     }
 
-    /// The stages in which something was measured, in the order of a connection's life.
-    pub fn iter(&self) -> impl Iterator<Item = (Stage, &StageEntry)> {
-        Stage::ALL.into_iter().filter_map(|stage| Some((stage, self.get(stage)?)))
+    /// The same by name: of a step or a phase, for one.
+    pub fn put(&mut self, name: &str, entry: Option<StageEntry>) {
+        self.0.retain(|(known, _)| known != name);
+        let Some(entry) = entry else { return };
+        // Behind all that come no later: those that are not known come last, in the order of arrival.
+        let at = self.0.partition_point(|(known, _)| place(known) <= place(name));
+        self.0.insert(at, (name.to_owned(), entry));
+    }
+
+    /// The stages in which something was measured, by name: first those that are known, in the order of a
+    /// connection's life.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &StageEntry)> {
+        self.0.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+}
+
+/// Where a stage stands among the others.
+fn place(name: &str) -> usize {
+    Stage::from_name(name).map_or(Stage::COUNT, |stage| stage as usize)
+}
+
+/// What each stage is of.
+const fn meaning(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "From the start of `connect` to an established TCP connection.",
+        Stage::Tls => "The TLS handshake.",
+        Stage::Upgrade => "The protocol upgrade: WebSocket opening handshake.",
+        Stage::Handshake => {
+            "From the start of `connect` to a usable connection: TCP, TLS and upgrade together."
+        }
+        Stage::FirstEcho => {
+            "The first message of a connection and its reply, from the actual send."
+        }
+        Stage::FirstByte => {
+            "The first byte of a reply, counted from the time at which its message was sent (HTTP)."
+        }
+        Stage::Response => {
+            "A reply, counted from the time at which its message was meant to be sent: what a user \
+             feels,\nfree of coordinated omission."
+        }
+        Stage::Response2xx => "The replies whose status was 2xx, as `response` (HTTP).",
+        Stage::Response3xx => "Those whose status was 3xx.",
+        Stage::Response4xx => "Those whose status was 4xx.",
+        Stage::Response5xx => "Those whose status was 5xx.",
+        Stage::Service => "The same reply, counted from the time at which its message was sent.",
+        Stage::SendLag => "Actual minus intended send time: how late the generator was.",
+        Stage::Outside => {
+            "From the client's sending of a message to its kernel's receipt of the reply: the server, \
+             the\nnetwork and the kernels on the way. Of audited connections."
+        }
+        Stage::ReceiveLag => {
+            "From the kernel's receipt of a reply to the client's reading of it. Of audited \
+             connections."
+        }
+        Stage::Ping => "A ping of the client's and its pong (WebSocket).",
+        Stage::Close => {
+            "The closing handshake: from the client's close frame to the server's (WebSocket)."
+        }
+    }
+}
+
+impl Serialize for Stages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Stages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// Reads the object; a stage that is null is as good as absent.
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Stages;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of stages")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stages, A::Error> {
+        let (mut stages, mut seen) = (Vec::new(), BTreeSet::new());
+        while let Some(name) = map.next_key::<String>()? {
+            if !seen.insert(name.clone()) {
+                return Err(Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            let entry: Option<StageEntry> = match Stage::from_name(&name) {
+                Some(_) => map.next_value()?,
+                // What is no stage to this version is passed over, as fields that it does not know.
+                None => serde_json::from_value(map.next_value()?).unwrap_or_default(),
+            };
+            stages.extend(entry.map(|entry| (name, entry)));
+        }
+        stages.sort_by_key(|(name, _)| place(name));
+        Ok(Stages(stages))
+    }
+}
+
+impl JsonSchema for Stages {
+    fn schema_name() -> Cow<'static, str> {
+        "Stages".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let entry = generator.subschema_for::<Option<StageEntry>>();
+        let known = Stage::ALL.map(|stage| {
+            let mut described = entry.clone();
+            described.insert("description".to_owned(), Value::from(meaning(stage)));
+            (stage.name().to_owned(), described.to_value())
+        });
+        json_schema!({
+            "type": "object",
+            "description": "Latency by stage, in the order of a connection's life. Besides the stages named here there may be others.",
+            "properties": known.into_iter().collect::<Map<String, Value>>(),
+            "additionalProperties": generator.subschema_for::<StageEntry>(),
+        })
     }
 }
 
 /// The histograms of each stage added, and the numbers beside them taken anew.
 pub(crate) fn merge(results: &[&ResultFile]) -> Result<Stages, MergeError> {
-    let mut merged = Stages::default();
-    for stage in Stage::ALL {
-        let parts = results.iter().filter_map(|result| Some((result, result.stages.get(stage)?)));
-        merged.set(stage, entry_of_all(stage.name(), parts)?);
+    let names = || results.iter().flat_map(|result| result.stages.iter().map(|(name, _)| name));
+    let mut seen = BTreeSet::new();
+    let mut merged: Vec<(String, StageEntry)> = Vec::new();
+    for name in names().filter(|name| seen.insert(*name)) {
+        let parts = results.iter().filter_map(|result| Some((result, result.stages.named(name)?)));
+        merged.extend(entry_of_all(name, parts)?.map(|entry| (name.to_owned(), entry)));
     }
-    Ok(merged)
+    merged.sort_by_key(|(name, _)| place(name));
+    Ok(Stages(merged))
+}
+
+/// Whether a stage is of the replies of one class of status.
+pub(crate) fn is_class(name: &str) -> bool {
+    Stage::from_name(name).is_some_and(|stage| Stage::BY_CLASS.contains(&stage))
 }
 
 /// The stages that tables show. Replies are told apart by the class of their status only where there was
 /// more than one.
-pub(crate) fn shown(result: &ResultFile) -> impl Iterator<Item = (Stage, &StageEntry)> {
-    let classes = Stage::BY_CLASS.into_iter();
-    let classes = classes.filter(|class| result.stages.get(*class).is_some()).count();
-    result.stages.iter().filter(move |(stage, _)| classes > 1 || !Stage::BY_CLASS.contains(stage))
+pub(crate) fn shown(result: &ResultFile) -> impl Iterator<Item = (&str, &StageEntry)> {
+    let classes = result.stages.iter().filter(|(name, _)| is_class(name)).count();
+    result.stages.iter().filter(move |(name, _)| classes > 1 || !is_class(name))
 }
 
 /// The doubt about times beyond what histograms tell apart.
@@ -161,11 +211,36 @@ mod tests {
         for stage in Stage::ALL {
             let mut stages = Stages::default();
             stages.set(stage, Some(StageEntry::default()));
-            assert!(stages.iter().map(|(stage, _)| stage).eq([stage]));
+            assert!(stages.iter().map(|(name, _)| name).eq([stage.name()]));
+            assert_eq!(stages.get(stage), Some(&StageEntry::default()));
             let written = serde_json::to_value(&stages).expect("an object");
             let keys = written.as_object().into_iter().flatten().map(|(key, _)| key);
             assert!(keys.eq([stage.name()]), "{written}");
         }
         assert_eq!(serde_json::to_value(Stages::default()).expect("an object"), json!({}));
+    }
+
+    #[test]
+    fn stages_that_are_not_known_survive_behind_those_that_are() {
+        let entry = |count| StageEntry { count, ..StageEntry::default() };
+        let mut stages = Stages::default();
+        stages.put("step.pay", Some(entry(3)));
+        stages.put("phase.storm.response", Some(entry(4)));
+        stages.set(Stage::Close, Some(entry(2)));
+        stages.set(Stage::Connect, Some(entry(1)));
+        let names = |stages: &Stages| stages.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
+        let order = ["connect", "close", "step.pay", "phase.storm.response"];
+        assert_eq!(names(&stages), order);
+        let written = serde_json::to_string(&stages).expect("an object");
+        let read: Stages = serde_json::from_str(&written).expect("stages");
+        assert_eq!(read, stages);
+        // In whatever order a file has them, known ones come in theirs; what is no stage is passed over.
+        let text = written.replacen('{', "{\"step.x\":null,\"later\":[1],\"tls\":null,", 1);
+        assert_eq!(serde_json::from_str::<Stages>(&text).expect("stages"), stages);
+        for bad in ["{\"connect\":[1]}", "{\"a\":1,\"a\":2}", "[]"] {
+            assert!(serde_json::from_str::<Stages>(bad).is_err(), "{bad}");
+        }
+        stages.put("step.pay", None);
+        assert_eq!(names(&stages), ["connect", "close", "phase.storm.response"]);
     }
 }

@@ -255,12 +255,13 @@ pub(crate) fn threshold_words(one: &ThresholdVerdict) -> String {
 mod tests {
     use super::*;
     use crate::schema::{Generator, Pacing, StageEntry};
+    use measure::Stage;
     use proptest::prelude::*;
 
     fn result() -> ResultFile {
         let mut result = ResultFile::default();
-        result.stages.response =
-            Some(StageEntry { count: 10, p99: 50_000_000, ..StageEntry::default() });
+        let response = StageEntry { count: 10, p99: 50_000_000, ..StageEntry::default() };
+        result.stages.set(Stage::Response, Some(response));
         result.connections.lost = 3;
         result.failures.reset = 3;
         result.resources.client.bytes_per_connection = Some(96.0);
