@@ -196,11 +196,18 @@ our_client() {
     echo "http: our client and nginx: files, chunks, bodies, paths, replaced connections, statuses"
 }
 
+# Both at once: each waits for time limits mostly.
 conform() {
     local role
+    local -A running=()
     for role in server client; do
-        python3 -B "scripts/tests/http/$role.py" "$programs/c1000k-$role" 2>"$work/conformance.log" ||
-            fail "our $role does not conform"
+        python3 -B "scripts/tests/http/$role.py" "$programs/c1000k-$role" \
+            2>"$work/conformance-$role.log" &
+        running[$role]=$!
+        pids+=("$!")
+    done
+    for role in server client; do
+        wait "${running[$role]}" || fail "our $role does not conform"
     done
 }
 
