@@ -5,7 +5,7 @@
 #
 # A failing input is made small, printed, and kept in target/fuzz/. Every run tries other mutations;
 # FUZZ_SEED=N tries those of the run that printed N. For coverage feedback there is fuzz/, which
-# needs a nightly toolchain and cargo-fuzz. Needs cargo; installs and changes nothing.
+# needs a nightly toolchain and cargo-fuzz. FUZZ_PROGRAM names one that is built already. Needs cargo; installs and changes nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -17,5 +17,6 @@ fi
 failures=${CARGO_TARGET_DIR:-target}/fuzz
 mkdir -p "$failures"
 # Not the release profile: overflows and debug assertions are to be seen, and panics to be caught.
-cargo run --quiet --locked -p c1000k-fuzz -- --seconds "$seconds" --seed "${FUZZ_SEED:-$(date +%s)}" \
-    --failures "$failures" "${@:2}"
+fuzz=(cargo run --quiet --locked -p c1000k-fuzz --)
+if [[ -n ${FUZZ_PROGRAM-} ]]; then fuzz=("$FUZZ_PROGRAM"); fi
+"${fuzz[@]}" --seconds "$seconds" --seed "${FUZZ_SEED:-$(date +%s)}" --failures "$failures" "${@:2}"

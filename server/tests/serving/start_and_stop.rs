@@ -170,7 +170,7 @@ fn what_the_machine_cannot_hold_is_refused_before_it_starts() {
     let (_, out, _) = refused(&[&["check", "tcp://127.0.0.1:0", "--shell"], &more[..]].concat());
     assert!(out.contains("\nsudo prlimit --pid $$ --nofile="), "{out}");
     let (_, out, _) = refused(&[&["check", "tcp://127.0.0.1:0", "--json"], &more[..]].concat());
-    let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let value: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(value["connections"].as_u64(), Some(100_000_000));
     assert!(value["fits"].as_u64() < Some(100_000_000) && value["findings"][0]["have"].is_string());
     let (code, _, _) = refused(&["check", "tcp://127.0.0.1:0", "--connections-max", "10"]);
