@@ -5,7 +5,8 @@
 #
 # A failing input is made small, printed, and kept in target/fuzz/. Every run tries other mutations;
 # FUZZ_SEED=N tries those of the run that printed N. For coverage feedback there is fuzz/, which
-# needs a nightly toolchain and cargo-fuzz. FUZZ_PROGRAM names one that is built already. Needs cargo; installs and changes nothing.
+# needs a nightly toolchain and cargo-fuzz. FUZZ_PROGRAM names a program that is built already, and is not
+# built again. Needs cargo; installs and changes nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
