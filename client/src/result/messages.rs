@@ -64,10 +64,13 @@ fn sum(measured: &Measured, of: fn(&Backlog) -> u64) -> u64 {
     measured.finals.values().map(|last| of(&last.backlog)).sum()
 }
 
-/// The time that was planned for the traffic, as far as it came to pass.
+/// The time that was planned for the traffic; of a run that somebody ended, as far as it came to pass.
+/// One that ended by itself, since no connection was left, had all of it to serve in.
 fn planned_seconds(duration: Nanos, measured: &Measured) -> f64 {
     let longest = measured.finals.values().map(|last| last.drive_time).max();
-    longest.unwrap_or_default().min(duration).as_secs_f64()
+    let longest = longest.unwrap_or_default();
+    let cut_short = measured.halt_interrupted || longest == Nanos::ZERO;
+    if cut_short { longest.min(duration).as_secs_f64() } else { duration.as_secs_f64() }
 }
 
 /// A row of counts, one for each of the marks that every reactor has come to.

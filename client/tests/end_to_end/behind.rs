@@ -46,6 +46,26 @@ fn a_server_that_falls_behind_is_said_to_have_fallen_behind() {
     assert!(summary.starts_with("verdict      the server fell behind"), "{summary}");
 }
 
+#[test]
+fn a_server_that_loses_all_connections_served_a_share_of_all_that_was_planned() {
+    // Each of 5 connections gives the echo that proves it and three more, and is closed.
+    let url = peer(|mut stream| {
+        let mut message = [0; 32];
+        for _ in 0..4 {
+            let got = stream.read_exact(&mut message);
+            if got.and_then(|()| stream.write_all(&message)).is_err() {
+                return;
+            }
+        }
+    });
+    let (ran, result) = run_and_read(&[&url, "-c", "5", "-r", "50", "-d", "3s"]);
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!((result.messages.served, result.messages.planned), (15, Some(150)));
+    assert!((result.messages.served_seconds - 3.0).abs() < 1e-9, "{:?}", result.messages);
+    let summary = report::text::summary(&result, 80);
+    assert!(summary.contains("10.0 % of what was asked was served in time"), "{summary}");
+}
+
 /// An HTTP server that takes so long for each request: of all connections together, or of each by itself.
 fn slow_http(each: Duration, together: bool) -> String {
     let (clock, free_at) = (Clock::start(), Arc::new(Mutex::new(Nanos::ZERO)));

@@ -19,10 +19,17 @@ pub enum Worst {
 /// The words, without a full stop, and the worst of them.
 #[must_use]
 pub fn of(result: &ResultFile) -> (String, Worst) {
+    but_for(result, "")
+}
+
+/// The same without one of its parts, which stands beside it already.
+#[must_use]
+pub(crate) fn but_for(result: &ResultFile, told: &str) -> (String, Worst) {
     let parts = [of_server(result), of_generator(result), of_thresholds(result), of_run(result)];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     let worst = parts.iter().map(|(_, worst)| *worst).max().unwrap_or(Worst::Good);
-    let words: Vec<_> = parts.into_iter().map(|(words, _)| words).collect();
+    let words = parts.into_iter().map(|(words, _)| words).filter(|words| words != told);
+    let words: Vec<_> = words.collect();
     (words.join(" \u{b7} "), worst)
 }
 
@@ -36,9 +43,7 @@ fn of_server(result: &ResultFile) -> Option<(String, Worst)> {
     Some(match server::fared(result)? {
         Fared::KeptUp => ("the server kept up".to_owned(), Worst::Good),
         Fared::Behind => ("the server fell behind".to_owned(), Worst::Bad),
-        Fared::Share(share) => {
-            (format!("{:.1} % of what was asked was served in time", 100.0 * share), Worst::Doubt)
-        }
+        Fared::Share(share) => (server::served_words(result, share), Worst::Doubt),
     })
 }
 

@@ -9,7 +9,12 @@ use measure::units::{self, format_count, format_duration, format_grouped, format
 
 /// What a terminal shows as it is: a file from elsewhere may carry escape sequences in its texts.
 pub(crate) fn ascii(text: &str) -> String {
-    let shown = |c: char| if c.is_ascii_graphic() || c == ' ' || c == '\u{a0}' { c } else { '?' };
+    let shown = |c: char| match c {
+        ' '..='~' | '\u{a0}' => c,
+        // The sign of times, as in `closed 4401 × 20`.
+        '\u{d7}' => 'x',
+        _ => '?',
+    };
     text.chars().map(shown).collect()
 }
 

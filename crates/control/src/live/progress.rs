@@ -367,7 +367,7 @@ mod tests {
         let mut progress = progress.titled("run 2 of\x1b5".to_owned());
         progress.update(&view(1));
         let text = written(progress, reader);
-        assert!(text.starts_with("run 2 of 5, 1 s hold, "), "{text}");
+        assert!(text.starts_with("run 2 of 5, 1 s hold 0%, "), "{text}");
     }
 
     #[test]
@@ -401,7 +401,10 @@ mod tests {
         progress.clear();
         let text = written(progress, reader);
         let starts: Vec<_> = text.lines().map(|line| line.split(',').next().unwrap()).collect();
-        assert_eq!(starts, ["0 ns hold", "1 s hold", "2 s hold", "2 s drain", "done [2J"]);
+        assert_eq!(
+            starts,
+            ["0 ns hold 0%", "1 s hold 0%", "2 s hold 0%", "2 s drain 0%", "done [2J"]
+        );
     }
 
     #[test]

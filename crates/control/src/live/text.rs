@@ -34,7 +34,7 @@ pub fn lines(view: &View, width: usize) -> Vec<String> {
 #[must_use]
 pub fn plain(view: &View) -> String {
     let mut parts = vec![
-        format!("{} {}", view.elapsed, view.phase),
+        format!("{} {} {}%", view.elapsed, view.phase, percent(view)),
         format!("{}/{} open", view.open, view.planned),
         format!("opening {}", format_rate(view.opened_per_second)),
     ];
@@ -48,7 +48,7 @@ pub fn plain(view: &View) -> String {
         parts.push(format!("response {}", response(view).join(" ")));
         parts.push(format!("in flight {}", in_flight(view).join(" ")));
     }
-    parts.extend(view.phase_left.map(|left| format!("{left} left")));
+    parts.extend(left(view));
     parts.extend(view.note.clone());
     printable(&parts.join(", "))
 }
@@ -59,10 +59,20 @@ fn phase(view: &View, width: usize) -> Vec<String> {
     // Rounded down: a full bar means that nothing is left.
     let full = (done * cells as f64) as usize;
     let mut parts = vec![format!("[{}{}]", "#".repeat(full), ".".repeat(cells - full))];
-    parts.extend(view.phase_left.map(|left| format!("{left} left")));
-    parts.push(format!("{}%", (done * 100.0) as u64));
+    parts.extend(left(view));
+    parts.push(format!("{}%", percent(view)));
     parts.push(format!("{} in all", view.elapsed));
     parts
+}
+
+/// How much of the phase is done; rounded down: 100 means that nothing is left.
+fn percent(view: &View) -> u64 {
+    (view.done() * 100.0) as u64
+}
+
+/// How long it still takes. A phase that takes longer than it was to says nothing.
+fn left(view: &View) -> Option<String> {
+    view.phase_left.filter(|left| *left > Nanos::ZERO).map(|left| format!("{left} left"))
 }
 
 fn connections(view: &View) -> Vec<String> {
@@ -235,7 +245,7 @@ mod tests {
     fn plain_lines_say_what_there_is() {
         assert_eq!(
             plain(&steady()),
-            "62 s run, 999988/1000000 open, opening 31.4k/s, \
+            "62 s run 40%, 999988/1000000 open, opening 31.4k/s, \
              10 failed 2 lost timed_out 10 reset 2, \
              sent 50k/s received 49.9k/s asked 50k/s, response p50 61.5 us p99 1.2 ms max 30 ms, \
              in flight 1,203 send lag p99 12 us, 18 s left"
@@ -249,7 +259,7 @@ mod tests {
             note: Some("two\nlines".to_owned()),
             ..View::default()
         };
-        assert_eq!(plain(&opening), "1 s open, 3/10 open, opening 3/s, two lines");
+        assert_eq!(plain(&opening), "1 s open 0%, 3/10 open, opening 3/s, two lines");
     }
 
     #[test]
@@ -260,7 +270,7 @@ mod tests {
             lines(&view, 58).swap_remove(0)
         };
         assert!(bar(999_999, 1).contains("[#######.]  1 ns left  99%"));
-        assert!(bar(999_999, 0).contains("[########]  0 ns left  100%"));
+        assert!(bar(999_999, 0).contains("[########]  100%"));
         assert!(bar(0, 0).contains("[........]"), "no time at all is no progress");
     }
 

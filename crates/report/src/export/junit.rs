@@ -36,9 +36,7 @@ pub fn junit(result: &ResultFile) -> String {
         let kept_up = match fared {
             Fared::KeptUp => Passed,
             Fared::Behind => Failed(server::sentence(result)),
-            Fared::Share(share) => {
-                Skipped(format!("{:.1} % of what was asked was served in time", 100.0 * share))
-            }
+            Fared::Share(share) => Skipped(server::served_words(result, share)),
         };
         cases.push(("the server kept up".to_owned(), kept_up));
     }

@@ -24,7 +24,8 @@ fn ended(result: &ResultFile) -> (&'static str, &'static str) {
 pub(super) fn headline(of: &Run, named: bool) -> Markup {
     let result = &of.result;
     let (class, words) = ended(result);
-    let (verdict, worst) = headline::of(result);
+    // What the badge says is not said twice.
+    let (verdict, worst) = headline::but_for(result, words);
     let colour = match worst {
         Worst::Good => "good",
         Worst::Doubt => "doubt",
@@ -110,7 +111,7 @@ pub(super) fn cards(result: &ResultFile) -> Markup {
                         "Served in time",
                         &format_rate(rate),
                         &format!(
-                            "{} due and not answered at the end",
+                            "{} waited for an answer at the end",
                             messages.backlog_at_end.map_or_else(|| "unknown".to_owned(), format_grouped)
                         ),
                     ))

@@ -5,15 +5,15 @@
 //! |---|---|
 //! | `client_busy` | a reactor's CPU time was 90 % of the time in which messages were to be sent, or more |
 //! | `client_waits` | CPU time and waiting for a core were, and the client used a tenth of that core or more |
-//! | `late_generator` | 1 % of the messages left more than 1 ms late by the generator's own fault, and that is a tenth of the response's 99th percentile or more |
+//! | `late_generator` | 1 % of the messages left more than 1 ms late with no peer in their way, and that is a tenth of the response's 99th percentile or more |
 //! | `late_reader` | the same of replies that lay in the kernel, while a reactor was at work or waiting for its core for half of the time |
 //!
 //! Where the machine explains all of it, none of these is a reason: the run has the doubt `noisy_host`, is
 //! not limited, and stays comparable. It explains lateness if, all together,
 //!
-//! - a thread that did nothing (`generator.host_probe`) woke more than 1 ms late on the reactors' cores in 1 %
-//!   of its tries, half as late as the messages or more: a generator that has a backlog is far later;
-//! - half of that lateness or more was waiting for a core, or the hypervisor took a twentieth of one: a
+//! - a thread that did nothing (`generator.host_probe`) was half as late on the reactors' cores in half as many
+//!   of its tries as messages were: a generator that has a backlog is far later, and far more often;
+//! - a quarter of that lateness or more was waiting for a core, or the hypervisor took a twentieth of one: a
 //!   process that was stopped waits for none;
 //! - every reactor, and every core by all reactors on it, was busy for less than half of the time;
 //! - other processes than the client and the server took a tenth of a core for each core that the reactors
@@ -335,14 +335,25 @@ fn late_sender(result: &ResultFile) -> Option<Warning> {
     };
     let response = material(result, own)?;
     let text = format!(
-        "1 % of the messages left more than {} late by the generator's own fault, where 1 % of the \
-         responses took more than {}",
+        "1 % of the messages left more than {} late with no peer in their way, where 1 % of the \
+         responses took more than {}{}",
         time(own.p99),
         time(response),
+        kept_waiting(result),
     );
     let remedy = "response times contain it: lower the rate, or give the client cores that nothing else \
                   uses (--cores) or a machine of its own";
     Some(Warning::new("late_generator", text, remedy))
+}
+
+/// That the client had no core, where that is most of what it did.
+fn kept_waiting(result: &ResultFile) -> String {
+    let waited = result.reactors.iter().filter_map(|one| one.wait_ratio).fold(0.0, f64::max);
+    if waited < AT_WORK {
+        return String::new();
+    }
+    let others = noise::others_line(result).map_or_else(String::new, |others| format!(", and {others}"));
+    format!("; a reactor waited for its core {} of the time{others}", percent(waited))
 }
 
 /// Replies lay in the kernel, and the client was at work.

@@ -363,6 +363,46 @@ fn a_run_that_was_not_late_is_not_doubted_however_noisy_its_machine() {
     assert!(!is_noisy(&result) && result.run.warnings.is_empty());
 }
 
+/// A probe that woke so late in so many of 10,000 tries, and 0.1 ms late in the others.
+fn probe(late: u64, times: u64) -> StageEntry {
+    let mut recorded = measure::IntervalHistogram::new();
+    for number in 0..10_000 {
+        recorded.record(if number < times { late } else { 100_000 });
+    }
+    crate::hist::entry(&recorded).expect("recorded")
+}
+
+#[test]
+fn a_machine_that_is_late_half_as_often_explains_what_is_just_late() {
+    // 1 % of the messages more than 1.4 ms late: the probe need not be so late in 1 % of its tries as well.
+    for (late, times, explained) in
+        [(800_000, 60, true), (6_000_000, 60, true), (6_000_000, 40, false), (600_000, 60, false)]
+    {
+        let mut result = disturbed();
+        own_lag(&mut result, 1_400_000);
+        generator(&mut result).host_probe = Some(probe(late, times));
+        assert_eq!(noisy_host(&result).is_some(), explained, "{late} ns {times} times");
+        assert_eq!(codes(&result).is_empty(), explained);
+    }
+}
+
+#[test]
+fn a_client_that_had_no_core_is_said_to_have_waited() {
+    let mut result = disturbed();
+    result.reactors[1].wait_ratio = Some(0.99);
+    own_lag(&mut result, 9_000_000_000);
+    let reasons = judge(&result);
+    let late = reasons.iter().find(|reason| reason.code == "late_generator").expect("late");
+    assert!(
+        late.text.ends_with(
+            "; a reactor waited for its core 99 % of the time, and other processes used 40 % of this \
+             machine's CPU time in the traffic"
+        ),
+        "{}",
+        late.text
+    );
+}
+
 #[test]
 fn what_the_machine_does_not_explain_stays_the_generators() {
     type Spoil = fn(&mut ResultFile);

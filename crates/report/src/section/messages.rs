@@ -61,8 +61,9 @@ pub struct Messages {
     /// Those replies per second of that time: what the server served while it was asked. Null in files
     /// from before it was counted. Derived.
     pub rate_served: Option<f64>,
-    /// How many messages were due and not answered at the end of the planned time; of merged repeats the
-    /// most.
+    /// How many messages waited for an answer at the end of the planned time: on their way, or held up by
+    /// their peers. Those that the generator itself was late with are none of them: `sent` tells of these.
+    /// Of merged repeats the most.
     pub backlog_at_end: Option<u64>,
     /// By how many messages a second that grew: the straight line of least squares through `backlog`.
     /// Derived.
@@ -71,7 +72,7 @@ pub struct Messages {
     pub in_flight_max: Option<u64>,
     /// The time from one mark of `backlog` to the next; 0 without any.
     pub backlog_step_seconds: f64,
-    /// How many messages were due and not answered at 60 evenly spaced marks of the planned time, the last
+    /// How many messages waited for an answer at 60 evenly spaced marks of the planned time, the last
     /// of them at its end: those on their way, and those of `waiting`. Empty in merged repeats, and fewer
     /// in a run that was cut short.
     pub backlog: Vec<u64>,
@@ -244,7 +245,7 @@ pub(crate) fn served(result: &ResultFile) -> Option<String> {
         let growth = it.backlog_growth_per_second.filter(|growth| *growth >= 1.0);
         let growth =
             growth.map_or_else(String::new, |by| format!(", grown by {}", format_rate(by)));
-        format!("; {} due and not answered at the end{growth}", format_grouped(count))
+        format!("; {} waited for an answer at the end{growth}", format_grouped(count))
     });
     Some(format!("{} served in time{share}{backlog}", format_rate(served)))
 }

@@ -154,7 +154,7 @@ fn what_exists(first: &str) -> String {
     if under.is_empty() {
         format!(
             "it begins with a stage ({}) or with connections, messages, failures, http, resources, \
-             pacing, audit, generator or balance",
+             pacing, audit, generator, server or balance",
             stages()
         )
     } else {

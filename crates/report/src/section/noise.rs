@@ -1,6 +1,6 @@
 //! What else the machine did meanwhile, and whether that explains what would else speak against the generator.
 
-use super::generator::{AT_WORK, LATE, core_use, percent, suspicions, time};
+use super::generator::{LATE, core_use, percent, suspicions, time};
 use super::{Model, Number, ResultFile, StageEntry, Warning, less, p99};
 use crate::figure::Unit;
 use measure::Stage;
@@ -14,6 +14,12 @@ pub(super) const PROBED_MIN: u64 = 50;
 
 /// How much later than the probe messages may have been to be explained by the machine.
 pub(super) const ALIKE: f64 = 2.0;
+/// What is compared with the 99th percentile of messages: the probe was late half as often or more.
+pub(super) const HALF_AS_OFTEN: f64 = 0.995;
+
+/// The share of the probe's lateness that was waiting for a core, from which on it was not stopped: one that
+/// is woken late for want of a core is ready all that time, as far as the kernel counts it.
+pub(super) const WAITED: f64 = 0.25;
 
 /// The share of a core's time that others have to have used to be a cause of lateness on it.
 pub(super) const OTHERS: f64 = 0.1;
@@ -75,21 +81,28 @@ pub(super) fn machine_explains(result: &ResultFile) -> bool {
     let Some(probe) = generator.host_probe.as_ref().filter(|one| one.count >= PROBED_MIN) else {
         return false;
     };
+    let seen = half_as_often(probe);
     let alike = |late: Option<&StageEntry>| {
-        late.is_none_or(|late| late.p99 <= LATE.0 || late.p99 as f64 <= ALIKE * probe.p99 as f64)
+        late.is_none_or(|late| late.p99 <= LATE.0 || late.p99 as f64 <= ALIKE * seen as f64)
     };
     // A closed loop takes all that it gets: that it waited for a core tells nothing of a backlog.
     let open = result.plan.model == Model::Open;
     let late_alike =
         alike(generator.own_lag.as_ref()) && alike(result.stages.get(Stage::ReceiveLag));
     let stolen = generator.steal_ratio.is_some_and(|share| share >= STEAL_TOLD);
-    let waited = generator.host_probe_wait_ratio.is_none_or(|share| share >= AT_WORK);
+    let waited = generator.host_probe_wait_ratio.is_none_or(|share| share >= WAITED);
     let idle = result
         .reactors
         .iter()
         .all(|one| one.busy_ratio < IDLE_ENOUGH && core_use(result, one) < IDLE_ENOUGH);
-    let late = probe.p99 > LATE.0;
+    let late = ALIKE * seen as f64 > LATE.0 as f64;
     open && late && late_alike && idle && (stolen || waited && others_are_the_cause(result))
+}
+
+/// How late the probe was in the latest half percent of its tries.
+fn half_as_often(probe: &StageEntry) -> u64 {
+    let recorded = crate::hist::decode(&probe.hdr).ok().filter(|recorded| !recorded.is_empty());
+    recorded.map_or(probe.p99, |recorded| recorded.value_at_quantile(HALF_AS_OFTEN))
 }
 
 /// Whether other processes used enough to be in the way, and the run's own did not.

@@ -190,6 +190,18 @@ pub fn fared(result: &ResultFile) -> Option<Fared> {
     Some(if share >= SERVED { Fared::KeptUp } else { Fared::Share(share) })
 }
 
+/// What share of what was asked was served, in words. Where replies came in time that did not bring what was
+/// asked for, that they were late is not what is wrong.
+#[must_use]
+pub fn served_words(result: &ResultFile, share: f64) -> String {
+    let unserved = result.messages.unserved;
+    let percent = format!("{:.1} % of what was asked was served", 100.0 * share);
+    match unserved {
+        0 => format!("{percent} in time"),
+        _ => format!("{percent}, {} replies said no", format_grouped(unserved)),
+    }
+}
+
 /// The silence, if it was a stall.
 fn stall(result: &ResultFile, (from, to): (Nanos, Nanos)) -> Option<Stall> {
     let median = result.stages.get(Stage::Service).map_or(0, |service| service.p50);
@@ -225,7 +237,11 @@ fn warnings(result: &ResultFile) -> Vec<Warning> {
     if server.behind {
         warnings.push(Warning::new(
             "server_behind",
-            format!("the server fell behind: {}", sentence(result)),
+            format!(
+                "the server fell behind: {}{}",
+                sentence(result),
+                noise::others_line(result).map_or_else(String::new, |it| format!("; {it}")),
+            ),
             "response times grow as long as that goes on, so they tell how long the run was: ask for a rate \
              below what was served",
         ));
@@ -340,6 +356,17 @@ mod tests {
         assert_eq!(judged(90, 1_000_000, 2_900_000), (share, Some(300)), "too few connections");
         assert_eq!(judged(90, 1_000_000, 3_000_000), (Some(Fared::Behind), Some(300)));
         assert_eq!(judged(40, 1_000_000, 1_000_000), (Some(Fared::Behind), Some(1_800)));
+    }
+
+    #[test]
+    fn replies_that_say_no_are_not_late() {
+        let mut result = run(0, vec![0; 60]);
+        assert_eq!(served_words(&result, 0.0), "0.0 % of what was asked was served in time");
+        result.messages.unserved = 1_234;
+        assert_eq!(
+            served_words(&result, 0.0),
+            "0.0 % of what was asked was served, 1,234 replies said no"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which rules of the protocol connections broke.
 
-use super::{Doubts, ResultFile};
+use super::{Doubts, Matching, ResultFile, WebSocket};
 use measure::units::format_grouped;
 
 /// The rules that connections broke, a line for each: the most broken first.
@@ -33,12 +33,17 @@ pub(super) fn broken(result: &ResultFile, doubts: &mut Doubts) {
     if result.violations.is_empty() {
         return;
     }
-    let remedy = match result.plan.http {
-        Some(_) => "the server, or something on the way to it, does not keep to the protocol",
-        None => {
+    let by_content = |plan: &WebSocket| plan.matching == Matching::Content;
+    let remedy = match (&result.plan.http, &result.plan.websocket) {
+        (None, None) => {
+            "the server does not send back what it gets: make sure that it is an echo server, and that \
+             the URL says what it speaks (ws://, http://)"
+        }
+        (None, Some(plan)) if by_content(plan) && result.connections.opened > 0 => {
             "the server, or something on the way to it, does not keep to the protocol; where it \
              answers something else than it gets, --match order takes that"
         }
+        _ => "the server, or something on the way to it, does not keep to the protocol",
     };
     doubts.add("violations", most_broken(result), remedy);
 }
