@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 const CLOSE_BATCH: usize = 1024;
 /// A connection that served nothing and was ended sooner was never kept: opening another one in its place
 /// at once would only be a loop around a server that closes whatever comes.
-const KEPT: Nanos = Nanos::from_secs(1);
+const KEPT: Nanos = Nanos::from_millis(100);
 /// How long opening rests behind a failure where each message has a connection of its own, in the closed
 /// model: trying at once would only be a loop around a refusal.
 pub(super) const REST: Nanos = Nanos::from_millis(10);

@@ -414,7 +414,7 @@ fn what_the_machine_does_not_explain_stays_the_generators() {
         }),
         ("a backlog", |r| generator(r).own_lag = Some(entry(3_600_001))),
         ("it was stopped, and waited for no core", |r| {
-            generator(r).host_probe_wait_ratio = Some(0.49);
+            generator(r).host_probe_wait_ratio = Some(0.24);
         }),
         ("a busy reactor", |r| r.reactors[1].busy_ratio = IDLE_ENOUGH),
         ("a core full of its reactors", |r| {

@@ -8,8 +8,9 @@
 //! | served a share | less was, for another reason: a stall near the end, a generator at its end, lost or busy connections |
 //!
 //! The backlog grew over most of the time if it never came back, from the middle of the planned time on, to
-//! less than a quarter of what it was at the end, and in that second half alone rose by a quarter of that or
-//! more along its straight line (least squares). So a stall that is caught up with is not *behind*, nor is a
+//! less than a quarter of what it was at the end, in that second half alone rose by a quarter of that or
+//! more along its straight line (least squares), and was longer at the end than ever in the first half, by a
+//! quarter: what a server that answers in blocks has on its way goes up and down. So a stall that is caught up with is not *behind*, nor is a
 //! queue that has grown to a length and keeps it, as a constant delay makes one. A stall is told by itself,
 //! and fails nothing.
 //!
@@ -22,7 +23,7 @@
 //!
 //! The closed model asks for no rate: it sends when replies come, so no server ever falls behind it.
 
-use super::{Model, Number, ResultFile, Warning, generator, less};
+use super::{Model, Number, ResultFile, Warning, generator, less, noise};
 use crate::figure::Unit;
 use measure::units::{format_duration, format_grouped, format_rate};
 use measure::{Nanos, Stage};
@@ -82,6 +83,9 @@ const NEVER_LESS: f64 = 0.25;
 
 /// The part of it by which it has to rise along its line in the second half: all the time would be a half.
 const ROSE: f64 = 0.25;
+
+/// How much longer it is at the end than it ever was in the first half: all the time would be twice.
+const OUTGREW: f64 = 1.25;
 
 /// A server that keeps requests waiting takes so many times its least service, at the median.
 const QUEUED: u64 = 3;
@@ -143,12 +147,13 @@ fn queued(result: &ResultFile) -> bool {
 /// tell.
 fn grew(marks: &[u64], at_end: u64) -> bool {
     let at_end = at_end as f64;
-    let later = &marks[marks.len() / 2..];
+    let (earlier, later) = marks.split_at(marks.len() / 2);
+    let longest = earlier.iter().max().map_or(0.0, |most| *most as f64);
     let Some((first, rest)) = later.split_first() else { return false };
     let least = later.iter().min().map_or(0.0, |least| *least as f64);
     let rises: Vec<f64> = rest.iter().map(|mark| *mark as f64 - *first as f64).collect();
     let rose = slope(&rises) * rises.len() as f64;
-    at_end > 0.0 && least >= NEVER_LESS * at_end && rose >= ROSE * at_end
+    at_end > OUTGREW * longest && least >= NEVER_LESS * at_end && rose >= ROSE * at_end
 }
 
 /// What a backlog grows by from one mark to the next, along the straight line of least squares; 0 of
@@ -311,6 +316,21 @@ mod tests {
         let mut result = run(9_000, (1..=60).map(|mark: u64| mark.min(15) * 67).collect());
         fill(&mut result, None);
         assert_eq!(fared(&result), Some(Fared::Share(0.9)));
+    }
+
+    #[test]
+    fn a_server_that_answers_in_blocks_is_not_behind_wherever_the_time_ends() {
+        // 100 a second, answered each quarter of a second: up to 25 on their way, and a few at the end.
+        for (phase, tail) in [(0, 2), (7, 2), (14, 3)] {
+            let mut marks: Vec<u64> = (1..=60).map(|mark| (mark + phase) % 15 * 25 / 15).collect();
+            for (offset, mark) in marks[30..].iter_mut().enumerate() {
+                *mark = (offset as u64 / 15 + 1).min(*mark + 1);
+            }
+            marks[59] = tail;
+            let mut result = run(9_800, marks);
+            fill(&mut result, None);
+            assert_eq!(fared(&result), Some(Fared::Share(0.98)), "{phase}");
+        }
     }
 
     #[test]
