@@ -352,7 +352,8 @@ fn kept_waiting(result: &ResultFile) -> String {
     if waited < AT_WORK {
         return String::new();
     }
-    let others = noise::others_line(result).map_or_else(String::new, |others| format!(", and {others}"));
+    let others =
+        noise::others_line(result).map_or_else(String::new, |others| format!(", and {others}"));
     format!("; a reactor waited for its core {} of the time{others}", percent(waited))
 }
 

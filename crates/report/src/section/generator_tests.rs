@@ -369,7 +369,7 @@ fn probe(late: u64, times: u64) -> StageEntry {
     for number in 0..10_000 {
         recorded.record(if number < times { late } else { 100_000 });
     }
-    crate::hist::entry(&recorded).expect("recorded")
+    hist::entry(&recorded).expect("recorded")
 }
 
 #[test]
