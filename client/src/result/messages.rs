@@ -19,6 +19,7 @@ pub(super) fn messages_of(plan: &Plan, measured: &Measured) -> schema::Messages 
         unasked: unasked.messages,
         unasked_bytes: unasked.bytes,
         unasked_first: (unasked.messages > 0).then(|| wire::shown(&unasked.first)),
+        bytes_read: Some(measured.finals.values().map(|last| last.counters.bytes_received).sum()),
         seconds: time.map_or(0.0, Nanos::as_secs_f64),
         rate_planned: plan.record.rate_per_second,
         served: sum(measured, |backlog| backlog.served()),

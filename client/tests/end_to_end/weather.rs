@@ -377,3 +377,17 @@ fn a_ramp_that_ends_with_a_whole_batch_is_done_at_once() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(result.connections.open_seconds < 0.5, "{:?}", result.connections);
 }
+
+#[test]
+fn a_server_whose_answers_break_off_is_not_called_silent() {
+    let url = peer(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n12345");
+    });
+    let url = url.replace("tcp://", "http://");
+    let (ran, result) = measure(&[&url, "-c", "5"]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    let codes: Vec<_> = result.run.warnings.iter().map(|warning| &*warning.code).collect();
+    assert!(codes.contains(&"broken_off") && !codes.contains(&"silent"), "{codes:?}");
+    assert!(result.messages.bytes_read > Some(40), "{:?}", result.messages);
+}

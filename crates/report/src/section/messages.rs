@@ -48,6 +48,9 @@ pub struct Messages {
     /// Bytes that came behind the last response of a connection; they mean nothing and were dropped
     /// (HTTP).
     pub bytes_surplus: u64,
+    /// All bytes that came from the server, of whatever kind: heads, frames and halves of answers among
+    /// them. Null in files from before these were counted.
+    pub bytes_read: Option<u64>,
     /// How long messages were sent.
     pub seconds: f64,
     /// Messages per second that were asked for; null in the closed model.
@@ -117,6 +120,7 @@ pub(super) const NUMBERS: &[Number] = &[
     more("messages.bytes_sent", Unit::Bytes, |r| Some(r.messages.bytes_sent as f64)),
     more("messages.bytes_received", Unit::Bytes, |r| Some(r.messages.bytes_received as f64)),
     less("messages.bytes_surplus", Unit::Bytes, |r| Some(r.messages.bytes_surplus as f64)),
+    more("messages.bytes_read", Unit::Bytes, |r| r.messages.bytes_read.map(|bytes| bytes as f64)),
     more("messages.rate_planned", Unit::PerSecond, |r| r.messages.rate_planned),
     more("messages.rate_achieved", Unit::PerSecond, |r| Some(r.messages.rate_achieved)),
     more("messages.rate_served", Unit::PerSecond, |r| r.messages.rate_served),
@@ -151,6 +155,7 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind) -> Messages {
         bytes_sent: sum(|one| one.bytes_sent),
         bytes_received: sum(|one| one.bytes_received),
         bytes_surplus: sum(|one| one.bytes_surplus),
+        bytes_read: known(all().map(|one| one.bytes_read)),
         seconds,
         rate_planned,
         served: sum(|one| one.served),
@@ -403,10 +408,20 @@ pub(super) fn traffic(result: &ResultFile, doubts: &mut Doubts) {
     }
 }
 
-/// The doubt about a server that never answers.
+/// The doubt about a server that never answers, or not to the end.
 pub(super) fn silent(result: &ResultFile, doubts: &mut Doubts) {
     let first = result.messages.first_echo.as_ref();
-    if first.is_some_and(|round| round.sent > 0 && round.received == 0) && !spoke(result) {
+    if first.is_none_or(|round| round.sent == 0 || round.received > 0) || spoke(result) {
+        return;
+    }
+    let read = result.messages.bytes_read.filter(|bytes| *bytes > 0);
+    if let Some(bytes) = read {
+        doubts.add(
+            "broken_off",
+            format!("the server sent {}, and no answer to its end", size(bytes)),
+            "look at what it does with the first message: its log, and the failures by kind, say how it broke off",
+        );
+    } else {
         doubts.add(
             "silent",
             "the server takes connections and never answered a message",
