@@ -94,7 +94,7 @@ fn compare(name: &str, line: &str, serving: Serving) {
     let kept = fs::read_to_string(&path).expect("a golden file");
     let lines = || kept.lines().zip(result.lines());
     let first = lines().position(|(kept, now)| kept != now);
-    let at = first.unwrap_or(kept.lines().count().min(result.lines().count()));
+    let at = first.unwrap_or_else(|| kept.lines().count().min(result.lines().count()));
     let line = |text: &str| text.lines().nth(at).unwrap_or("(nothing)").to_owned();
     assert!(
         kept == result,

@@ -14,10 +14,13 @@ use measure::{Failure, Nanos};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
+/// Where the layer of a connection lies; nothing where a network has none.
+type PlaceOf<N> = <<N as Network>::Layer as Layer>::Place;
+
 /// One connection, as the loop sees it.
 pub(crate) struct Connection<N: Network, S> {
     pub(crate) stream: N::Stream,
-    pub(crate) layer: <N::Layer as Layer>::Place,
+    pub(crate) layer: PlaceOf<N>,
     pub(crate) unsent: u32,
     pub(crate) flags: Flags,
     /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most that is
@@ -302,7 +305,7 @@ impl<N: Network, S> Core<N, S> {
         (flags, interest): (Flags, Interest),
         layer: Option<N::Layer>,
         session: S,
-    ) -> Result<(Key, <N::Layer as Layer>::Place), (io::Error, S)> {
+    ) -> Result<(Key, PlaceOf<N>), (io::Error, S)> {
         if self.slots.is_full() {
             return Err((io::ErrorKind::OutOfMemory.into(), session));
         }
