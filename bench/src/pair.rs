@@ -112,7 +112,7 @@ fn start(args: &PairArgs, words: &[OsString]) -> Result<Server> {
                 .with_context(|| format!("{} cannot be written", path.display()))?,
         ),
     };
-    let server = Server::start(&mut command(&words), urls.max(1), log)?;
+    let server = Server::start(&mut command(words), urls.max(1), log)?;
     note_process(args, server.id(), Path::new(&words[0]))?;
     Ok(server)
 }

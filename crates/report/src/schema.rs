@@ -1,5 +1,5 @@
 //! The result of one run, as it lies in the file: version 1 of the schema. What it holds is in
-//! [`crate::section`], a file for each of its sections; here it is described for other programs.
+//! `section`, a file for each of its sections; here it is described for other programs.
 
 pub use crate::figure::ratio;
 pub use crate::section::{
