@@ -217,7 +217,7 @@ fn a_pair_ends_with_its_client_and_leaves_nothing() {
     assert!(is_gone(pid));
     let read = |path: &str| std::fs::read_to_string(path).expect("written");
     assert!(read(&log).contains(url));
-    assert!(read(&commands).contains(&format!("\nsh -c ")));
+    assert!(read(&commands).contains("\nsh -c "));
     assert!(read(&undo).contains(&format!("process\t{pid}\t{PROGRAM}\n")));
 
     // Each signal is handed on, also one to the whole group, as Ctrl-C is.
