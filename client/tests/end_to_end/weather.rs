@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A run that goes on until something happens to it, with its traffic under way.
 fn long_run(server: &Server, more: &[&str]) -> Running {
@@ -381,8 +382,10 @@ fn a_ramp_that_ends_with_a_whole_batch_is_done_at_once() {
 #[test]
 fn a_server_whose_answers_break_off_is_not_called_silent() {
     let url = peer(|mut stream| {
-        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.read(&mut [0; 1]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n12345");
+        // Whoever closes with something unread resets: not before the client has read this.
+        std::thread::park_timeout(Duration::from_millis(300));
     });
     let url = url.replace("tcp://", "http://");
     let (ran, result) = measure(&[&url, "-c", "5"]);

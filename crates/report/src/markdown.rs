@@ -7,8 +7,8 @@ use crate::section::{
     ABOVE, BELOW, Line, ResultFile, Shown, audit, generator, messages, plan, run, spread, stages,
 };
 use crate::words::{PERCENTILES, THIN, carried, escaped, in_unit, percentile_cells};
-use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate};
+use measure::{Nanos, Stage};
 use std::fmt::Write as _;
 
 /// The summary of a result as Markdown (tables as GitHub has them).
@@ -86,7 +86,7 @@ pub fn summary(result: &ResultFile) -> String {
     for (stage, entry) in stages::shown(result) {
         line(format!(
             "| {} | {} | {} | {} |",
-            escaped(stage),
+            Stage::from_name(stage).map_or_else(|| escaped(stage), |known| known.name().to_owned()),
             format_grouped(entry.count),
             percentile_cells(entry).join(" | "),
             format_duration(Nanos(entry.max)),

@@ -200,6 +200,7 @@ mod tests {
         (result.messages.rate_served, result.messages.backlog_at_end) = (Some(41.0), Some(42));
         result.messages.backlog_growth_per_second = Some(43.0);
         result.messages.in_flight_max = Some(44);
+        result.messages.bytes_read = Some(46);
         let stalled = Some(Stall { longest_silence_ns: 45, ..Stall::default() });
         result.server = Some(Server { behind: true, stalled });
         result.pacing = Some(Pacing {
