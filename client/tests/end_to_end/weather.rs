@@ -308,7 +308,7 @@ fn a_slow_answer_is_no_lower_rate() {
     let url = peer(|mut stream| {
         let mut message = [0; 32];
         while stream.read_exact(&mut message).is_ok() {
-            let _ = crossbeam_channel::after(std::time::Duration::from_millis(100)).recv();
+            let _ = crossbeam_channel::after(Duration::from_millis(100)).recv();
             if stream.write_all(&message).is_err() {
                 return;
             }
