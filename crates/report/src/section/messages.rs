@@ -59,7 +59,8 @@ pub struct Messages {
     pub rate_achieved: f64,
     /// How many replies came within the planned time and brought what was asked for.
     pub served: u64,
-    /// The planned time, or how much of it there was; 0 in files from before this was counted.
+    /// The planned time, also where no connection was left before its end; of a run that somebody ended,
+    /// how much of it there was. 0 in files from before this was counted.
     pub served_seconds: f64,
     /// Those replies per second of that time: what the server served while it was asked. Null in files
     /// from before it was counted. Derived.
