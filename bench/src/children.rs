@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -121,19 +121,17 @@ impl Server {
         self.child.id()
     }
 
-    /// Asks it to end, and waits so long for it. Says whether it did; if not, it is killed.
-    pub(crate) fn stop(mut self, patience: Duration) -> bool {
+    /// Asks it to end, and waits so long for it. Says how it ended; `None`: it did not, and was
+    /// killed.
+    pub(crate) fn stop(mut self, patience: Duration) -> Option<ExitStatus> {
         terminate(&self.child);
         loop {
             match self.lines.recv_timeout(patience) {
                 // Its last words.
                 Ok(_) => {}
                 // Dropping this kills it.
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => {
-                    let _ = self.child.wait();
-                    return true;
-                }
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().ok(),
             }
         }
     }
@@ -239,14 +237,18 @@ mod tests {
         assert!(server.is_ready(long).expect("ready"));
         assert_eq!(server.addresses().len(), 2);
         assert_eq!(server.addresses()[0].url, "tcp://127.0.0.1:9");
-        assert!(server.stop(long));
+        assert!(server.stop(long).is_some_and(|status| status.code().is_none()));
         let mut silent = shell("exec sleep 60", 1);
         assert!(!silent.is_ready(short).expect("not yet"));
         assert!(shell("exit 3", 1).is_ready(long).is_err());
         assert!(shell("echo nonsense; exec sleep 60", 1).is_ready(long).is_err());
         let mut deaf = shell(&format!("trap '' TERM; {line}; while :; do sleep 0.05; done"), 1);
         assert!(deaf.is_ready(long).expect("ready"));
-        assert!(!deaf.stop(short));
+        assert_eq!(deaf.stop(short), None);
+        let last = format!("trap 'exit 3' TERM; {line}; while :; do sleep 0.05; done");
+        let mut failing = shell(&last, 1);
+        assert!(failing.is_ready(long).expect("ready"));
+        assert_eq!(failing.stop(long).and_then(|status| status.code()), Some(3));
     }
 
     #[test]

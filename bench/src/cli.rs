@@ -273,7 +273,8 @@ pub(crate) struct PairArgs {
     pub(crate) name: String,
     /// The commands: SERVER... -- CLIENT...; in a server's, {free} is a free port of 127.0.0.1; in
     /// the client's, {url}, {port}, {pid} and {metrics} are the server's, those of the second
-    /// {url.2} and so on
+    /// {url.2} and so on. A server says one line for each URL among its words; one that it does not
+    /// listen on is written with its option (--origin=URL)
     #[arg(last = true, required = true, value_name = "COMMANDS")]
     pub(crate) command: Vec<OsString>,
 }

@@ -31,7 +31,7 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 /// The exit code of what a signal has ended.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the pair. The exit code is the client's.
+/// Runs the pair. The exit code is the client's; 1 if the client has ended well and a server has not.
 pub(crate) fn run(args: &PairArgs) -> Result<u8> {
     let hang_up = (!procfs::ignores_hang_up()?).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD].into_iter().chain(hang_up))?;
@@ -49,19 +49,11 @@ pub(crate) fn run(args: &PairArgs) -> Result<u8> {
     for command in &commands {
         servers.push(start(args, command)?);
     }
-    let stop = |servers: Vec<Server>| {
-        for server in servers {
-            if !server.stop(STOP_MAX) {
-                let after = STOP_MAX.as_secs();
-                eprintln!("{}: the server did not end within {after} s and was killed", args.name);
-            }
-        }
-    };
     for server in &mut servers {
         match wait_until_ready(server, &mut signals) {
             Ok(true) => {}
             Ok(false) => {
-                stop(servers);
+                stop(args, servers);
                 return Ok(INTERRUPTED);
             }
             Err(error) => {
@@ -81,8 +73,24 @@ pub(crate) fn run(args: &PairArgs) -> Result<u8> {
         fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let code = run_client(args, &client, &mut signals);
-    stop(servers);
-    code
+    let ended_well = stop(args, servers);
+    code.map(|code| if code == 0 && !ended_well { 1 } else { code })
+}
+
+/// Stops the servers and says of each that does not end well how it ended. One that the signal has
+/// ended, since it takes no notice of any, has ended well.
+fn stop(args: &PairArgs, servers: Vec<Server>) -> bool {
+    let mut well = true;
+    for server in servers {
+        let trouble = match server.stop(STOP_MAX) {
+            None => format!("did not end within {} s and was killed", STOP_MAX.as_secs()),
+            Some(status) if status.success() || status.signal() == Some(SIGTERM) => continue,
+            Some(status) => format!("ended with {status}"),
+        };
+        eprintln!("{}: the server {trouble}", args.name);
+        well = false;
+    }
+    well
 }
 
 /// Stands in a server's command for a port of loopback that is free and below the ephemeral range.
@@ -101,7 +109,7 @@ fn give_ports(commands: &mut [Vec<OsString>]) -> Result<()> {
 /// Starts one server.
 fn start(args: &PairArgs, words: &[OsString]) -> Result<Server> {
     // Ours say a line for each URL; those that are given none listen somewhere all the same.
-    let urls = words.iter().filter(|word| word.to_string_lossy().contains("://")).count();
+    let urls = words.iter().filter(|word| is_url(word)).count();
     let log = match &args.log {
         None => None,
         Some(path) => Some(
@@ -115,6 +123,13 @@ fn start(args: &PairArgs, words: &[OsString]) -> Result<Server> {
     let server = Server::start(&mut command(words), urls.max(1), log)?;
     note_process(args, server.id(), Path::new(&words[0]))?;
     Ok(server)
+}
+
+/// Whether a word is a URL by itself, not an option with one as its value (`--origin=https://…`).
+fn is_url(word: &OsStr) -> bool {
+    let text = word.to_string_lossy();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 /// In a process group of its own: the terminal's Ctrl-C does not reach it.
@@ -281,6 +296,14 @@ mod tests {
             .map(|word| word.to_string_lossy().parse().expect("a port"))
             .collect();
         assert_ne!(ports[0], ports[1]);
+    }
+
+    #[test]
+    fn a_url_in_an_option_is_no_place_to_listen() {
+        let urls = ["tcp://127.0.0.1:0", "ws://[::1]:81/a"];
+        let others = ["c1000k-server", "--origin=https://example.test", "--json", ""];
+        assert!(urls.iter().all(|word| is_url(OsStr::new(word))));
+        assert!(!others.iter().any(|word| is_url(OsStr::new(word))));
     }
 
     #[test]

@@ -232,6 +232,19 @@ fn a_pair_ends_with_its_client_and_leaves_nothing() {
     assert_eq!(running.wait().expect("its end").code(), Some(130));
     assert!(is_gone(pid.trim()));
 
+    // A server that does not end well fails what went well otherwise.
+    let line = r#"echo '{"url": "tcp://127.0.0.1:9", "pid": 7}'"#;
+    let failing = format!("trap 'exit 3' TERM; {line}; while :; do sleep 0.05; done");
+    for (client, code) in [("true", 1), ("exit 6", 6)] {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(["pair", "--as", "test", "--", "sh", "-c", &failing, "--", "sh", "-c", client]);
+        let done = command.output().expect("it starts");
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{message}");
+        assert!(message.contains("test: the server ended with exit status: 3"), "{message}");
+    }
+
     let mut broken = Command::new(PROGRAM);
     broken.args([
         "pair",

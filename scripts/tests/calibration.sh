@@ -16,7 +16,6 @@ programs=$target/release
 peers=$target/peers
 folder=scripts/tests/calibration
 work=$(mktemp -d)
-server=
 
 fail() {
     echo "calibration: $*" >&2
@@ -24,11 +23,7 @@ fail() {
     exit 1
 }
 trap 'echo "calibration: line $LINENO failed" >&2' ERR
-clean_up() {
-    if [[ -n $server ]] && kill "$server" 2>/dev/null; then wait "$server" 2>/dev/null || true; fi
-    rm -rf "$work"
-}
-trap clean_up EXIT
+trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 mkdir -p "$peers"
@@ -40,18 +35,9 @@ export PEERS
 
 # ---- A client that is not ours --------------------------------------------------------------------
 
-"$programs/c1000k-server" --json --stall 200ms/1s ws://127.0.0.1:0 >"$work/server.out" 2>"$work/server.log" &
-server=$!
-for _ in {1..200}; do
-    if [[ -s $work/server.out ]]; then break; fi
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.1
-done
-url=$(sed -n '1s|.*"url": *"\([^"]*\)".*|\1|p' "$work/server.out")
-[[ -n $url ]] || fail "the server did not start"
-
 # 200.2 messages per second for five seconds: no two stalls see the same phases.
 attempt() {
+    local url=$1
     timeout 30 node "$folder/open_loop.mjs" "$url" 200.2 5 10 >"$work/ws.json" 2>"$work/ws.log" || return 1
     timeout 30 "$programs/c1000k-client" run "$url" --connections 10 --rate 200.2 --duration 5s --quiet \
         --output "$work/ours.json" >"$work/ours.log" 2>&1 || return 1
@@ -69,18 +55,19 @@ for name, known in [("p50", 0), ("p90", 100), ("p99", 190)]:
 sys.exit(0 if right else 1)
 PYTHON
 }
-agreed=false
-for _ in {1..3}; do
-    if attempt; then
-        agreed=true
-        break
-    fi
-    echo "calibration: not within 15 ms; the machine may be busy"
-done
-$agreed || fail "npm's ws and our client do not see the stalls that the server makes"
-kill "$server"
-wait "$server" || true
-server=
+both_agree() {
+    for _ in {1..3}; do
+        if attempt "$1"; then return; fi
+        echo "calibration: not within 15 ms; the machine may be busy"
+    done
+    return 1
+}
+export work folder programs
+export -f attempt both_agree
+"$programs/c1000k-reference" pair --as calibration --log "$work/server.log" -- \
+    "$programs/c1000k-server" --json --stall 200ms/1s ws://127.0.0.1:0 -- \
+    bash -euo pipefail -c 'both_agree "$@"' both_agree '{url}' ||
+    fail "npm's ws and our client do not see the stalls that the server makes"
 
 # ---- What is known --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ programs=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 # nginx's worker is another user.
 chmod 755 "$work"
+root=$work/root
 pids=()
 
 fail() {
@@ -30,22 +31,6 @@ trap 'exit 130' INT TERM
 
 # ---- Our server, their clients --------------------------------------------------------------------
 
-# Starts one of our servers and waits until it listens: serve NAME OPTIONS... Its address is printed to
-# $work/NAME.out, what it says at its end to $work/NAME.log.
-serve() {
-    local _
-    "$programs/c1000k-server" --json "${@:2}" http://127.0.0.1:0 >"$work/$1.out" 2>"$work/$1.log" &
-    pids+=("$!")
-    for _ in {1..200}; do
-        if [[ -s $work/$1.out ]]; then return; fi
-        kill -0 "$!" 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "the server '$1' did not start"
-}
-# The address that one of our servers has printed: address NAME
-address() { sed -n 's|.*"url": *"\([^"]*\)".*|\1|p' "$work/$1.out"; }
-
 # What curl says of an answer: expect WHAT FORMAT EXPECTED CURL OPTIONS...
 expect() {
     local said
@@ -54,15 +39,9 @@ expect() {
     [[ $said == "$3" ]] || fail "$1: '$said' instead of '$3'"
 }
 
-our_server() {
-    local root=$work/root url page server
-    mkdir -p "$root/folder"
-    head -c 1024 /dev/urandom >"$root/f1k"
-    head -c 20000000 /dev/urandom >"$root/large"
-    echo '<p>folder' >"$root/folder/index.html"
-    serve files --root "$root" --body-max 1000
-    serve page
-    url=$(address files) page=$(address page)
+# The server of files and the one with the page: their_clients URL URL
+their_clients() {
+    local url=$1 page=$2 server
 
     # ---- curl, case by case
     expect "a small file" '%{http_code} %{size_download}' '200 1024' "$url/f1k"
@@ -112,8 +91,22 @@ our_server() {
             fail "h2load misses answers for $file"
         grep -q "($bytes) data" "$work/h2load.log" || fail "h2load misses bytes of $file"
     done
+}
+
+our_server() {
+    mkdir -p "$root/folder"
+    head -c 1024 /dev/urandom >"$root/f1k"
+    head -c 20000000 /dev/urandom >"$root/large"
+    echo '<p>folder' >"$root/folder/index.html"
+    local server=("$programs/c1000k-server" --json)
+    "$programs/c1000k-reference" pair --as http --servers 2 --log "$work/servers.log" -- \
+        "${server[@]}" --root "$root" --body-max 1000 http://127.0.0.1:0 -- "${server[@]}" http://127.0.0.1:0 -- \
+        bash -euo pipefail -c 'their_clients "$@"' their_clients '{url.1}' '{url.2}' ||
+        fail "their clients and our servers: see above"
     echo "http: our server with curl, wrk and h2load"
 }
+export work root
+export -f fail expect their_clients
 
 # ---- Our client, their servers --------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 programs=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
-server_pid='' socat_pid=''
+socat_pid=''
 
 fail() {
     echo "peers: $*" >&2
@@ -17,21 +17,18 @@ fail() {
 }
 trap 'echo "peers: line $LINENO failed" >&2' ERR
 clean_up() {
-    local pid
-    for pid in $socat_pid $server_pid; do
-        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
-    done
+    if [[ -n $socat_pid ]] && kill "$socat_pid" 2>/dev/null; then wait "$socat_pid" 2>/dev/null || true; fi
     rm -rf "$work"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# Waits, 20 s at most, for a process to have written a line that matches: written PID FILE PATTERN.
-written() {
+# Waits, 20 s at most, for socat to listen.
+listens() {
     local _
     for _ in {1..200}; do
-        if grep -q "$3" "$2" 2>/dev/null; then return; fi
-        kill -0 "$1" 2>/dev/null || return 1
+        if grep -q "listening on" "$work/socat.log" 2>/dev/null; then return; fi
+        kill -0 "$socat_pid" 2>/dev/null || return 1
         sleep 0.1
     done
     return 1
@@ -44,7 +41,7 @@ port=''
 for candidate in {20731..20750}; do
     socat -d -d -T 30 "TCP4-LISTEN:$candidate,bind=127.0.0.1,fork,backlog=64" PIPE 2>"$work/socat.log" &
     socat_pid=$!
-    if written "$socat_pid" "$work/socat.log" "listening on"; then
+    if listens; then
         port=$candidate
         break
     fi
@@ -62,18 +59,20 @@ echo "peers: our client and socat: 20 connections, 400 messages of 1 KiB came ba
 
 # ---- Their client, our server ---------------------------------------------------------------------
 
-"$programs/c1000k-server" tcp://127.0.0.1:0 --json >"$work/server.log" 2>&1 &
-server_pid=$!
-written "$server_pid" "$work/server.log" '"url"' || fail "the server did not start"
-at=$(sed -n 's|.*"url": *"tcp://\([^"]*\)".*|\1|p' "$work/server.log")
-head -c 4000000 /dev/urandom >"$work/sent"
-for round in 1 2 3; do
-    # Reads on until all is back or nothing has come for 10 s.
-    timeout 60 socat -t 10 - "TCP4:$at" <"$work/sent" >"$work/back"
-    cmp "$work/sent" "$work/back" || fail "round $round: what came back is not what was sent"
-done
-kill "$server_pid"
-wait "$server_pid" && code=0 || code=$?
-server_pid=''
-((code == 0)) || fail "the server's exit code is $code"
+sent_back() {
+    head -c 4000000 /dev/urandom >"$work/sent"
+    for round in 1 2 3; do
+        # Reads on until all is back or nothing has come for 10 s.
+        timeout 60 socat -t 10 - "TCP4:${1#tcp://}" <"$work/sent" >"$work/back"
+        cmp "$work/sent" "$work/back" || {
+            echo "round $round: what came back is not what was sent" >&2
+            return 1
+        }
+    done
+}
+export work
+export -f sent_back
+"$programs/c1000k-reference" pair --as peers --log "$work/server.log" -- \
+    "$programs/c1000k-server" tcp://127.0.0.1:0 --json -- \
+    bash -euo pipefail -c 'sent_back "$@"' sent_back '{url}' || fail "socat and our server: see above"
 echo "peers: socat and our server: 4 MB of random bytes came back as they were sent, three times"

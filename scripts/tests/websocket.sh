@@ -46,8 +46,6 @@ start() {
     done
     fail "$1 did not start"
 }
-# The address that one of our servers has printed: address NAME
-address() { sed -n 's|.*"url": *"\([^"]*\)".*|\1|p' "$work/$1.out"; }
 # Where a service of a peer is: service PEER NAME
 service() { sed -n "1s|.*\"$2\": *\"\([^\"]*\)\".*|\1|p" "$work/$1.out"; }
 
@@ -75,24 +73,31 @@ done
 
 # ---- Their clients, our server --------------------------------------------------------------------
 
-start plain "$programs/c1000k-server" --json ws://127.0.0.1:0
-start shared "$programs/c1000k-server" --json --deflate ws://127.0.0.1:0
-start dedicated "$programs/c1000k-server" --json --deflate=dedicated ws://127.0.0.1:0
-start guarded "$programs/c1000k-server" --json --origin https://example.test --subprotocol superchat \
-    --subprotocol chat ws://127.0.0.1:0
-for server in plain shared dedicated; do
-    # Both at once: neither needs more than a core.
-    timeout 300 "$python" "$folder/peers.py" client "$(address "$server")" "$(address guarded)" &
-    theirs=$!
-    pids+=("$theirs")
-    timeout 300 node "$folder/peers.mjs" client "$(address "$server")" "$(address guarded)" ||
-        fail "ws and our server with windows: $server"
-    wait "$theirs" || fail "websockets and our server with windows: $server"
-done
-for server in plain dedicated; do
-    timeout 120 node "$folder/peers.mjs" page "$(address "$server")" "$(command -v chromium)" ||
-        fail "Chromium and our server with windows: $server"
-done
+# Their clients against our servers: that without windows, with shared and with windows of its own for each
+# connection, and the one that is picky.
+their_clients() {
+    local server theirs guarded=$4
+    for server in "${@:1:3}"; do
+        # Both at once: neither needs more than a core.
+        timeout 300 "$python" "$folder/peers.py" client "$server" "$guarded" &
+        theirs=$!
+        timeout 300 node "$folder/peers.mjs" client "$server" "$guarded" || return 1
+        wait "$theirs" || return 1
+    done
+    for server in "$1" "$3"; do
+        timeout 120 node "$folder/peers.mjs" page "$server" "$(command -v chromium)" || return 1
+    done
+}
+export folder python
+export -f their_clients
+server=("$programs/c1000k-server" --json)
+"$programs/c1000k-reference" pair --as websocket --servers 4 --log "$work/servers.log" -- \
+    "${server[@]}" ws://127.0.0.1:0 -- \
+    "${server[@]}" --deflate ws://127.0.0.1:0 -- \
+    "${server[@]}" --deflate=dedicated ws://127.0.0.1:0 -- \
+    "${server[@]}" --origin=https://example.test --subprotocol superchat --subprotocol chat ws://127.0.0.1:0 -- \
+    bash -euo pipefail -c 'their_clients "$@"' their_clients '{url.1}' '{url.2}' '{url.3}' '{url.4}' ||
+    fail "their clients and our servers: see above"
 
 # ---- Our client, their servers --------------------------------------------------------------------
 
