@@ -3,17 +3,19 @@
 
 use crate::delay::{Delayed, Sent, Words};
 use crate::faults::Faults;
-use crate::http::{self, Http, Reply, Site, Then};
+use crate::http::{self, Site};
 use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
-use crate::websocket::{Config, Phase, WebSockets};
+use crate::service::{Parting, Reply, Then, TimeLimits, TimedOut, Turn};
+use crate::session::{Services, State};
+use crate::websocket::Config;
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
 use reactor::{Core, Counters, Driver, Ending, Key, Marks, Network, Read, Stall, Sweep};
 use std::sync::Arc;
+use wire::Protocol;
 
 pub use crate::admission::Admission;
-use crate::session::{Answer, State};
-pub use crate::session::{Service, Session};
+pub use crate::session::Session;
 pub use crate::snapshot::{HttpSnapshot, Snapshot, WebSocketSnapshot};
 
 /// What the control plane asks of a server's reactor.
@@ -25,46 +27,6 @@ pub enum Command {
     Show(Arc<[u8]>),
     /// Close everything and end.
     Stop,
-}
-
-/// The time limits of connections.
-#[derive(Clone, Copy, Debug)]
-struct TimeLimits {
-    /// For silence.
-    idle: Option<Nanos>,
-    /// For a handshake, and for any other request.
-    handshake: Option<Nanos>,
-    /// For a WebSocket message, from its first byte to its last.
-    message: Option<Nanos>,
-    /// For a peer's close after our last word, which may have to wait itself.
-    closing: Nanos,
-}
-
-impl TimeLimits {
-    /// The one that holds for a connection in this state, of which something waits to be sent or not.
-    fn of(&self, state: &State, blocked: bool) -> Option<Nanos> {
-        match state {
-            // As long as it takes its answer it is in nobody's way.
-            State::Http(_) if blocked => self.idle,
-            State::Http(phase) if phase.is_receiving() => self.handshake,
-            State::WebSocket(phase) if self.message.is_some() && phase.is_receiving() => {
-                self.message
-            }
-            State::Raw | State::WebSocket(Phase::Open(_)) | State::Http(http::Phase::Open(..)) => {
-                self.idle
-            }
-            State::WebSocket(Phase::Opening(_)) => self.handshake,
-            State::WebSocket(Phase::Closing) | State::Http(http::Phase::Closing) => {
-                Some(self.closing)
-            }
-        }
-    }
-
-    /// A sweep that keeps them all.
-    fn sweep(&self) -> Sweep {
-        let limits = [self.idle, self.handshake, self.message, Some(self.closing)];
-        Sweep::for_limit(limits.into_iter().flatten().min().unwrap_or(self.closing))
-    }
 }
 
 /// Connections that ended because their peers took too little of what they had asked for, and room ran
@@ -81,9 +43,10 @@ impl Unread {
     /// Counts a connection in this state.
     #[cold]
     fn count(&mut self, state: &State) {
-        match state {
-            State::WebSocket(Phase::Open(ws)) if ws.writer.sends_pongs() => self.pongs += 1,
-            _ => self.answers += 1,
+        if state.says_pongs() {
+            self.pongs += 1;
+        } else {
+            self.answers += 1;
         }
     }
 
@@ -112,15 +75,12 @@ pub struct EchoDriver {
     index: usize,
     core: usize,
     admission: Arc<Admission>,
-    /// What each listener serves; those behind the last serve plain TCP.
-    services: Vec<Service>,
-    websockets: WebSockets,
-    http: Http,
+    /// What is spoken at each listener; plain TCP at those behind the last.
+    listeners: Vec<Protocol>,
+    services: Services,
     limits: TimeLimits,
     sweep: Sweep,
     started: Nanos,
-    /// Reads of plain TCP that were echoed.
-    reads: u64,
     idle_closed: u64,
     closed: u64,
     failures: [u64; Failure::COUNT],
@@ -153,13 +113,11 @@ impl EchoDriver {
             index,
             core,
             admission,
-            services: Vec::new(),
-            websockets: WebSockets::new(Arc::new(Config::default())),
-            http: Http::new(http::Config::default(), Site::page()),
+            listeners: Vec::new(),
+            services: Services::new(Arc::default(), http::Config::default(), Site::page()),
             limits,
-            sweep: limits.sweep(),
+            sweep: sweep(&limits),
             started,
-            reads: 0,
             idle_closed: 0,
             closed: 0,
             failures: [0; Failure::COUNT],
@@ -178,22 +136,22 @@ impl EchoDriver {
         self.stall = stall;
         self.delayed = delay.map(|delay| Box::new(Delayed::new(delay, delayed_bytes_max)));
         self.limits.closing = CLOSING_TIMEOUT + delay.unwrap_or_default();
-        self.sweep = self.limits.sweep();
+        self.sweep = sweep(&self.limits);
         self
     }
 
-    /// The same driver, but with a service for each of its listeners, in their order.
+    /// The same driver, but with a protocol for each of its listeners, in their order.
     #[must_use]
     pub fn serving(
         mut self,
-        services: Vec<Service>,
+        listeners: Vec<Protocol>,
         websocket: Arc<Config>,
         handshake_timeout: Option<Nanos>,
     ) -> Self {
-        self.services = services;
-        self.websockets = WebSockets::new(websocket);
+        self.listeners = listeners;
+        self.services = Services::new(websocket, http::Config::default(), Site::page());
         self.limits.handshake = handshake_timeout;
-        self.sweep = self.limits.sweep();
+        self.sweep = sweep(&self.limits);
         self
     }
 
@@ -201,14 +159,15 @@ impl EchoDriver {
     #[must_use]
     pub fn with_message_timeout(mut self, limit: Option<Nanos>) -> Self {
         self.limits.message = limit;
-        self.sweep = self.limits.sweep();
+        self.sweep = sweep(&self.limits);
         self
     }
 
-    /// The same driver, but with this site on its HTTP listeners.
+    /// The same driver, but with this site on its HTTP listeners. To be called behind
+    /// [`EchoDriver::serving`].
     #[must_use]
     pub fn with_site(mut self, config: http::Config, site: Site) -> Self {
-        self.http = Http::new(config, site);
+        self.services.set_site(config, site);
         self
     }
 
@@ -229,8 +188,8 @@ impl EchoDriver {
             core: self.core,
             connections: core.connections() as u64,
             accepted,
-            messages: self.reads + self.websockets.messages(),
-            requests: self.http.requests(),
+            messages: self.services.tcp.reads() + self.services.websockets.messages(),
+            requests: self.services.http.requests(),
             idle_closed: self.idle_closed,
             closed: self.closed,
             broken: failures.clone().map(|(_, count)| count).sum(),
@@ -250,21 +209,17 @@ impl EchoDriver {
                 .chain(delayed.map(|delayed| delayed.counts().named()).into_iter().flatten())
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
-            turned_away: (0..self.services.len()).map(|at| core.turned_away(at)).collect(),
+            turned_away: (0..self.listeners.len()).map(|at| core.turned_away(at)).collect(),
             delayed_bytes: delayed.map_or(0, |delayed| delayed.bytes() as u64),
-            websocket: self.websockets.snapshot(),
-            http: self.http.snapshot(),
+            websocket: self.services.websockets.snapshot(),
+            http: self.services.http.snapshot(),
         }
     }
 
     /// The books of a connection that is gone.
     fn settle(&mut self, session: Session) {
         self.admission.leave();
-        match session.state {
-            State::Raw => {}
-            State::WebSocket(phase) => self.websockets.ended(phase),
-            State::Http(phase) => self.http.ended(phase),
-        }
+        self.services.ended(session.state);
     }
 
     fn drop_connection<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
@@ -287,10 +242,7 @@ impl EchoDriver {
     /// began to count. Returns when to go on.
     fn keep_time<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         // Connections that may stay for ever cost nothing.
-        let messages = self.limits.message.is_some() && self.websockets.has_partial_messages();
-        let has_deadlines =
-            messages || self.websockets.has_deadlines() || self.http.has_deadlines();
-        if self.limits.idle.is_none() && !has_deadlines {
+        if self.limits.idle.is_none() && !self.services.have_deadlines(&self.limits) {
             return None;
         }
         let now_ms = now_ms(core);
@@ -299,7 +251,7 @@ impl EchoDriver {
             let blocked = core.is_blocked(key);
             let Some(session) = core.session(key) else { continue };
             let age_ms = u64::from(now_ms.wrapping_sub(session.since_ms));
-            let limit = self.limits.of(&session.state, blocked);
+            let limit = self.services.limit(&session.state, blocked, &self.limits);
             if limit.is_some_and(|limit| age_ms >= limit.0.div_ceil(1_000_000)) {
                 self.time_out(core, key);
             }
@@ -309,55 +261,29 @@ impl EchoDriver {
 
     /// The time limit of this connection has passed.
     fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
-        let blocked = core.is_blocked(key);
-        let now = core.turn_started();
+        let (blocked, turn) = (core.is_blocked(key), self.turn(core));
         let Some(session) = core.session(key) else { return };
-        let last_words = match &mut session.state {
-            State::Http(_) if blocked => {
-                self.idle_closed += 1;
-                self.http.stalled();
-                // An answer that ends early must not look whole.
-                if let Some(session) = core.reset(key) {
-                    self.settle(session);
-                }
-                return;
-            }
-            State::Http(http::Phase::Closing) => {
-                self.http.give_up();
-                None
-            }
-            State::Http(phase) if phase.is_receiving() => {
-                Some(Answer::last(self.http.time_out(phase, now)))
-            }
-            State::Http(_) => {
-                self.idle_closed += 1;
-                self.http.idled();
-                None
-            }
-            State::WebSocket(phase @ Phase::Opening(_)) => Some(self.websockets.time_out(phase)),
-            State::WebSocket(Phase::Closing) => {
-                self.websockets.give_up();
-                None
-            }
-            State::WebSocket(phase) if self.limits.message.is_some() && phase.is_receiving() => {
-                self.websockets.time_out_message(phase)
-            }
-            State::WebSocket(phase @ Phase::Open(_)) => {
-                self.idle_closed += 1;
-                self.websockets.go_away(phase, "nothing was said for too long")
-            }
-            State::Raw => {
-                self.idle_closed += 1;
-                None
-            }
+        let TimedOut { parting, silence } =
+            self.services.time_out(&mut session.state, blocked, &turn);
+        self.idle_closed += u64::from(silence);
+        let ended = match parting {
+            Parting::Says(bytes) => match say_last(&mut self.delayed, core, key, bytes) {
+                Ok(()) => return,
+                Err(failure) => return self.fail(core, key, failure),
+            },
+            Parting::Resets => core.reset(key),
+            Parting::Closes | Parting::Stays => core.close(key),
         };
-        let delayed = &mut self.delayed;
-        let sent = last_words.map(|Answer { bytes, .. }| say_last(delayed, core, key, bytes));
-        match sent {
-            Some(Ok(())) => {}
-            Some(Err(failure)) => self.fail(core, key, failure),
-            None => self.drop_connection(core, key),
+        if let Some(session) = ended {
+            self.settle(session);
         }
+    }
+
+    /// What holds for a service that is called now.
+    #[inline]
+    fn turn<N: Network>(&self, core: &Core<N, Session>) -> Turn {
+        let (now, work_max) = (core.turn_started(), core.work_allowed());
+        Turn { now, work_max, limits: self.limits }
     }
 
     /// Goes on with stopping. Returns when to be called again.
@@ -384,7 +310,7 @@ impl EchoDriver {
         if matches!(next, Stopping::Done) {
             self.last = self.snapshot(core);
             // Files are closed by this thread: their numbers belong to its own table.
-            self.http.close_files();
+            self.services.http.close_files();
             self.delayed = None;
         }
         self.stopping = Some(next);
@@ -395,23 +321,18 @@ impl EchoDriver {
     fn part<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         let blocked = core.is_blocked(key);
         let Some(session) = core.session(key) else { return };
-        let phase = match &mut session.state {
-            State::Http(http::Phase::Closing) => return,
-            // The answer that is on its way still arrives.
-            State::Http(phase) if blocked => {
-                self.http.part(phase);
-                let said = say_last(&mut self.delayed, core, key, &[]);
+        let ended = match self.services.part(&mut session.state, blocked) {
+            Parting::Stays => return,
+            Parting::Says(bytes) => {
+                let said = say_last(&mut self.delayed, core, key, bytes);
                 return said.unwrap_or_else(|failure| self.fail(core, key, failure));
             }
-            State::Raw | State::WebSocket(Phase::Opening(_)) | State::Http(_) => {
-                return self.drop_connection(core, key);
-            }
-            State::WebSocket(phase) => phase,
+            Parting::Closes => core.close(key),
+            Parting::Resets => core.reset(key),
         };
-        // Who is in the middle of a frame is asked again after it, see `on_bytes`.
-        let Some(answer) = self.websockets.go_away(phase, "the server stops") else { return };
-        let said = say_last(&mut self.delayed, core, key, answer.bytes);
-        said.unwrap_or_else(|failure| self.fail(core, key, failure));
+        if let Some(session) = ended {
+            self.settle(session);
+        }
     }
 }
 
@@ -429,7 +350,7 @@ impl EchoDriver {
             } else if last {
                 finish(core, key);
             } else if core.unsent_bytes_of(key) > 0
-                && let Some(Session { state: State::Http(_), .. }) = core.session(key)
+                && core.session(key).is_some_and(|session| session.state.is_in_turn())
             {
                 // The next answers wait for this one to leave, as they do without a delay.
                 core.pause_reads(key);
@@ -473,85 +394,41 @@ fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
 impl EchoDriver {
     #[inline]
     fn take<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let (now_ms, allowed) = (now_ms(core), core.work_allowed());
+        let (now_ms, turn) = (now_ms(core), self.turn(core));
         let Some(Session { since_ms, state }) = core.session(key) else { return };
-        let Answer { bytes: answer, last, work, unread, .. } = match state {
-            State::Raw => {
-                *since_ms = now_ms;
-                self.reads += 1;
-                Answer::more(bytes)
-            }
-            State::WebSocket(phase) => {
-                let answer = self.websockets.read(phase, bytes, allowed);
-                // The time of a message counts from its first byte, however it trickles.
-                let goes_on = answer.stays && self.limits.message.is_some();
-                if matches!(phase, Phase::Open(_)) && !goes_on {
-                    *since_ms = now_ms;
-                }
-                answer
-            }
-            State::Http(_) => return self.answer(core, key, bytes),
-        };
-        let sent = match &mut self.delayed {
-            Some(delayed) => delayed.put(core, key, Words { bytes: answer, file: None, last }),
-            None if answer.is_empty() => Ok(()),
-            None => core.send(key, answer),
-        };
-        core.charge(work);
-        if let Err(failure) = sent {
-            self.fail(core, key, failure);
-        } else if last && self.delayed.is_none() {
-            finish(core, key);
-        } else if !last && self.stopping.is_some() {
-            self.part(core, key);
-        } else if unread > 0 {
-            let used = bytes.len() - unread;
-            core.put_back(key, used, &bytes[used..]);
-        }
-    }
-}
-
-/// What HTTP does with its connections.
-impl EchoDriver {
-    /// Answers the next bytes of a connection.
-    #[inline]
-    fn answer<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let (now, now_ms, work_max) = (core.turn_started(), now_ms(core), core.work_allowed());
-        let Some(Session { since_ms, state }) = core.session(key) else { return };
-        let State::Http(phase) = state else { return };
-        let reply = self.http.read(phase, bytes, self.websockets.policy(), now, work_max);
-        let Reply { bytes: answers, file, used, then, renewed, work } = reply;
+        let reply = self.services.read(state, bytes, &turn);
+        let Reply { bytes: answer, file, used, then, renewed, work } = reply;
         if renewed {
             *since_ms = now_ms;
         }
-        if let Then::Upgrade(accepted) = then {
-            *state = State::WebSocket(self.websockets.upgraded(accepted));
-        }
-        core.charge(work);
-        let waits = self.delayed.is_some();
+        let in_turn = state.is_in_turn();
+        let last = then == Then::Last;
         let sent = match (&mut self.delayed, file) {
-            (Some(delayed), file) => {
-                let last = then == Then::Last;
-                delayed.put(core, key, Words { bytes: answers, file, last })
-            }
-            (None, Some(part)) => core.send_file(key, answers, part),
-            (None, None) if answers.is_empty() => Ok(()),
-            (None, None) => core.send(key, answers),
+            (Some(delayed), file) => delayed.put(core, key, Words { bytes: answer, file, last }),
+            (None, Some(part)) => core.send_file(key, answer, part),
+            (None, None) if answer.is_empty() => Ok(()),
+            (None, None) => core.send(key, answer),
         };
+        core.charge(work);
+        if let Then::Upgrade(accepted) = then
+            && let Some(session) = core.session(key)
+        {
+            self.services.upgrade(&mut session.state, accepted);
+        }
         if let Err(failure) = sent {
             return self.fail(core, key, failure);
         }
         match then {
-            Then::More if used < bytes.len() => self.hold(core, key, &bytes[used..]),
-            Then::More if waits => {}
-            Then::More => core.pause_reads(key),
-            Then::Last if waits => {}
-            Then::Last => finish(core, key),
+            Then::More if used < bytes.len() && in_turn => self.hold(core, key, &bytes[used..]),
+            Then::More if used < bytes.len() => core.put_back(key, used, &bytes[used..]),
+            // What waits for its time is not read behind: see `send_due`.
+            Then::More if in_turn && self.delayed.is_none() => core.pause_reads(key),
+            Then::Last if self.delayed.is_none() => finish(core, key),
             // Frames may have come right behind the request.
             Then::Upgrade(_) if used < bytes.len() => {
                 return self.take(core, key, &mut bytes[used..]);
             }
-            Then::Upgrade(_) => {}
+            Then::More | Then::Last | Then::Upgrade(_) => {}
         }
         if self.stopping.is_some() {
             self.part(core, key);
@@ -561,8 +438,8 @@ impl EchoDriver {
     /// Keeps requests until the answers before them have left, or the others had their turn.
     #[cold]
     fn hold<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, rest: &[u8]) {
-        let Some(Session { state: State::Http(phase), .. }) = core.session(key) else { return };
-        if self.http.hold(phase, rest).is_err() {
+        let Some(session) = core.session(key) else { return };
+        if self.services.hold(&mut session.state, rest).is_err() {
             self.fail(core, key, Failure::NoMemory);
         } else if core.is_blocked(key) {
             core.pause_reads(key);
@@ -570,6 +447,13 @@ impl EchoDriver {
             core.yield_turn(key);
         }
     }
+}
+
+/// A sweep that keeps all of these limits.
+fn sweep(limits: &TimeLimits) -> Sweep {
+    let TimeLimits { idle, handshake, message, closing } = *limits;
+    let all = [idle, handshake, message, Some(closing)];
+    Sweep::for_limit(all.into_iter().flatten().min().unwrap_or(closing))
 }
 
 /// The time of this turn as sessions keep it.
@@ -608,13 +492,8 @@ impl<N: Network> Driver<N> for EchoDriver {
         if self.stopping.is_some() || !self.admission.enter() {
             return None;
         }
-        let state = self.services.get(listener).copied().unwrap_or(Service::Tcp).greet();
-        match state {
-            State::Raw => {}
-            State::WebSocket(_) => self.websockets.arrived(),
-            State::Http(_) => self.http.arrived(),
-        }
-        Some(Session { since_ms: now_ms(core), state })
+        let protocol = self.listeners.get(listener).copied().unwrap_or(Protocol::Tcp);
+        Some(Session { since_ms: now_ms(core), state: self.services.arrived(protocol) })
     }
 
     fn on_open(&mut self, _core: &mut Core<N, Session>, _key: Key) {}
@@ -630,15 +509,11 @@ impl<N: Network> Driver<N> for EchoDriver {
 
     fn on_progress(&mut self, core: &mut Core<N, Session>, key: Key) {
         let (now_ms, blocked) = (now_ms(core), core.is_blocked(key));
-        let Some(Session { since_ms, state: State::Http(phase) }) = core.session(key) else {
-            return;
-        };
+        let Some(Session { since_ms, state }) = core.session(key) else { return };
+        let Some(mut held) = self.services.resume(state, blocked) else { return };
         *since_ms = now_ms;
-        if !blocked {
-            let mut held = self.http.take_held(phase);
-            if !held.is_empty() {
-                self.answer(core, key, &mut held);
-            }
+        if !held.is_empty() {
+            self.take(core, key, &mut held);
         }
     }
 
@@ -657,7 +532,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         match command {
             // Whoever asked may have stopped waiting; then nobody needs the answer.
             Command::Snapshot(reply) => drop(reply.try_send(self.snapshot(core))),
-            Command::Show(counters) => self.http.show(&counters, core.turn_started()),
+            Command::Show(counters) => self.services.http.show(&counters, core.turn_started()),
             Command::Stop => self.stopping = Some(Stopping::GoodBye(0)),
         }
     }

@@ -74,7 +74,7 @@ fn an_echo_allocates_nothing() {
     // With time limits, so that their bookkeeping is counted too.
     let limit = Some(Nanos::from_secs(60));
     let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now()).serving(
-        vec![Service::Ws],
+        vec![Protocol::Ws],
         Arc::new(config),
         limit,
     );
@@ -87,7 +87,7 @@ fn an_echo_allocates_nothing() {
           Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
     )
     .expect("taken");
-    while server.driver().websockets.snapshot().open == 0 {
+    while server.driver().services.websockets.snapshot().open == 0 {
         server.turn().expect("turn");
     }
     let mut buffer = vec![0; 64 * 1024];
@@ -109,7 +109,7 @@ fn an_echo_allocates_nothing() {
         let counted: u64 = (0..100).map(|_| round()).sum();
         assert_eq!(counted, 0, "{what}; {warm} while it was warming up");
     }
-    assert_eq!(server.driver().websockets.messages(), 110 * (6 + 16));
+    assert_eq!(server.driver().services.websockets.messages(), 110 * (6 + 16));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn an_answer_from_a_kept_file_allocates_nothing() {
     let site = Site::open(&config).expect("a site");
     let limit = Some(Nanos::from_secs(60));
     let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now())
-        .serving(vec![Service::Http], Arc::new(Config::default()), limit)
+        .serving(vec![Protocol::Http], Arc::new(Config::default()), limit)
         .with_site(config, site);
     let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
     let mut peer = TcpStream::connect(target).expect("it listens");
@@ -191,8 +191,8 @@ fn an_answer_from_a_kept_file_allocates_nothing() {
             peer.write_all(said.as_bytes()).expect("taken");
             // Loopback has delivered all of it by now; the wait comes back at once.
             let turned = allocation_counter::measure(|| {
-                let asked = server.driver().http.requests();
-                while server.driver().http.requests() == asked {
+                let asked = server.driver().services.http.requests();
+                while server.driver().services.http.requests() == asked {
                     server.turn().expect("turn");
                 }
             });

@@ -113,7 +113,7 @@ fn rig() -> Rig {
     let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
     let config = Config::new(policy, wire::ws::Limits::default(), 1);
     let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO);
-    let services = vec![Service::Ws, Service::Tcp, Service::Http];
+    let services = vec![Protocol::Ws, Protocol::Tcp, Protocol::Http];
     let driver = driver.serving(services, Arc::new(config), None);
     let unsent = 64 << 20;
     let usual = sharing(Limits::for_slots(1_000), 1);

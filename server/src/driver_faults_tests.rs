@@ -24,7 +24,7 @@ fn faults(stall: Option<&str>, delay: Option<Nanos>) -> Faults {
     Faults::new(stall.map(|stall| parse_stall(stall).expect("a stall")), delay, 1)
 }
 
-fn driver(services: Vec<Service>, faults: Faults) -> EchoDriver {
+fn driver(services: Vec<Protocol>, faults: Faults) -> EchoDriver {
     EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO)
         .serving(services, Arc::new(Config::default()), None)
         .with_faults(faults)
@@ -34,7 +34,7 @@ fn limits() -> Limits {
     Limits { unsent_bytes_per_connection: 1 << 20, ..Limits::for_slots(1_000) }
 }
 
-fn rig(service: Service, faults: Faults) -> Rig {
+fn rig(service: Protocol, faults: Faults) -> Rig {
     Rig::of(vec![driver(vec![service], faults)], 1, limits())
 }
 
@@ -75,7 +75,7 @@ impl Rig {
 
 #[test]
 fn each_reply_waits_exactly_as_long_as_it_should_and_nothing_else_does() {
-    let mut rig = rig(Service::Tcp, faults(None, Some(DELAY)));
+    let mut rig = rig(Protocol::Tcp, faults(None, Some(DELAY)));
     let peers = rig.connect_to(0, 2);
     rig.hand(&peers[0], b"a");
     assert_eq!(rig.reactors[0].deadline(), Some(DELAY), "the timer is set to it");
@@ -99,7 +99,7 @@ fn each_reply_waits_exactly_as_long_as_it_should_and_nothing_else_does() {
 #[test]
 fn last_words_come_behind_what_waits() {
     // A peer that closes its side at once gets its replies all the same.
-    let mut tcp = rig(Service::Tcp, faults(None, Some(DELAY)));
+    let mut tcp = rig(Protocol::Tcp, faults(None, Some(DELAY)));
     let peer = tcp.connect_to(0, 1).remove(0);
     tcp.hand(&peer, b"first");
     tcp.go_to(MS);
@@ -112,7 +112,7 @@ fn last_words_come_behind_what_waits() {
     assert!(is_closed(&peer));
 
     // The same for the closing handshake of WebSocket.
-    let mut ws = rig(Service::Ws, faults(None, Some(DELAY)));
+    let mut ws = rig(Protocol::Ws, faults(None, Some(DELAY)));
     let peer = ws.connect_to(0, 1).remove(0);
     ws.hand(&peer, UPGRADE);
     ws.go_to(DELAY - NS);
@@ -150,7 +150,7 @@ fn answers_over_http_keep_their_order_files_and_all() {
             http::Config { root: Some(folder.path().to_owned()), ..http::Config::default() };
         let serve = |faults: Faults| {
             let site = Site::open(&config).expect("a site");
-            let driver = driver(vec![Service::Http], faults).with_site(config.clone(), site);
+            let driver = driver(vec![Protocol::Http], faults).with_site(config.clone(), site);
             let mut rig = Rig::of(vec![driver], 1, limits());
             rig.world.set_faults(sim::Faults { pipe_bytes, read_max, ..sim::Faults::default() });
             let peer = rig.connect_to(0, 1).remove(0);
@@ -186,7 +186,7 @@ fn answers_over_http_keep_their_order_files_and_all() {
 
 #[test]
 fn replies_of_connections_that_are_gone_are_dropped_and_counted() {
-    let mut rig = rig(Service::Tcp, faults(None, Some(DELAY)));
+    let mut rig = rig(Protocol::Tcp, faults(None, Some(DELAY)));
     let mut peers = rig.connect_to(0, 2);
     rig.hand(&peers[0], b"a");
     rig.hand(&peers[1], b"b");
@@ -206,7 +206,7 @@ fn replies_of_connections_that_are_gone_are_dropped_and_counted() {
 #[test]
 fn who_is_owed_much_is_read_from_no_more_until_it_has_left() {
     let faults = Faults { delayed_bytes_max: 10_000, ..faults(None, Some(DELAY)) };
-    let mut rig = rig(Service::Tcp, faults);
+    let mut rig = rig(Protocol::Tcp, faults);
     let peers = rig.connect_to(0, 3);
     rig.hand(&peers[0], &[1; 6_000]);
     assert_eq!(rig.counter("delayed_pauses"), 0);
@@ -230,7 +230,7 @@ fn who_is_owed_much_is_read_from_no_more_until_it_has_left() {
 
 #[test]
 fn a_server_that_stops_says_what_it_owes_over_http() {
-    let mut rig = rig(Service::Http, faults(None, Some(DELAY)));
+    let mut rig = rig(Protocol::Http, faults(None, Some(DELAY)));
     let peers = rig.connect_to(0, 2);
     rig.hand(&peers[0], b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     rig.stop();
@@ -246,7 +246,7 @@ fn a_server_that_stops_says_what_it_owes_over_http() {
 
 #[test]
 fn while_it_stands_still_a_reactor_does_nothing() {
-    let reactors = (0..2).map(|_| driver(vec![Service::Tcp], faults(Some("100ms/1s@2s"), None)));
+    let reactors = (0..2).map(|_| driver(vec![Protocol::Tcp], faults(Some("100ms/1s@2s"), None)));
     let mut rig = Rig::of(reactors.collect(), 1, limits());
     let peers = rig.connect_to(0, 4);
     let second = Nanos::from_secs(1);
@@ -288,7 +288,7 @@ fn while_it_stands_still_a_reactor_does_nothing() {
 
 #[test]
 fn a_stall_that_happens_once_takes_no_command_and_holds_up_what_is_due() {
-    let mut rig = rig(Service::Tcp, faults(Some("1s@8s"), Some(DELAY)));
+    let mut rig = rig(Protocol::Tcp, faults(Some("1s@8s"), Some(DELAY)));
     let peer = rig.connect_to(0, 1).remove(0);
     rig.go_to(Nanos::from_secs(8) - MS);
     rig.hand(&peer, b"late");
@@ -301,7 +301,7 @@ fn a_stall_that_happens_once_takes_no_command_and_holds_up_what_is_due() {
     rig.go_to(Nanos::from_secs(8 + 3600) + DELAY);
     assert_eq!(heard(&peer), b"x", "never again");
 
-    let mut rig = self::rig(Service::Tcp, faults(Some("1s@8s"), None));
+    let mut rig = self::rig(Protocol::Tcp, faults(Some("1s@8s"), None));
     rig.go_to(Nanos::from_secs(8));
     rig.stop();
     rig.settle();

@@ -41,7 +41,7 @@ fn rig_of(
 ) -> Rig {
     let site = Site::open(&config).expect("a site");
     let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO)
-        .serving(vec![Service::Http], Arc::new(Config::default()), request)
+        .serving(vec![Protocol::Http], Arc::new(Config::default()), request)
         .with_site(config, site);
     Rig::of(vec![driver], 1, limits)
 }
@@ -56,7 +56,7 @@ fn rig(folder: &TempDir, idle: Option<Nanos>, request: Option<Nanos>) -> Rig {
 }
 
 fn counts(rig: &Rig) -> HttpSnapshot {
-    rig.reactors[0].driver().http.snapshot()
+    rig.reactors[0].driver().services.http.snapshot()
 }
 
 /// All that has arrived.
@@ -127,7 +127,7 @@ fn answers_do_not_depend_on_how_bytes_arrive() {
         let http = counts(&rig);
         assert_eq!((http.requests, http.open, http.closing, http.held_bytes), (6, 0, 0, 0));
         assert_eq!((http.responses[&200], http.responses[&101]), (5, 1));
-        assert_eq!(rig.reactors[0].driver().websockets.snapshot().open, 1);
+        assert_eq!(rig.reactors[0].driver().services.websockets.snapshot().open, 1);
         drop(peer);
         rig.settle();
         assert_eq!(rig.connections(), 0);

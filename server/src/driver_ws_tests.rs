@@ -40,7 +40,7 @@ fn close(code: u16, reason: &str) -> Vec<u8> {
 
 fn driver(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> EchoDriver {
     EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO).serving(
-        vec![Service::Ws, Service::Tcp],
+        vec![Protocol::Ws, Protocol::Tcp],
         Arc::new(config),
         handshake,
     )
@@ -72,7 +72,7 @@ impl Rig {
     }
 
     fn websockets(&self) -> WebSocketSnapshot {
-        self.reactors[0].driver().websockets.snapshot()
+        self.reactors[0].driver().services.websockets.snapshot()
     }
 }
 

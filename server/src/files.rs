@@ -5,7 +5,6 @@
 //! it is older than [`FRESH`]; a small file's length is that of the bytes that were read; and a large
 //! one that ends before its answer does is an error, never a short answer.
 
-use crate::http::Answered;
 use measure::Nanos;
 use reactor::FilePart;
 use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -54,6 +53,14 @@ const RACY: Nanos = Nanos::from_secs(2);
 
 // A single file always finds room.
 const _: () = assert!((SMALL_BYTES_MAX as usize) < KEPT_BYTES_MAX / 2);
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub status: Status,
+    /// What is to be sent behind what was written.
+    pub part: Option<FilePart>,
+}
 
 /// Why nothing can be served.
 #[derive(Debug, thiserror::Error)]

@@ -25,8 +25,10 @@ mod limits;
 pub mod metrics;
 pub mod plan;
 mod run;
+mod service;
 mod session;
 mod snapshot;
+mod tcp;
 pub mod websocket;
 
 pub use run::{Server, Summary, run};

@@ -1,7 +1,6 @@
 //! What was meant: the options resolved against this machine, or the sentence that says why not.
 
 use crate::cli::{Deflate, ServeArgs, Steer};
-use crate::driver::Service;
 use crate::faults::Faults;
 use crate::files::{Root, SMALL_BYTES_MAX};
 use crate::http;
@@ -184,14 +183,14 @@ impl Plan {
 
     /// What each listener serves.
     #[must_use]
-    pub fn services(&self) -> Vec<Service> {
-        self.listen.iter().map(|(url, _)| Service::of(url.protocol)).collect()
+    pub fn services(&self) -> Vec<Protocol> {
+        self.listen.iter().map(|(url, _)| url.protocol).collect()
     }
 
     /// Whether the page with the server's counters is served.
     #[must_use]
     pub fn serves_page(&self) -> bool {
-        self.http.root.is_none() && self.services().contains(&Service::Http)
+        self.http.root.is_none() && self.services().contains(&Protocol::Http)
     }
 
     /// Whether the machine lacks something without which this server cannot hold its connections.
@@ -481,7 +480,7 @@ mod tests {
             assert!(error.code() == 2 && error.to_string().contains(name), "{error}");
             let urls = ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"];
             let plan = planned(&[&urls[..], &option[..]].concat()).expect("planned");
-            assert_eq!(plan.services(), [Service::Tcp, Service::Ws]);
+            assert_eq!(plan.services(), [Protocol::Tcp, Protocol::Ws]);
         }
         for bad in [
             &["ws://127.0.0.1:9/chat"][..],

@@ -1,9 +1,14 @@
-//! What is kept for each connection, and the services that a connection can belong to.
+//! What is kept for each connection, and the services that it can belong to: the only place that lists
+//! them all.
 
-use crate::http;
-use crate::websocket::Phase;
+use crate::http::{self, Http};
+use crate::service::{Full, Parting, Reply, Service, TimeLimits, TimedOut, Turn};
+use crate::tcp::{self, Tcp};
+use crate::websocket::{self, WebSockets};
+use measure::Nanos;
+use std::sync::Arc;
 use wire::Protocol;
-use wire::ws::Head;
+use wire::ws::Accepted;
 
 /// One connection's session. A million of them are held: growing it by eight bytes costs 8 MB.
 #[derive(Debug)]
@@ -23,67 +28,147 @@ const _: () = assert!(SLOT_BYTES == 40);
 #[derive(Debug)]
 pub(crate) enum State {
     /// Bytes go back as they come.
-    Raw,
+    Tcp(tcp::Phase),
     /// WebSocket, from the request on.
-    WebSocket(Phase),
+    WebSocket(websocket::Phase),
     /// HTTP, until it ends or becomes a WebSocket.
     Http(http::Phase),
 }
 
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Service {
-    /// Echo of bytes.
-    Tcp,
-    /// Echo of WebSocket messages.
-    Ws,
-    /// Files, or the server's own page; and echo of WebSocket messages for those who ask for it.
-    Http,
+/// The services of one reactor.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) tcp: Tcp,
+    pub(crate) websockets: WebSockets,
+    pub(crate) http: Http,
 }
 
-impl Service {
-    /// The service that speaks this protocol.
-    pub(crate) fn of(protocol: Protocol) -> Self {
+/// Does the same with the service of a connection and its phase, whichever that is.
+macro_rules! with {
+    ($services:expr, $state:expr, |$service:ident, $phase:ident| $does:expr) => {
+        match $state {
+            State::Tcp($phase) => {
+                let $service = &mut $services.tcp;
+                $does
+            }
+            State::WebSocket($phase) => {
+                let $service = &mut $services.websockets;
+                $does
+            }
+            State::Http($phase) => {
+                let $service = &mut $services.http;
+                $does
+            }
+        }
+    };
+}
+
+impl Services {
+    /// The services with these settings; HTTP hands over to WebSocket who asks for that.
+    pub(crate) fn new(
+        websocket: Arc<websocket::Config>,
+        http: http::Config,
+        site: http::Site,
+    ) -> Self {
+        let http = Http::new(http, site, websocket.policy.clone());
+        Self { tcp: Tcp::default(), websockets: WebSockets::new(websocket), http }
+    }
+
+    /// Serves this site over HTTP from now on.
+    pub(crate) fn set_site(&mut self, config: http::Config, site: http::Site) {
+        self.http = Http::new(config, site, self.websockets.policy().clone());
+    }
+
+    /// A connection has come that speaks this.
+    pub(crate) fn arrived(&mut self, protocol: Protocol) -> State {
         match protocol {
-            Protocol::Tcp => Self::Tcp,
-            Protocol::Ws => Self::Ws,
-            Protocol::Http => Self::Http,
+            Protocol::Tcp => State::Tcp(self.tcp.arrived()),
+            Protocol::Ws => State::WebSocket(self.websockets.arrived()),
+            Protocol::Http => State::Http(self.http.arrived()),
         }
     }
 
-    /// The state of a connection that has just come.
-    pub(crate) fn greet(self) -> State {
+    /// A connection has become one of WebSocket; the answer is written already.
+    pub(crate) fn upgrade(&mut self, state: &mut State, accepted: Accepted) {
+        *state = State::WebSocket(self.websockets.upgraded(accepted));
+    }
+
+    /// As [`Service::read`].
+    #[inline]
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        state: &mut State,
+        bytes: &'a mut [u8],
+        turn: &Turn,
+    ) -> Reply<'a> {
+        with!(self, state, |service, phase| service.read(phase, bytes, turn))
+    }
+
+    /// As [`Service::hold`].
+    pub(crate) fn hold(&mut self, state: &mut State, rest: &[u8]) -> Result<(), Full> {
+        with!(self, state, |service, phase| service.hold(phase, rest))
+    }
+
+    /// As [`Service::resume`].
+    pub(crate) fn resume(&mut self, state: &mut State, blocked: bool) -> Option<Vec<u8>> {
+        with!(self, state, |service, phase| service.resume(phase, blocked))
+    }
+
+    /// As [`Service::limit`].
+    pub(crate) fn limit(
+        &mut self,
+        state: &State,
+        blocked: bool,
+        limits: &TimeLimits,
+    ) -> Option<Nanos> {
+        with!(self, state, |service, phase| service.limit(phase, blocked, limits))
+    }
+
+    /// Whether any connection has a time limit besides that for silence.
+    pub(crate) fn have_deadlines(&self, limits: &TimeLimits) -> bool {
+        self.tcp.has_deadlines(limits)
+            || self.websockets.has_deadlines(limits)
+            || self.http.has_deadlines(limits)
+    }
+
+    /// As [`Service::time_out`].
+    pub(crate) fn time_out(
+        &mut self,
+        state: &mut State,
+        blocked: bool,
+        turn: &Turn,
+    ) -> TimedOut<'_> {
+        with!(self, state, |service, phase| service.time_out(phase, blocked, turn))
+    }
+
+    /// As [`Service::part`].
+    pub(crate) fn part(&mut self, state: &mut State, blocked: bool) -> Parting<'_> {
+        with!(self, state, |service, phase| service.part(phase, blocked))
+    }
+
+    /// As [`Service::ended`].
+    pub(crate) fn ended(&mut self, state: State) {
+        with!(self, state, |service, phase| service.ended(phase));
+    }
+}
+
+impl State {
+    /// As [`Service::IN_TURN`].
+    #[inline]
+    pub(crate) fn is_in_turn(&self) -> bool {
         match self {
-            Self::Tcp => State::Raw,
-            Self::Ws => State::WebSocket(Phase::Opening(Head::default())),
-            Self::Http => State::Http(http::Phase::default()),
+            Self::Tcp(_) => Tcp::IN_TURN,
+            Self::WebSocket(_) => WebSockets::IN_TURN,
+            Self::Http(_) => Http::IN_TURN,
         }
     }
-}
 
-/// What a service has to say to the bytes that have come.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Answer<'a> {
-    /// To be sent; may be empty.
-    pub bytes: &'a [u8],
-    /// Whether these are our last words on the connection.
-    pub last: bool,
-    /// Whether the message that was open before is still open: its time goes on.
-    pub stays: bool,
-    /// The work that it was, besides reading the bytes, in units of about a nanosecond.
-    pub work: u64,
-    /// How many bytes at the end of the read are to come again, since the work allowed was used up.
-    pub unread: usize,
-}
-
-impl<'a> Answer<'a> {
-    /// More will follow.
-    pub(crate) fn more(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: false, stays: false, work: 0, unread: 0 }
-    }
-
-    /// Nothing will follow.
-    pub(crate) fn last(bytes: &'a [u8]) -> Self {
-        Self { last: true, ..Self::more(bytes) }
+    /// As [`Service::says_pongs`].
+    pub(crate) fn says_pongs(&self) -> bool {
+        match self {
+            Self::Tcp(phase) => Tcp::says_pongs(phase),
+            Self::WebSocket(phase) => WebSockets::says_pongs(phase),
+            Self::Http(phase) => Http::says_pongs(phase),
+        }
     }
 }

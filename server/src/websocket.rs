@@ -13,8 +13,9 @@ use crate::limits::{
     PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN, STREAMS_MEMORY_SHARE,
     STREAMS_PER_REACTOR_MIN,
 };
-use crate::session::Answer;
+use crate::service::{Parting, Reply, Service, TimeLimits, TimedOut, Turn};
 use crate::snapshot::WebSocketSnapshot;
+use measure::Nanos;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::http::{add_date, date_text};
@@ -147,16 +148,6 @@ impl WebSockets {
         self.counts.messages
     }
 
-    /// Whether any connection is in a phase that has a time limit of its own.
-    pub(crate) fn has_deadlines(&self) -> bool {
-        self.counts.opening + self.counts.closing > 0
-    }
-
-    /// Whether a message of any connection is only partly here.
-    pub(crate) fn has_partial_messages(&self) -> bool {
-        self.pools.read.partials_in_use() > 0
-    }
-
     /// What a handshake may ask for.
     pub(crate) fn policy(&self) -> &Policy {
         &self.config.policy
@@ -169,132 +160,79 @@ impl WebSockets {
         Phase::Open(Ws::new(Role::Server, accepted.deflate))
     }
 
-    /// A connection has come, in the phase [`Phase::Opening`].
-    pub(crate) fn arrived(&mut self) {
-        self.counts.opening += 1;
-    }
-
-    /// Answers the next bytes of a connection, with no more work than this.
-    #[inline]
-    pub(crate) fn read<'a>(
-        &'a mut self,
-        phase: &mut Phase,
-        bytes: &'a mut [u8],
-        work_max: u64,
-    ) -> Answer<'a> {
-        if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
-            self.out = Vec::new();
-        }
-        match phase {
-            Phase::Open(ws) => {
-                let Self { config, pools, out, counts, .. } = self;
-                let was_receiving = !ws.reader.is_idle();
-                // A server's frames have no masks.
-                let masks = || [0; 4];
-                pools.read.allow(work_max);
-                let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
-                let Echoed { reply, messages, end } = echoed;
-                counts.messages += u64::from(messages);
-                let (work, unread) = (pools.read.work_done(), pools.read.unread());
-                match end {
-                    None => {
-                        let stays = was_receiving && messages == 0 && !ws.reader.is_idle();
-                        Answer { bytes: reply, last: false, stays, work, unread }
-                    }
-                    Some(end) => {
-                        count_end(counts, end);
-                        ws.forget(pools);
-                        close(phase, counts);
-                        Answer { work, ..Answer::last(reply) }
-                    }
-                }
-            }
-            Phase::Opening(_) => self.read_request(phase, bytes, work_max),
-            Phase::Closing => Answer::more(&[]),
-        }
-    }
-
     /// Takes the next bytes of the request. Nearly always it comes whole in one read and is answered
     /// from there.
     fn read_request<'a>(
         &'a mut self,
         phase: &mut Phase,
         bytes: &'a mut [u8],
-        work_max: u64,
-    ) -> Answer<'a> {
+        turn: &Turn,
+    ) -> Reply<'a> {
         let Self { config, heads, out, .. } = self;
-        let Phase::Opening(head) = phase else { return Answer::more(&[]) };
+        let all = bytes.len();
+        let Phase::Opening(head) = phase else { return Reply::silent(all) };
         out.clear();
         let read = head.read(heads, bytes, |head| config.policy.answer(head, out));
         match read {
-            Ok(None) if heads.bytes() <= config.partial_head_bytes_max => Answer::more(&[]),
-            Ok(None) => self.refuse(phase, HandshakeError::Busy),
-            Err(error) => self.refuse(phase, error.into()),
-            Ok(Some((Err(error), _))) => self.refused(phase, error),
+            Ok(None) if heads.bytes() <= config.partial_head_bytes_max => Reply::silent(all),
+            Ok(None) => Reply::last(self.refuse(phase, HandshakeError::Busy), all),
+            Err(error) => Reply::last(self.refuse(phase, error.into()), all),
+            Ok(Some((Err(error), _))) => Reply::last(self.refused(phase, error), all),
             Ok(Some((Ok(accepted), used))) => {
                 self.counts.opening -= 1;
                 *phase = self.upgraded(accepted);
-                self.read_behind(phase, &mut bytes[used..], work_max)
+                self.read_behind(phase, bytes, used, turn)
             }
         }
     }
 
-    /// Answers the frames that came right behind the request, behind the answer to that.
+    /// Answers the frames that came right behind the request, which took so many bytes, behind the answer to
+    /// that.
     fn read_behind<'a>(
         &'a mut self,
         phase: &mut Phase,
         bytes: &mut [u8],
-        work_max: u64,
-    ) -> Answer<'a> {
-        if bytes.is_empty() {
-            return Answer::more(&self.out);
+        used: usize,
+        turn: &Turn,
+    ) -> Reply<'a> {
+        if used == bytes.len() {
+            return Reply { bytes: &self.out, renewed: true, ..Reply::silent(used) };
         }
         let mut out = std::mem::take(&mut self.out);
-        let Answer { bytes, last, stays, work, unread } = self.read(phase, bytes, work_max);
+        let Reply { bytes, used: behind, then, renewed, work, .. } =
+            self.read(phase, &mut bytes[used..], turn);
         out.extend_from_slice(bytes);
         self.out = out;
-        Answer { bytes: &self.out, last, stays, work, unread }
+        let used = used + behind;
+        Reply { bytes: &self.out, file: None, used, then, renewed, work }
     }
 
-    /// The request did not come in time.
-    pub(crate) fn time_out(&mut self, phase: &mut Phase) -> Answer<'_> {
-        self.refuse(phase, HandshakeError::TimedOut)
-    }
-
-    fn refuse(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
+    fn refuse(&mut self, phase: &mut Phase, error: HandshakeError) -> &[u8] {
         self.out.clear();
         error.write(true, &mut self.out);
         self.refused(phase, error)
     }
 
     /// The refusal is written already, but for its date.
-    fn refused(&mut self, phase: &mut Phase, error: HandshakeError) -> Answer<'_> {
+    fn refused(&mut self, phase: &mut Phase, error: HandshakeError) -> &[u8] {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         add_date(0, &date_text(unix.as_secs()), &mut self.out);
         *self.counts.refused.entry(error.status()).or_default() += 1;
         self.forget(phase);
         close(phase, &mut self.counts);
-        Answer::last(&self.out)
+        &self.out
     }
 
-    /// Ends an open connection by a close frame with the code 1001. `None` if it is not open, or in
-    /// the middle of a frame of ours: a close frame would be taken for a part of that.
-    pub(crate) fn go_away(&mut self, phase: &mut Phase, why: &str) -> Option<Answer<'_>> {
+    /// Ends an open connection by a close frame with the code 1001, if that is possible: see
+    /// [`WebSockets::dismiss`].
+    fn go_away(&mut self, phase: &mut Phase, why: &str) -> Parting<'_> {
         let answered = self.dismiss(phase, CloseCode::GOING_AWAY, why);
         self.counts.gone_away += u64::from(answered);
-        answered.then_some(Answer::last(&self.out))
+        if answered { Parting::Says(&self.out) } else { Parting::Stays }
     }
 
-    /// A message was not complete in time: ends its connection by a close frame with the code 1008, or
-    /// without one (`None`), as [`WebSockets::go_away`] does.
-    pub(crate) fn time_out_message(&mut self, phase: &mut Phase) -> Option<Answer<'_>> {
-        self.counts.message_timed_out += 1;
-        let why = "the message was not complete in time";
-        let answered = self.dismiss(phase, CloseCode::POLICY_VIOLATION, why);
-        answered.then_some(Answer::last(&self.out))
-    }
-
-    /// Writes a close frame, if one may be sent now.
+    /// Writes a close frame. False if the connection is not open, or in the middle of a frame of ours: a
+    /// close frame would be taken for a part of that.
     fn dismiss(&mut self, phase: &mut Phase, code: CloseCode, why: &str) -> bool {
         match phase {
             Phase::Open(ws) if !ws.writer.is_mid_frame() => {}
@@ -307,13 +245,107 @@ impl WebSockets {
         true
     }
 
-    /// The peer did not close in time after our last word.
-    pub(crate) fn give_up(&mut self) {
-        self.counts.close_timed_out += 1;
+    /// Gives back what the pools hold for a connection.
+    fn forget(&mut self, phase: &mut Phase) {
+        match phase {
+            Phase::Opening(head) => head.forget(&mut self.heads),
+            Phase::Open(ws) => ws.forget(&mut self.pools),
+            Phase::Closing => {}
+        }
+    }
+}
+
+impl Service for WebSockets {
+    type Phase = Phase;
+
+    fn arrived(&mut self) -> Phase {
+        self.counts.opening += 1;
+        Phase::Opening(Head::default())
     }
 
-    /// A connection has ended, in whatever phase it is.
-    pub(crate) fn ended(&mut self, mut phase: Phase) {
+    #[inline]
+    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: &Turn) -> Reply<'a> {
+        if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
+            self.out = Vec::new();
+        }
+        let all = bytes.len();
+        match phase {
+            Phase::Open(ws) => {
+                let Self { config, pools, out, counts, .. } = self;
+                let was_receiving = !ws.reader.is_idle();
+                pools.read.allow(turn.work_max);
+                // A server's frames have no masks.
+                let masks = || [0; 4];
+                let echoed = echo(ws, &config.limits, pools, masks, bytes, out);
+                let Echoed { reply, messages, end } = echoed;
+                counts.messages += u64::from(messages);
+                let work = pools.read.work_done();
+                let Some(end) = end else {
+                    // The time of a message counts from its first byte, however it trickles.
+                    let goes_on = was_receiving && messages == 0 && !ws.reader.is_idle();
+                    let renewed = !goes_on || turn.limits.message.is_none();
+                    let used = all - pools.read.unread();
+                    return Reply { bytes: reply, renewed, work, ..Reply::silent(used) };
+                };
+                count_end(counts, end);
+                ws.forget(pools);
+                close(phase, counts);
+                Reply { work, ..Reply::last(reply, all) }
+            }
+            Phase::Opening(_) => self.read_request(phase, bytes, turn),
+            Phase::Closing => Reply::silent(all),
+        }
+    }
+
+    #[inline]
+    fn limit(&self, phase: &Phase, _blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
+        match phase {
+            Phase::Open(_) if limits.message.is_some() && phase.is_receiving() => limits.message,
+            Phase::Open(_) => limits.idle,
+            Phase::Opening(_) => limits.handshake,
+            Phase::Closing => Some(limits.closing),
+        }
+    }
+
+    fn has_deadlines(&self, limits: &TimeLimits) -> bool {
+        let messages = limits.message.is_some() && self.pools.read.partials_in_use() > 0;
+        messages || self.counts.opening + self.counts.closing > 0
+    }
+
+    fn time_out(&mut self, phase: &mut Phase, _blocked: bool, turn: &Turn) -> TimedOut<'_> {
+        let parting = match phase {
+            Phase::Opening(_) => Parting::Says(self.refuse(phase, HandshakeError::TimedOut)),
+            Phase::Closing => {
+                // The peer did not close in time after our last word.
+                self.counts.close_timed_out += 1;
+                Parting::Closes
+            }
+            Phase::Open(_) if turn.limits.message.is_some() && phase.is_receiving() => {
+                self.counts.message_timed_out += 1;
+                let why = "the message was not complete in time";
+                if self.dismiss(phase, CloseCode::POLICY_VIOLATION, why) {
+                    Parting::Says(&self.out)
+                } else {
+                    Parting::Stays
+                }
+            }
+            Phase::Open(_) => {
+                let parting = self.go_away(phase, "nothing was said for too long");
+                return TimedOut { parting, silence: true };
+            }
+        };
+        TimedOut { parting, silence: false }
+    }
+
+    fn part(&mut self, phase: &mut Phase, _blocked: bool) -> Parting<'_> {
+        match phase {
+            Phase::Opening(_) => Parting::Closes,
+            // Who is in the middle of a frame is asked again after it.
+            Phase::Open(_) | Phase::Closing => self.go_away(phase, "the server stops"),
+        }
+    }
+
+    fn ended(&mut self, mut phase: Phase) {
         self.forget(&mut phase);
         let counts = &mut self.counts;
         match phase {
@@ -329,13 +361,8 @@ impl WebSockets {
         }
     }
 
-    /// Gives back what the pools hold for a connection.
-    fn forget(&mut self, phase: &mut Phase) {
-        match phase {
-            Phase::Opening(head) => head.forget(&mut self.heads),
-            Phase::Open(ws) => ws.forget(&mut self.pools),
-            Phase::Closing => {}
-        }
+    fn says_pongs(phase: &Phase) -> bool {
+        matches!(phase, Phase::Open(ws) if ws.writer.sends_pongs())
     }
 }
 

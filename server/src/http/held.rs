@@ -1,8 +1,6 @@
 //! Requests that wait until the answers before them have left.
 
-/// There is no room for more.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Full;
+use crate::service::Full;
 
 /// What the connections of a reactor have waiting, numbered: a connection keeps four bytes of it.
 #[derive(Debug)]

@@ -13,11 +13,13 @@
 mod held;
 mod site;
 
+use crate::files::Answered;
 use crate::limits::{
     ANSWER_KEPT_BYTES_MAX, HELD_BYTES_MAX, HELD_BYTES_PER_REACTOR_MIN, HTTP_ANSWERS_BYTES_MAX,
     LOOKUP_WORK, OPEN_FILES, PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN,
     REQUEST_WORK,
 };
+use crate::service::{Full, Parting, Reply, Service, Then, TimeLimits, TimedOut, Turn};
 use crate::snapshot::HttpSnapshot;
 use held::{Held, NOTHING};
 use measure::Nanos;
@@ -29,10 +31,8 @@ use wire::http::{
     CONTINUE, DateCache, DateText, HTTP_BODY_BYTES_DEFAULT, HeadLimits, Method, Persistence,
     Refusal, RequestEvent, RequestPool, Requests, Status, add_date, write_status,
 };
-use wire::ws::{Accepted, HandshakeError, Policy};
+use wire::ws::{HandshakeError, Policy};
 
-pub(crate) use held::Full;
-pub(crate) use site::Answered;
 pub use site::Site;
 
 /// What is served, and what is asked of peers.
@@ -103,34 +103,6 @@ impl Phase {
     }
 }
 
-/// What the bytes that have come are answered with.
-#[derive(Debug)]
-pub(crate) struct Reply<'a> {
-    /// To be sent; may be empty.
-    pub bytes: &'a [u8],
-    /// To be sent behind them.
-    pub file: Option<FilePart>,
-    /// How many of the bytes were read. The others are to be held until all of this has left.
-    pub used: usize,
-    /// What becomes of the connection.
-    pub then: Then,
-    /// Whether a time limit begins to count anew: a request was complete, or one has begun.
-    pub renewed: bool,
-    /// The work that all of this was, besides reading the bytes, in units of about a nanosecond.
-    pub work: u64,
-}
-
-/// What becomes of a connection after an answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Then {
-    /// It goes on.
-    More,
-    /// It ends.
-    Last,
-    /// It is one of WebSocket from here on.
-    Upgrade(Accepted),
-}
-
 /// The time of day, for a reactor that only reads the run's clock.
 #[derive(Debug, Default)]
 struct WallClock {
@@ -161,6 +133,8 @@ const CODES: usize = 600;
 pub(crate) struct Http {
     config: Config,
     site: Site,
+    /// What is granted to who asks for WebSocket.
+    policy: Policy,
     pool: RequestPool,
     held: Held,
     out: Vec<u8>,
@@ -172,12 +146,13 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(config: Config, site: Site) -> Self {
+    pub(crate) fn new(config: Config, site: Site, policy: Policy) -> Self {
         Self {
             held: Held::new(config.held_bytes_max),
             pool: RequestPool::new(config.heads),
             config,
             site,
+            policy,
             out: Vec::new(),
             clock: WallClock::default(),
             date: DateCache::default(),
@@ -208,20 +183,10 @@ impl Http {
         self.counts.requests
     }
 
-    /// Whether any connection is in a state that has a time limit of its own.
-    pub(crate) fn has_deadlines(&self) -> bool {
-        self.counts.receiving + self.counts.closing > 0
-    }
-
     /// Closes all files, here on the reactor's own thread: its descriptors may be in a table of its
     /// own, and would name others elsewhere.
     pub(crate) fn close_files(&mut self) {
         self.site = Site::page();
-    }
-
-    /// A connection has come.
-    pub(crate) fn arrived(&mut self) {
-        self.counts.open += 1;
     }
 
     /// What the page shows of the server from now on.
@@ -229,27 +194,72 @@ impl Http {
         self.site.show(counters, self.clock.at(now));
     }
 
-    /// Answers the next bytes of a connection: all requests that they complete, up to one whose body
-    /// has to leave first, or with which so much work is done.
+    /// The connection is ours no more, or takes no more requests.
+    fn leave(&mut self, phase: &mut Phase, then: Then) {
+        self.forget(phase);
+        *phase = Phase::Closing;
+        self.counts.open -= 1;
+        if then == Then::Last {
+            self.counts.closing += 1;
+        }
+    }
+
+    /// Takes out what was held.
+    fn take_held(&mut self, phase: &mut Phase) -> Vec<u8> {
+        match phase {
+            Phase::Open(_, Waiting(index)) => self.held.take(std::mem::replace(index, NOTHING)),
+            Phase::Closing => Vec::new(),
+        }
+    }
+
+    /// The request did not come in time: our last word on the connection.
+    fn refuse_late(&mut self, phase: &mut Phase, now: Nanos) -> &[u8] {
+        self.leave_receiving(phase);
+        let date = self.date.at(self.clock.at(now).0 / 1_000_000_000);
+        self.out.clear();
+        refuse(Refusal::TimedOut, Method::Get, date, &mut self.answers, &mut self.out);
+        self.counts.response_bytes += self.out.len() as u64;
+        &self.out
+    }
+
+    /// The connection takes no more requests, in the middle of one or not.
+    fn leave_receiving(&mut self, phase: &mut Phase) {
+        self.counts.receiving -= u64::from(phase.is_receiving());
+        self.leave(phase, Then::Last);
+    }
+
+    /// Gives back what the pools hold for a connection.
+    fn forget(&mut self, phase: &mut Phase) {
+        drop(self.take_held(phase));
+        if let Phase::Open(requests, _) = phase {
+            requests.forget(&mut self.pool);
+        }
+    }
+}
+
+impl Service for Http {
+    type Phase = Phase;
+
+    const IN_TURN: bool = true;
+
+    fn arrived(&mut self) -> Phase {
+        self.counts.open += 1;
+        Phase::default()
+    }
+
+    /// Answers all requests that the bytes complete, up to one whose body has to leave first, or with which
+    /// so much work is done.
     #[inline]
-    pub(crate) fn read<'a>(
-        &'a mut self,
-        phase: &mut Phase,
-        bytes: &[u8],
-        policy: &Policy,
-        now: Nanos,
-        work_max: u64,
-    ) -> Reply<'a> {
+    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: &Turn) -> Reply<'a> {
+        let (now, work_max) = (turn.now, turn.work_max);
         let was_receiving = phase.is_receiving();
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
-        let Self { config, site, pool, out, clock, date, counts, answers, .. } = self;
+        let Self { config, site, policy, pool, out, clock, date, counts, answers, .. } = self;
         out.clear();
         let Phase::Open(requests, _) = phase else {
-            let used = bytes.len();
-            let then = Then::More;
-            return Reply { bytes: &[], file: None, used, then, renewed: false, work: 0 };
+            return Reply::silent(bytes.len());
         };
         let unix = clock.at(now);
         let date = date.at(unix.0 / 1_000_000_000);
@@ -322,18 +332,7 @@ impl Http {
         Reply { bytes: &self.out, file, used, then, renewed, work }
     }
 
-    /// The connection is ours no more, or takes no more requests.
-    fn leave(&mut self, phase: &mut Phase, then: Then) {
-        self.forget(phase);
-        *phase = Phase::Closing;
-        self.counts.open -= 1;
-        if then == Then::Last {
-            self.counts.closing += 1;
-        }
-    }
-
-    /// Keeps what came behind a request whose answer has to leave first.
-    pub(crate) fn hold(&mut self, phase: &mut Phase, rest: &[u8]) -> Result<(), Full> {
+    fn hold(&mut self, phase: &mut Phase, rest: &[u8]) -> Result<(), Full> {
         if let Phase::Open(_, Waiting(index)) = phase {
             let put = self.held.put(rest);
             *index = put.inspect_err(|_| self.counts.held_full += 1)?;
@@ -341,50 +340,61 @@ impl Http {
         Ok(())
     }
 
-    /// Takes out what was held.
-    pub(crate) fn take_held(&mut self, phase: &mut Phase) -> Vec<u8> {
+    fn resume(&mut self, phase: &mut Phase, blocked: bool) -> Option<Vec<u8>> {
+        // As long as a peer takes its answer it is in nobody's way.
+        Some(if blocked { Vec::new() } else { self.take_held(phase) })
+    }
+
+    #[inline]
+    fn limit(&self, phase: &Phase, blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
         match phase {
-            Phase::Open(_, Waiting(index)) => self.held.take(std::mem::replace(index, NOTHING)),
-            Phase::Closing => Vec::new(),
+            _ if blocked => limits.idle,
+            Phase::Closing => Some(limits.closing),
+            Phase::Open(..) if phase.is_receiving() => limits.handshake,
+            Phase::Open(..) => limits.idle,
         }
     }
 
-    /// The request did not come in time: our last word on the connection.
-    pub(crate) fn time_out(&mut self, phase: &mut Phase, now: Nanos) -> &[u8] {
-        self.counts.receiving -= u64::from(phase.is_receiving());
-        self.leave(phase, Then::Last);
-        let date = self.date.at(self.clock.at(now).0 / 1_000_000_000);
-        self.out.clear();
-        refuse(Refusal::TimedOut, Method::Get, date, &mut self.answers, &mut self.out);
-        self.counts.response_bytes += self.out.len() as u64;
-        &self.out
+    fn has_deadlines(&self, _: &TimeLimits) -> bool {
+        self.counts.receiving + self.counts.closing > 0
     }
 
-    /// The answer that is on its way is the last one.
-    pub(crate) fn part(&mut self, phase: &mut Phase) {
-        if matches!(phase, Phase::Open(..)) {
-            self.counts.receiving -= u64::from(phase.is_receiving());
-            self.leave(phase, Then::Last);
+    fn time_out(&mut self, phase: &mut Phase, blocked: bool, turn: &Turn) -> TimedOut<'_> {
+        let (parting, silence) = match phase {
+            _ if blocked => {
+                // The peer took nothing of its answer for too long. One that ends early must not look whole.
+                self.counts.stalled_closed += 1;
+                (Parting::Resets, true)
+            }
+            Phase::Closing => {
+                // The peer did not close in time after our last word.
+                self.counts.close_timed_out += 1;
+                (Parting::Closes, false)
+            }
+            Phase::Open(..) if phase.is_receiving() => {
+                (Parting::Says(self.refuse_late(phase, turn.now)), false)
+            }
+            Phase::Open(..) => {
+                self.counts.idle_closed += 1;
+                (Parting::Closes, true)
+            }
+        };
+        TimedOut { parting, silence }
+    }
+
+    fn part(&mut self, phase: &mut Phase, blocked: bool) -> Parting<'_> {
+        match phase {
+            Phase::Closing => Parting::Stays,
+            Phase::Open(..) if blocked => {
+                // The answer that is on its way still arrives, and is the last one.
+                self.leave_receiving(phase);
+                Parting::Says(&[])
+            }
+            Phase::Open(..) => Parting::Closes,
         }
     }
 
-    /// The peer was silent for too long, between two requests.
-    pub(crate) fn idled(&mut self) {
-        self.counts.idle_closed += 1;
-    }
-
-    /// The peer took nothing of its answer for too long.
-    pub(crate) fn stalled(&mut self) {
-        self.counts.stalled_closed += 1;
-    }
-
-    /// The peer did not close in time after our last word.
-    pub(crate) fn give_up(&mut self) {
-        self.counts.close_timed_out += 1;
-    }
-
-    /// A connection has ended, in whatever phase it is.
-    pub(crate) fn ended(&mut self, mut phase: Phase) {
+    fn ended(&mut self, mut phase: Phase) {
         if phase.is_receiving() {
             self.counts.receiving -= 1;
             self.counts.abandoned += 1;
@@ -394,14 +404,6 @@ impl Http {
             Phase::Closing => self.counts.closing -= 1,
         }
         self.forget(&mut phase);
-    }
-
-    /// Gives back what the pools hold for a connection.
-    fn forget(&mut self, phase: &mut Phase) {
-        drop(self.take_held(phase));
-        if let Phase::Open(requests, _) = phase {
-            requests.forget(&mut self.pool);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a server answers with: the files below a root, or the page with its counters.
 
 use super::Config;
-use crate::files::{Files, Kept, Root};
+use crate::files::{Answered, Files, Kept, Root};
 use measure::Nanos;
 use reactor::FilePart;
 use std::io;
@@ -26,14 +26,6 @@ pub enum Site {
         /// The counters.
         counters: Option<Box<Kept>>,
     },
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub status: Status,
-    /// What is to be sent behind what was written.
-    pub part: Option<FilePart>,
 }
 
 impl Site {
