@@ -3,7 +3,6 @@
 use super::Config;
 use crate::files::{Answered, Files, Kept, Root};
 use measure::Nanos;
-use reactor::FilePart;
 use std::io;
 use std::sync::Arc;
 use wire::http::{DateText, Request, Status, write_status};
