@@ -6,7 +6,7 @@ use crate::faults::Faults;
 use crate::http::{self, Site};
 use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
 use crate::service::{Parting, Reply, Then, TimeLimits, TimedOut, Turn};
-use crate::session::{Services, State};
+use crate::session::{Served, Services, State};
 use crate::websocket::Config;
 use crossbeam_channel::Sender;
 use measure::{Failure, Nanos};
@@ -114,7 +114,7 @@ impl EchoDriver {
             core,
             admission,
             listeners: Vec::new(),
-            services: Services::new(Arc::default(), http::Config::default(), Site::page()),
+            services: Services::default(),
             limits,
             sweep: sweep(&limits),
             started,
@@ -149,7 +149,7 @@ impl EchoDriver {
         handshake_timeout: Option<Nanos>,
     ) -> Self {
         self.listeners = listeners;
-        self.services = Services::new(websocket, http::Config::default(), Site::page());
+        self.services.set_websocket(websocket);
         self.limits.handshake = handshake_timeout;
         self.sweep = sweep(&self.limits);
         self
@@ -163,11 +163,10 @@ impl EchoDriver {
         self
     }
 
-    /// The same driver, but with this site on its HTTP listeners. To be called behind
-    /// [`EchoDriver::serving`].
+    /// The same driver, but with this site on its HTTP listeners.
     #[must_use]
     pub fn with_site(mut self, config: http::Config, site: Site) -> Self {
-        self.services.set_site(config, site);
+        self.services.http.set_site(config, site);
         self
     }
 
@@ -183,13 +182,14 @@ impl EchoDriver {
         let failures = Failure::ALL.into_iter().map(Failure::name).zip(self.failures);
         let failures = failures.chain(self.unread.named()).filter(|(_, count)| *count > 0);
         let delayed = self.delayed.as_deref();
+        let Served { messages, requests, websocket, http } = self.services.served();
         Snapshot {
             index: self.index,
             core: self.core,
             connections: core.connections() as u64,
             accepted,
-            messages: self.services.tcp.reads() + self.services.websockets.messages(),
-            requests: self.services.http.requests(),
+            messages,
+            requests,
             idle_closed: self.idle_closed,
             closed: self.closed,
             broken: failures.clone().map(|(_, count)| count).sum(),
@@ -211,8 +211,8 @@ impl EchoDriver {
                 .collect(),
             turned_away: (0..self.listeners.len()).map(|at| core.turned_away(at)).collect(),
             delayed_bytes: delayed.map_or(0, |delayed| delayed.bytes() as u64),
-            websocket: self.services.websockets.snapshot(),
-            http: self.services.http.snapshot(),
+            websocket,
+            http,
         }
     }
 
@@ -261,10 +261,10 @@ impl EchoDriver {
 
     /// The time limit of this connection has passed.
     fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
-        let (blocked, turn) = (core.is_blocked(key), self.turn(core));
+        let (blocked, turn) = (core.is_blocked(key), turn(core, &self.limits));
         let Some(session) = core.session(key) else { return };
         let TimedOut { parting, silence } =
-            self.services.time_out(&mut session.state, blocked, &turn);
+            self.services.time_out(&mut session.state, blocked, turn);
         self.idle_closed += u64::from(silence);
         let ended = match parting {
             Parting::Says(bytes) => match say_last(&mut self.delayed, core, key, bytes) {
@@ -277,13 +277,6 @@ impl EchoDriver {
         if let Some(session) = ended {
             self.settle(session);
         }
-    }
-
-    /// What holds for a service that is called now.
-    #[inline]
-    fn turn<N: Network>(&self, core: &Core<N, Session>) -> Turn {
-        let (now, work_max) = (core.turn_started(), core.work_allowed());
-        Turn { now, work_max, limits: self.limits }
     }
 
     /// Goes on with stopping. Returns when to be called again.
@@ -394,9 +387,9 @@ fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
 impl EchoDriver {
     #[inline]
     fn take<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
-        let (now_ms, turn) = (now_ms(core), self.turn(core));
+        let (now_ms, turn) = (now_ms(core), turn(core, &self.limits));
         let Some(Session { since_ms, state }) = core.session(key) else { return };
-        let reply = self.services.read(state, bytes, &turn);
+        let reply = self.services.read(state, bytes, turn);
         let Reply { bytes: answer, file, used, then, renewed, work } = reply;
         if renewed {
             *since_ms = now_ms;
@@ -454,6 +447,12 @@ fn sweep(limits: &TimeLimits) -> Sweep {
     let TimeLimits { idle, handshake, message, closing } = *limits;
     let all = [idle, handshake, message, Some(closing)];
     Sweep::for_limit(all.into_iter().flatten().min().unwrap_or(closing))
+}
+
+/// What holds for a service that is called now.
+#[inline]
+fn turn<'t, N: Network>(core: &Core<N, Session>, limits: &'t TimeLimits) -> Turn<'t> {
+    Turn { now: core.turn_started(), work_max: core.work_allowed(), limits }
 }
 
 /// The time of this turn as sessions keep it.

@@ -203,3 +203,33 @@ fn who_makes_much_work_is_answered_in_the_end() {
     assert!(counters.heavy_reads > 0 && counters.work_budget_hits > 0);
     assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
 }
+
+/// The rest of a read that was put back when the server stopped is not answered any more.
+#[test]
+fn a_server_that_stops_passes_over_what_it_put_back() {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut rig = rig();
+    let peer = rig.connect_to(0, 1).remove(0);
+    peer.send(&upgrade("")).expect("room");
+    rig.settle();
+    take(&peer, &mut buffer);
+    let messages = 100_000;
+    assert_eq!(peer.send(&frame(0x82, b"").repeat(messages)).ok(), Some(6 * messages));
+    rig.reactors[0].turn().expect("turn");
+    assert!(rig.reactors[0].core().put_back_bytes() > 0, "there is such a rest");
+    rig.stop();
+    let mut heard = Vec::new();
+    for _ in 0..2_000 {
+        rig.reactors[0].turn().expect("turn");
+        while let Ok(count @ 1..) = peer.receive(&mut buffer) {
+            heard.extend_from_slice(&buffer[..count]);
+        }
+    }
+    let close = b"\x88\x12\x03\xe9the server stops";
+    let answers = heard.strip_suffix(close).expect("the close frame comes last");
+    assert!(answers.len() < 2 * messages && answers == b"\x82\0".repeat(answers.len() / 2));
+    assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
+    drop(peer);
+    rig.settle();
+    assert_eq!(rig.connections(), 0);
+}

@@ -22,7 +22,7 @@ pub(crate) trait Service {
         &'a mut self,
         phase: &mut Self::Phase,
         bytes: &'a mut [u8],
-        turn: &Turn,
+        turn: Turn<'_>,
     ) -> Reply<'a>;
 
     /// Keeps what [`Service::read`] did not take, if answers leave in turn.
@@ -48,7 +48,7 @@ pub(crate) trait Service {
     }
 
     /// The time limit of a connection has passed.
-    fn time_out(&mut self, phase: &mut Self::Phase, blocked: bool, turn: &Turn) -> TimedOut<'_>;
+    fn time_out(&mut self, phase: &mut Self::Phase, blocked: bool, turn: Turn<'_>) -> TimedOut<'_>;
 
     /// The server stops: how this connection ends.
     fn part(&mut self, phase: &mut Self::Phase, blocked: bool) -> Parting<'_>;
@@ -68,13 +68,13 @@ pub(crate) struct Full;
 
 /// What holds for one call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Turn<'t> {
     /// The time at which the turn began.
     pub now: Nanos,
     /// The work that may be done, in units of about a nanosecond.
     pub work_max: u64,
     /// The time limits of connections.
-    pub limits: TimeLimits,
+    pub limits: &'t TimeLimits,
 }
 
 /// The time limits of connections.

@@ -3,6 +3,7 @@
 
 use crate::http::{self, Http};
 use crate::service::{Full, Parting, Reply, Service, TimeLimits, TimedOut, Turn};
+use crate::snapshot::{HttpSnapshot, WebSocketSnapshot};
 use crate::tcp::{self, Tcp};
 use crate::websocket::{self, WebSockets};
 use measure::Nanos;
@@ -38,45 +39,54 @@ pub(crate) enum State {
 /// The services of one reactor.
 #[derive(Debug)]
 pub(crate) struct Services {
-    pub(crate) tcp: Tcp,
+    tcp: Tcp,
     pub(crate) websockets: WebSockets,
     pub(crate) http: Http,
 }
 
+/// What all services together have done, for a snapshot.
+pub(crate) struct Served {
+    pub messages: u64,
+    pub requests: u64,
+    pub websocket: WebSocketSnapshot,
+    pub http: HttpSnapshot,
+}
+
 /// Does the same with the service of a connection and its phase, whichever that is.
 macro_rules! with {
-    ($services:expr, $state:expr, |$service:ident, $phase:ident| $does:expr) => {
+    ($services:expr, $state:expr, |$service:ident, $phase:ident| $does:expr) => {{
+        let Services { tcp, websockets, http } = $services;
         match $state {
             State::Tcp($phase) => {
-                let $service = &mut $services.tcp;
+                let $service = tcp;
                 $does
             }
             State::WebSocket($phase) => {
-                let $service = &mut $services.websockets;
+                let $service = websockets;
                 $does
             }
             State::Http($phase) => {
-                let $service = &mut $services.http;
+                let $service = http;
                 $does
             }
         }
-    };
+    }};
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let websocket = Arc::<websocket::Config>::default();
+        let policy = websocket.policy.clone();
+        let http = Http::new(http::Config::default(), http::Site::page(), policy);
+        Self { tcp: Tcp::default(), websockets: WebSockets::new(websocket), http }
+    }
 }
 
 impl Services {
-    /// The services with these settings; HTTP hands over to WebSocket who asks for that.
-    pub(crate) fn new(
-        websocket: Arc<websocket::Config>,
-        http: http::Config,
-        site: http::Site,
-    ) -> Self {
-        let http = Http::new(http, site, websocket.policy.clone());
-        Self { tcp: Tcp::default(), websockets: WebSockets::new(websocket), http }
-    }
-
-    /// Serves this site over HTTP from now on.
-    pub(crate) fn set_site(&mut self, config: http::Config, site: http::Site) {
-        self.http = Http::new(config, site, self.websockets.policy().clone());
+    /// Grants this to WebSocket's peers from now on, those that ask for it over HTTP among them.
+    pub(crate) fn set_websocket(&mut self, config: Arc<websocket::Config>) {
+        self.http.set_policy(config.policy.clone());
+        self.websockets = WebSockets::new(config);
     }
 
     /// A connection has come that speaks this.
@@ -93,13 +103,25 @@ impl Services {
         *state = State::WebSocket(self.websockets.upgraded(accepted));
     }
 
+    /// What was done, and what is going on.
+    pub(crate) fn served(&self) -> Served {
+        let Self { tcp, websockets, http } = self;
+        Served {
+            // For single messages in flight a read is a message.
+            messages: tcp.reads() + websockets.messages(),
+            requests: http.requests(),
+            websocket: websockets.snapshot(),
+            http: http.snapshot(),
+        }
+    }
+
     /// As [`Service::read`].
     #[inline]
     pub(crate) fn read<'a>(
         &'a mut self,
         state: &mut State,
         bytes: &'a mut [u8],
-        turn: &Turn,
+        turn: Turn<'_>,
     ) -> Reply<'a> {
         with!(self, state, |service, phase| service.read(phase, bytes, turn))
     }
@@ -115,12 +137,7 @@ impl Services {
     }
 
     /// As [`Service::limit`].
-    pub(crate) fn limit(
-        &mut self,
-        state: &State,
-        blocked: bool,
-        limits: &TimeLimits,
-    ) -> Option<Nanos> {
+    pub(crate) fn limit(&self, state: &State, blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
         with!(self, state, |service, phase| service.limit(phase, blocked, limits))
     }
 
@@ -136,7 +153,7 @@ impl Services {
         &mut self,
         state: &mut State,
         blocked: bool,
-        turn: &Turn,
+        turn: Turn<'_>,
     ) -> TimedOut<'_> {
         with!(self, state, |service, phase| service.time_out(phase, blocked, turn))
     }

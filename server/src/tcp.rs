@@ -15,7 +15,7 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// Reads that were echoed. For single messages in flight a read is a message.
+    /// Reads that were echoed.
     pub(crate) fn reads(&self) -> u64 {
         self.reads
     }
@@ -29,7 +29,7 @@ impl Service for Tcp {
     }
 
     #[inline]
-    fn read<'a>(&'a mut self, _: &mut Phase, bytes: &'a mut [u8], _: &Turn) -> Reply<'a> {
+    fn read<'a>(&'a mut self, _: &mut Phase, bytes: &'a mut [u8], _: Turn<'_>) -> Reply<'a> {
         self.reads += 1;
         Reply { renewed: true, bytes, ..Reply::silent(bytes.len()) }
     }
@@ -38,7 +38,7 @@ impl Service for Tcp {
         limits.idle
     }
 
-    fn time_out(&mut self, _: &mut Phase, _blocked: bool, _: &Turn) -> TimedOut<'_> {
+    fn time_out(&mut self, _: &mut Phase, _blocked: bool, _: Turn<'_>) -> TimedOut<'_> {
         TimedOut { parting: Parting::Closes, silence: true }
     }
 

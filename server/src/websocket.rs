@@ -148,11 +148,6 @@ impl WebSockets {
         self.counts.messages
     }
 
-    /// What a handshake may ask for.
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.config.policy
-    }
-
     /// A connection of another protocol has become one of WebSocket; the answer is written already.
     pub(crate) fn upgraded(&mut self, accepted: Accepted) -> Phase {
         self.counts.open += 1;
@@ -166,7 +161,7 @@ impl WebSockets {
         &'a mut self,
         phase: &mut Phase,
         bytes: &'a mut [u8],
-        turn: &Turn,
+        turn: Turn<'_>,
     ) -> Reply<'a> {
         let Self { config, heads, out, .. } = self;
         let all = bytes.len();
@@ -193,7 +188,7 @@ impl WebSockets {
         phase: &mut Phase,
         bytes: &mut [u8],
         used: usize,
-        turn: &Turn,
+        turn: Turn<'_>,
     ) -> Reply<'a> {
         if used == bytes.len() {
             return Reply { bytes: &self.out, renewed: true, ..Reply::silent(used) };
@@ -264,7 +259,7 @@ impl Service for WebSockets {
     }
 
     #[inline]
-    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: &Turn) -> Reply<'a> {
+    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
@@ -312,7 +307,7 @@ impl Service for WebSockets {
         messages || self.counts.opening + self.counts.closing > 0
     }
 
-    fn time_out(&mut self, phase: &mut Phase, _blocked: bool, turn: &Turn) -> TimedOut<'_> {
+    fn time_out(&mut self, phase: &mut Phase, _blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
         let parting = match phase {
             Phase::Opening(_) => Parting::Says(self.refuse(phase, HandshakeError::TimedOut)),
             Phase::Closing => {

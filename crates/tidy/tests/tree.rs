@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The crates that are large enough to have floors of their own.
-const CRATES: [(&str, &str); 3] =
-    [("bench", "bench"), ("client", "client"), ("report", "crates/report")];
+const CRATES: [(&str, &str); 4] =
+    [("bench", "bench"), ("client", "client"), ("report", "crates/report"), ("server", "server")];
 
 #[test]
 fn files_use_rows_below_their_own_and_go_in_no_circles() {

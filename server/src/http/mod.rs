@@ -161,6 +161,16 @@ impl Http {
         }
     }
 
+    /// Grants this from now on to who asks for WebSocket.
+    pub(crate) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Serves this site from now on.
+    pub(crate) fn set_site(&mut self, config: Config, site: Site) {
+        *self = Self::new(config, site, std::mem::take(&mut self.policy));
+    }
+
     /// What was done, and what is going on.
     pub(crate) fn snapshot(&self) -> HttpSnapshot {
         let answers = self.answers.iter().zip(0..).filter(|(count, _)| **count > 0);
@@ -250,7 +260,7 @@ impl Service for Http {
     /// Answers all requests that the bytes complete, up to one whose body has to leave first, or with which
     /// so much work is done.
     #[inline]
-    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: &Turn) -> Reply<'a> {
+    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
         let (now, work_max) = (turn.now, turn.work_max);
         let was_receiving = phase.is_receiving();
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
@@ -359,7 +369,7 @@ impl Service for Http {
         self.counts.receiving + self.counts.closing > 0
     }
 
-    fn time_out(&mut self, phase: &mut Phase, blocked: bool, turn: &Turn) -> TimedOut<'_> {
+    fn time_out(&mut self, phase: &mut Phase, blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
         let (parting, silence) = match phase {
             _ if blocked => {
                 // The peer took nothing of its answer for too long. One that ends early must not look whole.
