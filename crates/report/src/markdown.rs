@@ -4,7 +4,8 @@ use crate::headline::{self, Worst};
 use crate::section::audit::COLUMNS;
 use crate::section::verdict::threshold_words;
 use crate::section::{
-    ABOVE, BELOW, Line, ResultFile, Shown, audit, generator, messages, plan, run, spread, stages,
+    ABOVE, BELOW, Line, ResultFile, Shown, audit, generator, messages, phases, plan, run, spread,
+    stages,
 };
 use crate::words::{PERCENTILES, THIN, carried, escaped, in_unit, percentile_cells};
 use measure::units::{format_duration, format_grouped, format_rate};
@@ -83,16 +84,20 @@ pub fn summary(result: &ResultFile) -> String {
         line(format!("| latency | count | {names} | max |"));
         line("|---|---:|---:|---:|---:|---:|---:|---:|".to_owned());
     }
-    for (stage, entry) in stages::shown(result) {
+    let known = |name: &str| Stage::from_name(name).map(|known| known.name().to_owned());
+    let cell = |name: &str| known(name).unwrap_or_else(|| escaped(name));
+    let whole = stages::shown(result).map(|(name, entry)| (cell(name), entry));
+    let by_phase = phases::rows(result).map(|(name, entry)| (escaped(&name), entry));
+    let rows: Vec<_> = whole.chain(by_phase).collect();
+    for (name, entry) in &rows {
         line(format!(
-            "| {} | {} | {} | {} |",
-            Stage::from_name(stage).map_or_else(|| escaped(stage), |known| known.name().to_owned()),
+            "| {name} | {} | {} | {} |",
             format_grouped(entry.count),
             percentile_cells(entry).join(" | "),
             format_duration(Nanos(entry.max)),
         ));
     }
-    if stages::shown(result).any(|(_, entry)| !carried(entry)) {
+    if rows.iter().any(|(_, entry)| !carried(entry)) {
         line(format!("\n{}", escaped(THIN)));
     }
     if let Some(audit) = &result.audit {

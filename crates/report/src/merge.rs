@@ -8,7 +8,8 @@ pub use crate::section::parts::{MergeError, PARTS_MAX};
 use crate::section::parts::{Kind, Placed, sums};
 use crate::section::{
     Plan, ResultFile, SCHEMA, audit, balance, close_codes, connections, failures, generator, host,
-    messages, pacing, plan, reactors, resources, run, server, spread, stages, timeline, verdict,
+    messages, pacing, phases, plan, reactors, resources, run, server, spread, stages, timeline,
+    verdict,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,7 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
         pacing: pacing::merge(&results, kind, &mut warnings),
         failures: failures::merge(&results),
         timeline,
+        phases: phases::merge(parts, kind)?,
         resources: resources::merge(&results, kind, &mut warnings),
         reactors: reactors::merge(&results, kind),
         audit: audit::merge(&results)?,
@@ -176,6 +178,9 @@ fn check_sums(results: &[&ResultFile]) -> Result<(), MergeError> {
         let whole = serde_json::to_value(result).unwrap_or_default();
         for section in ADDED {
             add_up(section, &whole[section], &mut sums)?;
+        }
+        for phase in whole["phases"].as_array().into_iter().flatten() {
+            add_up("phases.totals", &phase["totals"], &mut sums)?;
         }
     }
     Ok(())

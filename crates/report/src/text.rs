@@ -14,8 +14,8 @@
 use crate::figure::Unit;
 use crate::headline;
 use crate::section::{
-    ABOVE, BELOW, Line, ResultFile, Shown, StageEntry, Warning, audit, generator, plan, run,
-    spread, stages, verdict,
+    ABOVE, BELOW, Line, ResultFile, Shown, StageEntry, Warning, audit, generator, phases, plan,
+    run, spread, stages, verdict,
 };
 use crate::words::{
     PERCENTILES, THIN, ascii, carried, count_cell, grouped, in_unit, percent, percentile_cells,
@@ -148,22 +148,26 @@ fn latency(page: &mut Page, result: &ResultFile) {
     if result.stages.iter().next().is_none() {
         return;
     }
+    let rows = || {
+        let whole = stages::shown(result).map(|(name, entry)| (name.to_owned(), entry));
+        whole.chain(phases::rows(result))
+    };
     page.blank();
     let header = PERCENTILES.map(|(name, _)| name.to_owned());
     let header: Vec<_> = header.into_iter().chain(["max".to_owned()]).collect();
     table_row(page, "latency", "count", &header);
-    for (stage, entry) in stages::shown(result) {
+    for (name, entry) in rows() {
         let mut cells = percentile_cells(entry);
         cells.push(time_cell(entry.max));
         // A longer name stands in a line of its own: the columns are those of the others.
-        let mut name = format!("  {}", ascii(stage).replace('\u{a0}', "?"));
+        let mut name = format!("  {}", ascii(&name).replace('\u{a0}', "?"));
         if name.len() >= LABEL + 3 {
             page.line(&name.chars().take(page.width).collect::<String>());
             name.clear();
         }
         table_row(page, &name, &count_cell(entry.count), &cells);
     }
-    if stages::shown(result).any(|(_, entry)| !carried(entry)) {
+    if rows().any(|(_, entry)| !carried(entry)) {
         page.section("", THIN);
     }
     let both = (result.stages.get(Stage::Response), result.stages.get(Stage::Service));

@@ -27,18 +27,25 @@ fn section<'a>(page: &'a str, field: &str) -> &'a str {
     rest.split("\n## ").next().unwrap_or(rest)
 }
 
-/// Every key and every named value that a schema knows, under whatever other keys.
+/// Every key and every named value that a schema knows, under whatever other keys. What has a heading of
+/// its own is explained there.
 fn names(schema: &Value, root: &Value, found: &mut BTreeSet<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = root.pointer(reference.trim_start_matches('#'));
         names(target.expect("a definition"), root, found);
     }
+    let below = |property: &Value| {
+        let mut fields = root["properties"].as_object().into_iter().flatten();
+        property["$ref"].is_null() || fields.all(|(_, field)| field["$ref"] != property["$ref"])
+    };
     if let Some(value) = schema["const"].as_str() {
         found.insert(value.to_owned());
     }
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
         found.insert(key.clone());
-        names(property, root, found);
+        if below(property) {
+            names(property, root, found);
+        }
     }
     for choice in ["anyOf", "oneOf"].into_iter().filter_map(|key| schema[key].as_array()).flatten()
     {

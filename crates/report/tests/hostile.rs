@@ -293,6 +293,18 @@ fn no_format_hands_on_what_does_more_than_to_be_seen() {
         note: Some(bad()),
         ..Default::default()
     });
+    let response = result.stages.get(Stage::Response).cloned();
+    for name in [BAD, "again | `x`\n<b>"] {
+        let mut phase = c1000k_report::schema::Phase {
+            name: name.to_owned(),
+            act: bad(),
+            ..Default::default()
+        };
+        phase.totals.opened = 1;
+        phase.stages.put("response", response.clone());
+        phase.stages.put(BAD, response.clone());
+        result.phases.push(phase);
+    }
     result.host = json!({"kernel": BAD, BAD: BAD});
     let page = html::Run::new(bad(), result.clone()).expect("a run");
     let texts = [
@@ -307,7 +319,11 @@ fn no_format_hands_on_what_does_more_than_to_be_seen() {
         ("hgrm", export::hgrm(&result, Stage::Response).expect("measured")),
         ("hlog", export::hlog(&result).expect("a time")),
     ];
-    for (format, text) in texts {
+    for (format, text) in &texts {
+        let tells = ["text", "markdown", "html", "prometheus"].contains(format);
+        assert_eq!(text.contains("again"), tells, "{format} of the phases");
+        let is_markup = ["markdown", "html"].contains(format);
+        assert!(!is_markup || !text.contains("<b>"), "{format}");
         let found: Vec<_> = text.chars().filter(|c| harmful(*c)).collect();
         assert!(found.is_empty(), "{format}: {found:?}");
     }
@@ -315,6 +331,13 @@ fn no_format_hands_on_what_does_more_than_to_be_seen() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a\u{1b}[31m\u{202e}.json");
     store::write(&file, &result).expect("written");
+    let other = folder.path().join("other.json");
+    result.run.id = "other".to_owned();
+    store::write(&other, &result).expect("written");
+    let other = other.to_str().expect("text");
+    let by_phase = run(&["compare", file.to_str().expect("text"), other, "--force", "--markdown"]);
+    let by_phase = String::from_utf8(by_phase.stdout).expect("UTF-8");
+    assert!(by_phase.contains("| `phase.again \\| 'x' <b>.response.p99` | "), "{by_phase}");
     for more in [&["--force"][..], &["--force", "--markdown"]] {
         let done = run(&[&["compare", file.to_str().expect("text"), REPEAT], more].concat());
         let said = String::from_utf8_lossy(&done.stdout).into_owned()

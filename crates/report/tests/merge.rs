@@ -3,8 +3,8 @@
 
 use c1000k_report::merge::{self, MergeError, merge};
 use c1000k_report::schema::{
-    Address, Audit, AuditParts, Generator, Model, Outcome, Pacing, Process, Reactor, Second,
-    TcpInfo, TcpLook,
+    Address, Audit, AuditParts, Generator, Model, Outcome, Pacing, Phase, PhaseTotals, Process,
+    Reactor, Second, TcpInfo, TcpLook,
 };
 use c1000k_report::{ResultFile, generator, hist};
 use measure::{FineHistogram, IntervalHistogram, Stage};
@@ -152,6 +152,69 @@ fn counts_by_name_are_added_whatever_they_count() {
         let added: Vec<_> = map.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(added, [("both", 6), ("only 0", 1), ("only 1", 1)]);
     }
+}
+
+/// A phase from one second to another, with the responses measured in it.
+fn phase(name: &str, from: f64, to: f64, responses: &[u64]) -> Phase {
+    let mut histogram = FineHistogram::new();
+    responses.iter().for_each(|value| histogram.record(*value));
+    let mut phase = Phase {
+        name: name.to_owned(),
+        act: "traffic".to_owned(),
+        from_seconds: from,
+        to_seconds: to,
+        totals: PhaseTotals { received: responses.len() as u64, ..PhaseTotals::default() },
+        ..Phase::default()
+    };
+    phase.totals.failures.reset = 1;
+    phase.stages.set(Stage::Response, hist::entry(&histogram));
+    phase
+}
+
+#[test]
+fn phases_of_one_name_are_one_and_have_the_percentiles_of_all_samples() {
+    let (mut a, mut b) = (result("a", 0, &[1_000]), result("b", 3, &[3_000]));
+    a.phases = vec![phase("calm", 1.0, 4.0, &[1_000, 7]), phase("storm", 4.0, 6.0, &[50])];
+    b.phases = vec![phase("calm", 1.5, 3.5, &[9_000]), phase("after", 4.0, 5.0, &[4])];
+    let known = |merged: &ResultFile| {
+        let of = |one: &Phase| (one.name.clone(), one.from_seconds, one.to_seconds);
+        merged.phases.iter().map(of).collect::<Vec<_>>()
+    };
+    let named = |name: &str, from: f64, to: f64| (name.to_owned(), from, to);
+    // By the clock on the wall the second shard is three seconds behind.
+    let shards = merge(&[a.clone(), b.clone()]).expect("shards");
+    let expected = [named("calm", 1.0, 6.5), named("storm", 4.0, 6.0), named("after", 7.0, 8.0)];
+    assert_eq!(known(&shards), expected);
+    let mut together = phase("calm", 1.0, 6.5, &[1_000, 7, 9_000]);
+    together.totals.failures.reset = 2;
+    assert_eq!(shards.phases[0], together);
+    // Repeats each count from their own start.
+    b.run.started = "2026-11-23T10:00:30.000Z".to_owned();
+    b.run.ended = "2026-11-23T10:00:40.000Z".to_owned();
+    let repeats = merge(&[a.clone(), b.clone()]).expect("repeats");
+    let expected = [named("calm", 1.0, 4.0), named("storm", 4.0, 6.0), named("after", 4.0, 5.0)];
+    assert_eq!(known(&repeats), expected);
+    let expression = "phase.calm.response.max>8us".to_owned();
+    for one in [&mut a, &mut b] {
+        one.plan.thresholds = vec![expression.clone()];
+    }
+    let judged = merge(&[a.clone(), b.clone()]).expect("repeats").verdict;
+    assert_eq!((judged.thresholds[0].value, judged.exit_code), (Some(9_000.0), 4));
+
+    b.phases[0].totals.received = u64::MAX;
+    let sum = "phases.totals.received".to_owned();
+    assert_eq!(merge(&[a.clone(), b.clone()]), Err(MergeError::TooMuch(sum)));
+    b.phases[0] = a.phases[0].clone();
+    b.phases[0].stages.get_mut(Stage::Response).expect("measured").hdr.truncate(9);
+    let broken = merge(&[a.clone(), b.clone()]);
+    let of = "phase.calm.response";
+    assert!(
+        matches!(&broken, Err(MergeError::Histogram { stage, .. }) if stage == of),
+        "{broken:?}"
+    );
+    // Of one part only they would not be those of the whole.
+    b.phases.clear();
+    assert_eq!(merge(&[a, b]).expect("repeats").phases, []);
 }
 
 #[test]

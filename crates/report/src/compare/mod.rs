@@ -13,7 +13,8 @@ pub mod statistics;
 
 use crate::figure::Unit;
 use crate::section::metric::Metric;
-use crate::section::{Number, ResultFile, noise, timestamp};
+use crate::section::phases::{self, Asked};
+use crate::section::{Number, Phase, ResultFile, noise, timestamp};
 use condition::Condition;
 use measure::{Failure, Stage};
 use schemars::JsonSchema;
@@ -385,30 +386,32 @@ struct Measured {
 fn figures(base: &Side, new: &Side, fail_on: &[Condition]) -> Vec<Measured> {
     let known = base.runs.len() + new.runs.len() >= RUNS_MIN;
     let least = if known { VALUES_ABOVE } else { VALUES_ABOVE_ALONE };
-    let names = stage_names(base, new);
-    let stages = names.iter().filter(|stage| !is_repeated(stage, base, new));
-    let percentiles = stages.flat_map(|stage| {
-        PERCENTILES.map(|(name, quantile, limit)| {
+    let latency = |of: &dyn Fn(&'static str) -> Metric| {
+        let count = of("count");
+        let percentiles = PERCENTILES.map(|(name, quantile, limit)| {
             let enough = |side: &Side| {
-                side.runs.iter().all(|run| values_above(&run.result, stage, quantile) >= least)
+                side.runs.iter().all(|run| values_above(&run.result, &count, quantile) >= least)
             };
-            (Metric::Stage(stage.clone(), name), limit, enough(base) && enough(new))
-        })
-    });
+            (of(name), limit, enough(base) && enough(new))
+        });
+        percentiles.into_iter().chain([(of("max"), LIMIT, false)])
+    };
+    let names = stage_names(base, new);
+    let of_whole = names.iter().filter(|stage| !is_repeated(stage, base, new));
+    let of_whole =
+        of_whole.flat_map(|stage| latency(&|statistic| Metric::Stage(stage.clone(), statistic)));
     let named = FIGURES.iter().filter_map(|name| Metric::parse(name).ok());
     let failures = Failure::ALL.into_iter().map(Metric::Failures);
     let others = named.chain(failures).map(|metric| (metric, LIMIT, true));
-    let mut all: Vec<Measured> = percentiles
+    let by_phase = phase_stages(base, new);
+    let by_phase = by_phase.iter().flat_map(|(phase, stage)| {
+        latency(&|statistic| Metric::Phase(phase.clone(), Asked::Stage(stage.clone(), statistic)))
+    });
+    let mut all: Vec<Measured> = of_whole
         .chain(others)
+        .chain(by_phase)
         .map(|(metric, limit, judged)| Measured::new(metric, base, new, limit, judged))
         .collect();
-    for stage in names {
-        let is_of = |one: &Measured| matches!(&one.metric, Metric::Stage(of, _) if *of == stage);
-        if let Some(after) = all.iter().rposition(is_of) {
-            let most = Metric::Stage(stage, "max");
-            all.insert(after + 1, Measured::new(most, base, new, LIMIT, false));
-        }
-    }
     for condition in fail_on {
         if all.iter().all(|figure| figure.metric.name() != condition.metric.name()) {
             all.push(Measured::new(condition.metric.clone(), base, new, LIMIT, true));
@@ -434,6 +437,17 @@ fn stage_names(base: &Side, new: &Side) -> Vec<String> {
     names
 }
 
+/// The phases that say something which the whole does not, each with the stages that are told of it.
+fn phase_stages(base: &Side, new: &Side) -> Vec<(String, String)> {
+    let mut seen = BTreeSet::new();
+    let runs = base.runs.iter().chain(&new.runs);
+    let all = runs.flat_map(|run| phases::told(&run.result)).flat_map(|phase| {
+        let stages = phases::told_stages(phase);
+        stages.map(|(stage, _)| (phase.name.clone(), stage.to_owned()))
+    });
+    all.filter(|of| seen.insert(of.clone())).collect()
+}
+
 /// The handshake of plain TCP is its connect, and the replies of one class of status are all replies
 /// where there is no other: once is enough.
 fn is_repeated(stage: &str, base: &Side, new: &Side) -> bool {
@@ -448,10 +462,9 @@ fn is_repeated(stage: &str, base: &Side, new: &Side) -> bool {
     }
 }
 
-/// How many values of a stage lie above a percentile.
-fn values_above(result: &ResultFile, stage: &str, quantile: f64) -> f64 {
-    let count = result.stages.named(stage).map_or(0, |entry| entry.count);
-    count as f64 * (1.0 - quantile)
+/// How many of so many values lie above a percentile.
+fn values_above(result: &ResultFile, count: &Metric, quantile: f64) -> f64 {
+    count.value(result).unwrap_or(0.0) * (1.0 - quantile)
 }
 
 /// For how long a figure was measured: what belongs to the opening of connections and to the first
@@ -465,6 +478,7 @@ fn seconds(metric: &Metric, result: &ResultFile) -> f64 {
             Some(Stage::Connect | Stage::Tls | Stage::Upgrade | Stage::Handshake) => opening,
             _ => f64::INFINITY,
         },
+        Metric::Phase(phase, _) => phases::named(result, phase).map_or(0.0, Phase::lasted),
         Metric::Number(number) if number.name.contains("first_echo") => first_echo,
         Metric::Number(Number { name, unit: Unit::PerSecond | Unit::Nanoseconds, .. })
             if name.contains("connection") =>

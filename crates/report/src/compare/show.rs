@@ -159,6 +159,8 @@ fn markdown_table(rows: &[&Row]) -> String {
             Verdict::Worse => "**worse**",
             other => other.name(),
         };
+        // In code marks nothing is escaped but the end of the cell.
+        let name = neutral(&name).replace('`', "'").replace('|', "\\|").replace('\n', " ");
         let _ = writeln!(text, "| `{name}` | {} | {verdict} |", rest[..5].join(" | "));
     }
     text

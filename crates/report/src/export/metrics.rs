@@ -2,9 +2,11 @@
 //! in seconds.
 
 use crate::figure::Unit;
+use crate::hist::StageEntry;
 use crate::neutral::neutral;
 use crate::section::ResultFile;
 use crate::section::metric::Metric;
+use crate::section::phases::FIGURES;
 use measure::Failure;
 use std::fmt::Write as _;
 
@@ -23,9 +25,6 @@ const QUANTILES: [(&str, &str); 7] = [
 #[must_use]
 pub fn prometheus(result: &ResultFile) -> String {
     let mut text = String::new();
-    let head = |name: &str, help: &str, kind: &str| {
-        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
-    };
     let run = &result.run;
     text += &head("c1000k_run_info", "Which run this is.", "gauge");
     let _ = writeln!(
@@ -40,17 +39,8 @@ pub fn prometheus(result: &ResultFile) -> String {
     let _ = writeln!(text, "c1000k_exit_code {}", result.verdict.exit_code);
     text += &head("c1000k_latency_seconds", "Latency by stage.", "summary");
     for (stage, entry) in result.stages.iter() {
-        let stage = value(stage);
-        for (quantile, statistic) in QUANTILES {
-            let seconds = entry.statistic(statistic).unwrap_or_default() / 1e9;
-            let _ = writeln!(
-                text,
-                "c1000k_latency_seconds{{stage=\"{stage}\",quantile=\"{quantile}\"}} {seconds}"
-            );
-        }
-        let sum = entry.mean * entry.count as f64 / 1e9;
-        let _ = writeln!(text, "c1000k_latency_seconds_sum{{stage=\"{stage}\"}} {sum}");
-        let _ = writeln!(text, "c1000k_latency_seconds_count{{stage=\"{stage}\"}} {}", entry.count);
+        let labels = format!("stage=\"{}\"", value(stage));
+        text += &summary("c1000k_latency_seconds", &labels, entry);
     }
     text += &head("c1000k_latency_max_seconds", "The longest of each stage.", "gauge");
     for (stage, entry) in result.stages.iter() {
@@ -70,6 +60,7 @@ pub fn prometheus(result: &ResultFile) -> String {
             result.failures.get(kind)
         );
     }
+    text += &phases(result);
     for metric in Metric::numbers() {
         let Some(found) = metric.value(result) else { continue };
         let path = metric.name();
@@ -95,6 +86,52 @@ pub fn prometheus(result: &ResultFile) -> String {
             value(&one.expression),
             u8::from(one.ok)
         );
+    }
+    text
+}
+
+/// What a family of figures begins with.
+fn head(name: &str, help: &str, kind: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
+}
+
+/// A latency as a summary: its percentiles, sum and count.
+fn summary(name: &str, labels: &str, entry: &StageEntry) -> String {
+    let mut text = String::new();
+    for (quantile, statistic) in QUANTILES {
+        let seconds = entry.statistic(statistic).unwrap_or_default() / 1e9;
+        let _ = writeln!(text, "{name}{{{labels},quantile=\"{quantile}\"}} {seconds}");
+    }
+    let sum = entry.mean * entry.count as f64 / 1e9;
+    let _ = writeln!(text, "{name}_sum{{{labels}}} {sum}");
+    let _ = writeln!(text, "{name}_count{{{labels}}} {}", entry.count);
+    text
+}
+
+/// The figures of each phase, labelled with its name and act; nothing without any.
+fn phases(result: &ResultFile) -> String {
+    if result.phases.is_empty() {
+        return String::new();
+    }
+    let labels: Vec<_> = result
+        .phases
+        .iter()
+        .map(|of| (of, format!("phase=\"{}\",act=\"{}\"", value(&of.name), value(&of.act))))
+        .collect();
+    let mut text = String::new();
+    for figure in &FIGURES {
+        let name = format!("c1000k_phase_{}", figure.name);
+        text += &head(&name, &format!("{} of a phase of the run.", figure.name), "gauge");
+        for (phase, labels) in &labels {
+            let _ = writeln!(text, "{name}{{{labels}}} {}", (figure.read)(phase));
+        }
+    }
+    text += &head("c1000k_phase_latency_seconds", "Latency by phase and stage.", "summary");
+    for (phase, labels) in &labels {
+        for (stage, entry) in phase.stages.iter() {
+            let labels = format!("{labels},stage=\"{}\"", value(stage));
+            text += &summary("c1000k_phase_latency_seconds", &labels, entry);
+        }
     }
     text
 }

@@ -14,6 +14,7 @@ mod first;
 mod latency;
 mod memory;
 mod over_time;
+mod phases;
 
 pub use data::Run;
 
@@ -31,10 +32,11 @@ const STYLE: &str = include_str!("style.css");
 /// A chapter of the page: the fragment that leads there, the heading, and what stands in it.
 struct Chapter(&'static str, &'static str, fn(&[Run]) -> Markup);
 
-/// The chapters, a file for each.
-const CHAPTERS: [Chapter; 6] = [
+/// The chapters, a file for each. One that has nothing to say is left out.
+const CHAPTERS: [Chapter; 7] = [
     Chapter("latency", "Latency", latency::latency),
     Chapter("time", "Over time", over_time::over_time),
+    Chapter("phases", "Phases", phases::phases),
     Chapter("balance", "Balance", balance::balance),
     Chapter("memory", "Memory and CPU", memory::memory),
     Chapter("failures", "Failures", failures::failures),
@@ -44,6 +46,8 @@ const CHAPTERS: [Chapter; 6] = [
 /// The page for one to [`RUNS_MAX`] runs; several are laid over each other.
 #[must_use]
 pub fn page(runs: &[Run]) -> String {
+    let written = CHAPTERS.iter().map(|Chapter(id, name, content)| (id, name, content(runs)));
+    let chapters: Vec<_> = written.filter(|(.., content)| !content.0.is_empty()).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -66,7 +70,7 @@ pub fn page(runs: &[Run]) -> String {
                     @for run in runs { (first::headline(run, runs.len() > 1)) }
                     @for run in runs { (first::client_limited(run, runs.len() > 1)) }
                     nav aria-label="Sections" {
-                        ul { @for Chapter(id, name, _) in &CHAPTERS { li { a href={ "#" (id) } { (name) } } } }
+                        ul { @for (id, name, _) in &chapters { li { a href={ "#" (id) } { (name) } } } }
                     }
                 }
                 main {
@@ -78,7 +82,7 @@ pub fn page(runs: &[Run]) -> String {
                         }
                         _ => (first::figures(runs)),
                     }
-                    @for Chapter(id, name, content) in &CHAPTERS { (section(id, name, content(runs))) }
+                    @for (id, name, content) in &chapters { (section(id, name, content)) }
                 }
                 footer {
                     p {
@@ -95,7 +99,7 @@ pub fn page(runs: &[Run]) -> String {
     neutral(&page.into_string()).into_owned()
 }
 
-fn section(id: &str, name: &str, content: Markup) -> Markup {
+fn section(id: &str, name: &str, content: &Markup) -> Markup {
     html! {
         section id=(id) aria-labelledby={ (id) "-h" } { h2 id={ (id) "-h" } { (name) } (content) }
     }

@@ -77,9 +77,14 @@ impl From<[u64; Failure::COUNT]> for Failures {
 
 /// Those of all parts.
 pub(crate) fn merge(results: &[&ResultFile]) -> Failures {
+    sum(&results.iter().map(|result| result.failures).collect::<Vec<_>>())
+}
+
+/// All of these together.
+pub(super) fn sum(all: &[Failures]) -> Failures {
     let mut sum = Failures::default();
     for kind in Failure::ALL {
-        *sum.get_mut(kind) = saturating(results.iter().map(|result| result.failures.get(kind)));
+        *sum.get_mut(kind) = saturating(all.iter().map(|one| one.get(kind)));
     }
     sum
 }

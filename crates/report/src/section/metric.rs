@@ -1,8 +1,9 @@
 //! The numbers of a result by name: `response.p99`, `connections.lost`. Thresholds, comparisons and
 //! exports name them alike.
 
+use super::phases::Asked;
 use super::statuses::Statuses;
-use super::{NUMBERS, Number, ResultFile};
+use super::{NUMBERS, Number, ResultFile, phases, stages};
 use crate::figure::Unit;
 use crate::hist::StageEntry;
 use measure::{Failure, Stage};
@@ -18,6 +19,8 @@ pub(crate) enum Metric {
     /// A number of a stage, by the names of both.
     Stage(String, &'static str),
     Failures(Failure),
+    /// A number of the phase of that name.
+    Phase(String, Asked),
     Statuses(Statuses),
     /// The same, as a share of all responses.
     Share(Statuses),
@@ -35,8 +38,10 @@ impl Metric {
             Statuses::parse(rest).map(Self::Statuses)
         } else if first == "failures" {
             Failure::ALL.into_iter().find(|kind| kind.name() == rest).map(Self::Failures)
+        } else if first == PHASE {
+            phases::parse(rest).map(|(phase, asked)| Self::Phase(phase, asked))
         } else {
-            stage(name)
+            stages::parse(name).map(|(stage, statistic)| Self::Stage(stage, statistic))
         };
         found.ok_or_else(|| UnknownMetric(name.to_owned(), what_exists(first)))
     }
@@ -55,13 +60,11 @@ impl Metric {
     }
 
     /// The name in thresholds, comparisons and exports: its path in the result file, but for the
-    /// stages, which begin with their own name.
+    /// stages, which begin with their own name, and the phases, which are told by theirs.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Stage(stage, statistic) if Stage::from_name(stage).is_none() => {
-                format!("{STAGES}.{stage}.{statistic}")
-            }
-            Self::Stage(stage, statistic) => format!("{stage}.{statistic}"),
+            Self::Stage(stage, statistic) => stages::metric_name(stage, statistic),
+            Self::Phase(phase, asked) => format!("{PHASE}.{phase}.{}", asked.name()),
             Self::Failures(kind) => format!("failures.{}", kind.name()),
             Self::Statuses(which) | Self::Share(which) => format!("http.{which}"),
             Self::Number(number) => number.name.to_owned(),
@@ -74,6 +77,7 @@ impl Metric {
         match self {
             Self::Stage(_, statistic) => *statistic == "count",
             Self::Failures(_) => false,
+            Self::Phase(_, asked) => asked.more_is_better(),
             Self::Statuses(which) | Self::Share(which) => which.has(200),
             Self::Number(number) => number.more_is_better,
         }
@@ -81,8 +85,9 @@ impl Metric {
 
     pub(crate) fn unit(&self) -> Unit {
         match self {
-            Self::Stage(_, "count") | Self::Failures(_) | Self::Statuses(_) => Unit::Count,
-            Self::Stage(..) => Unit::Nanoseconds,
+            Self::Stage(_, statistic) => stages::unit(statistic),
+            Self::Phase(_, asked) => asked.unit(),
+            Self::Failures(_) | Self::Statuses(_) => Unit::Count,
             Self::Share(_) => Unit::Ratio,
             Self::Number(number) => number.unit,
         }
@@ -91,13 +96,8 @@ impl Metric {
     /// What was measured; `None` if nothing was.
     pub(crate) fn value(&self, result: &ResultFile) -> Option<f64> {
         match self {
-            // How many there were is known even if there were none.
-            Self::Stage(stage, "count") => {
-                Some(result.stages.named(stage).map_or(0.0, |entry| entry.count as f64))
-            }
-            Self::Stage(stage, statistic) => {
-                result.stages.named(stage).filter(|e| e.count > 0)?.statistic(statistic)
-            }
+            Self::Stage(stage, statistic) => result.stages.statistic(stage, statistic),
+            Self::Phase(phase, asked) => asked.value(phases::named(result, phase)?),
             Self::Failures(kind) => Some(result.failures.get(*kind) as f64),
             Self::Statuses(which) => which.count(result),
             Self::Share(which) => which.share(result),
@@ -106,10 +106,13 @@ impl Metric {
     }
 
     /// Why there is no value.
-    pub(crate) fn note(&self) -> String {
+    pub(crate) fn note(&self, result: &ResultFile) -> String {
         match self {
             Self::Stage(stage, _) => {
                 format!("nothing was measured in stage '{stage}', which is not a pass")
+            }
+            Self::Phase(phase, asked) => {
+                format!("{}, which is not a pass", phases::missing(result, phase, asked))
             }
             _ => "not measured in this run, which is not a pass".to_owned(),
         }
@@ -120,21 +123,8 @@ fn all_numbers() -> impl Iterator<Item = &'static Number> {
     NUMBERS.into_iter().flatten()
 }
 
-/// What names of stages that this version does not know begin with: `stages.step.pay.p99`.
-const STAGES: &str = "stages";
-
-/// A number of a stage: `response.p99`; of any that a result may have: `stages.NAME.p99`, as its path in
-/// the file is.
-fn stage(name: &str) -> Option<Metric> {
-    let (stage, statistic) = name.rsplit_once('.')?;
-    let statistic = StageEntry::STATISTICS.into_iter().find(|known| *known == statistic)?;
-    let any = stage.strip_prefix(STAGES).and_then(|rest| rest.strip_prefix('.'));
-    let stage = match any {
-        Some(any) if !any.is_empty() => any,
-        _ => Stage::from_name(stage)?.name(),
-    };
-    Some(Metric::Stage(stage.to_owned(), statistic))
-}
+/// What the names of numbers of phases begin with: `phase.storm.response.p99`.
+const PHASE: &str = "phase";
 
 /// What could have been meant by a metric that begins with `first`.
 fn what_exists(first: &str) -> String {
@@ -148,13 +138,21 @@ fn what_exists(first: &str) -> String {
     if first == "http" {
         return "http has 2xx, 3xx, 4xx, 5xx, non_2xx, and each status, like http.404".to_owned();
     }
+    if first == PHASE {
+        let figures: Vec<_> = phases::FIGURES.iter().map(|figure| figure.name).collect();
+        return format!(
+            "{PHASE} goes on with the name of a phase, and has {}, failures.KIND, and each stage, like \
+             {PHASE}.NAME.response.p99",
+            figures.join(", ")
+        );
+    }
     let prefix = format!("{first}.");
     let under: Vec<_> =
         all_numbers().filter_map(|number| number.name.strip_prefix(&prefix)).collect();
     if under.is_empty() {
         format!(
             "it begins with a stage ({}) or with connections, messages, failures, http, resources, \
-             pacing, audit, generator, server or balance",
+             pacing, audit, generator, server, balance or phase",
             stages()
         )
     } else {
@@ -253,6 +251,12 @@ mod tests {
         let other = Metric::Stage("step.pay".to_owned(), "p99");
         assert_eq!(other.name(), "stages.step.pay.p99");
         assert_eq!(Metric::parse("stages.response.p99").expect("one").name(), "response.p99");
+        let of_phase = phases::FIGURES
+            .iter()
+            .map(Asked::Figure)
+            .chain(Failure::ALL.into_iter().map(Asked::Failures))
+            .chain(["response", "step.pay"].map(|stage| Asked::Stage(stage.to_owned(), "p99")))
+            .map(|asked| Metric::Phase("storm.2".to_owned(), asked));
         for bad in ["stages.p99", "stages..p99", "step.pay.p99", "stages.step.pay.p98"] {
             assert!(Metric::parse(bad).is_err(), "{bad}");
         }
@@ -260,6 +264,7 @@ mod tests {
             .into_iter()
             .chain(stages)
             .chain(failures)
+            .chain(of_phase)
             .chain(all_numbers().map(Metric::Number))
         {
             let found = Metric::parse(&metric.name()).expect("its own name");
@@ -288,6 +293,11 @@ mod tests {
             ("audit.messages", true),
             ("audit.misfits", false),
             ("balance.server.cpu.index", false),
+            ("phase.storm.response.p99", false),
+            ("phase.storm.response.count", true),
+            ("phase.storm.opened", true),
+            ("phase.storm.lost", false),
+            ("phase.storm.failures.reset", false),
         ] {
             let metric = Metric::parse(name).expect("a metric");
             assert_eq!(metric.more_is_better(), more_is_better, "{name}");

@@ -26,6 +26,7 @@ pub(crate) mod metric;
 pub(crate) mod noise;
 pub(crate) mod pacing;
 pub(crate) mod parts;
+pub(crate) mod phases;
 pub(crate) mod plan;
 pub(crate) mod reactors;
 pub(crate) mod resources;
@@ -48,6 +49,7 @@ pub use first_echo::FirstEcho;
 pub use generator::Generator;
 pub use messages::Messages;
 pub use pacing::Pacing;
+pub use phases::{Phase, PhaseTotals};
 pub use plan::{
     Address, Arrivals, FdTables, Http, Matching, Model, Plan, PortRange, Timeouts, WebSocket,
 };
@@ -86,6 +88,7 @@ pub(crate) const ABOVE: &[Line] = &[
     Line("messages", messages::words, Shown::Terminal),
     Line("pacing", pacing::words, Shown::Everywhere),
     Line("first echo", first_echo::words, Shown::Everywhere),
+    Line("phases", phases::words, Shown::Everywhere),
 ];
 
 /// The same below them.
@@ -215,6 +218,10 @@ pub struct ResultFile {
     /// The run second by second.
     #[serde(default)]
     pub timeline: Vec<Second>,
+    /// The run phase by phase, in their order; absent in files from before they were written, and in
+    /// merged results of which one part has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
     /// Memory and CPU time.
     #[serde(default)]
     pub resources: Resources,
@@ -264,6 +271,7 @@ impl Default for ResultFile {
             violations: BTreeMap::new(),
             close_codes: BTreeMap::new(),
             timeline: Vec::new(),
+            phases: Vec::new(),
             resources: Resources::default(),
             reactors: Vec::new(),
             audit: None,

@@ -3,6 +3,7 @@
 
 use super::parts::{MergeError, entry_of_all};
 use super::{Doubts, ResultFile};
+use crate::figure::Unit;
 use crate::hist::StageEntry;
 use measure::Stage;
 use measure::units::format_grouped;
@@ -49,6 +50,15 @@ impl Stages {
         // Behind all that come no later: those that are not known come last, in the order of arrival.
         let at = self.0.partition_point(|(known, _)| place(known) <= place(name));
         self.0.insert(at, (name.to_owned(), entry));
+    }
+
+    /// A number of a stage. How many there were is known even if there were none; the others only of what
+    /// was measured.
+    pub(crate) fn statistic(&self, stage: &str, statistic: &str) -> Option<f64> {
+        match (self.named(stage), statistic) {
+            (entry, "count") => Some(entry.map_or(0.0, |entry| entry.count as f64)),
+            (entry, _) => entry.filter(|entry| entry.count > 0)?.statistic(statistic),
+        }
     }
 
     /// The stages in which something was measured, by name: first those that are known, in the order of a
@@ -164,14 +174,49 @@ impl JsonSchema for Stages {
     }
 }
 
+/// What the names of numbers of stages begin with that this version does not know: `stages.step.pay.p99`.
+pub(super) const PREFIX: &str = "stages";
+
+/// What a number of a stage is called: `response.p99`, or as its path in the file is.
+pub(super) fn metric_name(stage: &str, statistic: &str) -> String {
+    match Stage::from_name(stage) {
+        Some(_) => format!("{stage}.{statistic}"),
+        None => format!("{PREFIX}.{stage}.{statistic}"),
+    }
+}
+
+/// The stage and its number that are called so.
+pub(super) fn parse(name: &str) -> Option<(String, &'static str)> {
+    let (stage, statistic) = name.rsplit_once('.')?;
+    let statistic = StageEntry::STATISTICS.into_iter().find(|known| *known == statistic)?;
+    let any = stage.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('.'));
+    let stage = match any {
+        Some(any) if !any.is_empty() => any,
+        _ => Stage::from_name(stage)?.name(),
+    };
+    Some((stage.to_owned(), statistic))
+}
+
+/// The unit of a number of a stage.
+pub(super) fn unit(statistic: &str) -> Unit {
+    if statistic == "count" { Unit::Count } else { Unit::Nanoseconds }
+}
+
 /// The histograms of each stage added, and the numbers beside them taken anew.
 pub(crate) fn merge(results: &[&ResultFile]) -> Result<Stages, MergeError> {
-    let names = || results.iter().flat_map(|result| result.stages.iter().map(|(name, _)| name));
+    let parts: Vec<_> = results.iter().map(|result| (*result, &result.stages)).collect();
+    added("", &parts)
+}
+
+/// The same of any stages, each with the result that it is from; `path` is what their names stand behind.
+pub(super) fn added(path: &str, parts: &[(&ResultFile, &Stages)]) -> Result<Stages, MergeError> {
+    let names = || parts.iter().flat_map(|(_, stages)| stages.iter().map(|(name, _)| name));
     let mut seen = BTreeSet::new();
     let mut merged: Vec<(String, StageEntry)> = Vec::new();
     for name in names().filter(|name| seen.insert(*name)) {
-        let parts = results.iter().filter_map(|result| Some((result, result.stages.named(name)?)));
-        merged.extend(entry_of_all(name, parts)?.map(|entry| (name.to_owned(), entry)));
+        let of = parts.iter().filter_map(|(result, stages)| Some((result, stages.named(name)?)));
+        let entry = entry_of_all(&format!("{path}{name}"), of)?;
+        merged.extend(entry.map(|entry| (name.to_owned(), entry)));
     }
     merged.sort_by_key(|(name, _)| place(name));
     Ok(Stages(merged))

@@ -196,7 +196,7 @@ impl Threshold {
             value,
             unit: self.metric.unit().name().to_owned(),
             ok: value.is_some_and(|value| !self.operator.holds(value, self.value)),
-            note: value.is_none().then(|| self.metric.note()),
+            note: value.is_none().then(|| self.metric.note(result)),
         }
     }
 }
@@ -386,7 +386,7 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, response_2xx, response_3xx, response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator, server or balance",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, response_2xx, response_3xx, response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator, server, balance or phase",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (
