@@ -42,6 +42,7 @@ impl Slice {
             service_p50_ns: self.service.quantile(0.5),
             service_p99_ns: self.service.quantile(0.99),
             service_max_ns: self.service.max(),
+            service_hdr: hist::interval(&self.service),
         }
     }
 }

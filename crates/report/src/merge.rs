@@ -8,8 +8,8 @@ pub use crate::section::parts::{MergeError, PARTS_MAX};
 use crate::section::parts::{Kind, Placed, sums};
 use crate::section::{
     Plan, ResultFile, SCHEMA, audit, balance, close_codes, connections, failures, generator, host,
-    messages, pacing, phases, plan, reactors, resources, run, server, spread, stages, timeline,
-    verdict,
+    machines, messages, pacing, phases, plan, reactors, resources, run, server, spread, stages,
+    timeline, verdict,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,7 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
         tool: results[0].tool.clone(),
         plan: plan::merge(&results, kind),
         host: host::merge(&results, &mut warnings),
+        machines: machines::merge(&results, kind),
         peer: results.last().and_then(|last| last.peer.clone()),
         connections: connections::merge(&results, kind, &timeline),
         stages: stages::merge(&results)?,

@@ -27,6 +27,12 @@ fn section<'a>(page: &'a str, field: &str) -> &'a str {
     rest.split("\n## ").next().unwrap_or(rest)
 }
 
+/// The definition that a value is of, be it null or not.
+fn referred(schema: &Value) -> Option<&str> {
+    let choices = schema["anyOf"].as_array().into_iter().flatten();
+    [schema].into_iter().chain(choices).find_map(|one| one["$ref"].as_str())
+}
+
 /// Every key and every named value that a schema knows, under whatever other keys. What has a heading of
 /// its own is explained there.
 fn names(schema: &Value, root: &Value, found: &mut BTreeSet<String>) {
@@ -36,7 +42,8 @@ fn names(schema: &Value, root: &Value, found: &mut BTreeSet<String>) {
     }
     let below = |property: &Value| {
         let mut fields = root["properties"].as_object().into_iter().flatten();
-        property["$ref"].is_null() || fields.all(|(_, field)| field["$ref"] != property["$ref"])
+        let reference = referred(property);
+        reference.is_none() || fields.all(|(_, field)| referred(field) != reference)
     };
     if let Some(value) = schema["const"].as_str() {
         found.insert(value.to_owned());

@@ -293,6 +293,11 @@ fn no_format_hands_on_what_does_more_than_to_be_seen() {
         note: Some(bad()),
         ..Default::default()
     });
+    result.machines = vec![c1000k_report::schema::Machine {
+        id: bad(),
+        host: json!({BAD: BAD}),
+        ..Default::default()
+    }];
     let response = result.stages.get(Stage::Response).cloned();
     for name in [BAD, "again | `x`\n<b>"] {
         let mut phase = c1000k_report::schema::Phase {

@@ -3,8 +3,8 @@
 
 use c1000k_report::merge::{self, MergeError, merge};
 use c1000k_report::schema::{
-    Address, Audit, AuditParts, Generator, Model, Outcome, Pacing, Phase, PhaseTotals, Process,
-    Reactor, Second, TcpInfo, TcpLook,
+    Address, Audit, AuditParts, Footprint, Generator, Model, Outcome, Pacing, Phase, PhaseTotals,
+    Process, Reactor, Second, TcpInfo, TcpLook,
 };
 use c1000k_report::{ResultFile, generator, hist};
 use measure::{FineHistogram, IntervalHistogram, Stage};
@@ -301,7 +301,7 @@ fn pacing(counts: &[f64]) -> Pacing {
 }
 
 #[test]
-fn the_windows_of_repeats_are_taken_together_and_those_of_shards_are_left_out() {
+fn the_windows_of_repeats_are_taken_together_and_those_of_shards_add_up() {
     let (one, other) = ([3.0, 5.0, 4.0, 9.0], [1.0, 7.0, 2.0, 2.0, 8.0, 0.0]);
     let mut results = [result("a", 0, &[1_000]), result("b", 20, &[3_000])];
     for (result, counts) in results.iter_mut().zip([&one[..], &other]) {
@@ -322,13 +322,114 @@ fn the_windows_of_repeats_are_taken_together_and_those_of_shards_are_left_out() 
     second.run.started = first.run.started.clone();
     second.run.ended = first.run.ended.clone();
     let merged = merge(&[first.clone(), second.clone()]).expect("shards");
-    assert_eq!(merged.pacing, None);
+    let [a, b] = [&first, &second].map(|one| one.pacing.clone().expect("measured"));
+    assert_eq!(
+        merged.machines.iter().map(|one| one.pacing.clone()).collect::<Vec<_>>(),
+        [Some(a.clone()), Some(b.clone())]
+    );
+    let sum = merged.pacing.expect("of both");
+    assert_eq!((sum.windows, sum.sent_per_window_max), (4, 17));
+    let mean = a.sent_per_window_mean + b.sent_per_window_mean;
+    assert!(near(Some(sum.sent_per_window_mean), Some(mean)));
+    // Of what is independent the variances add up.
+    let variance = |one: &Pacing| one.dispersion.expect("sent") * one.sent_per_window_mean;
+    assert!(near(sum.dispersion, Some((variance(&a) + variance(&b)) / mean)));
+    // 480 in 5 s, of 100 a second.
+    assert!(near(Some(sum.rate_error), Some(-0.04)), "{sum:?}");
     assert!(merged.run.warnings.iter().any(|warning| warning.code == "merged_pacing"));
+    // One that sent nothing adds nothing to how unevenly they left.
+    let mut silent = second.clone();
+    silent.pacing = Some(Pacing { dispersion: None, dispersion_ideal: None, ..pacing(&[0.0]) });
+    let sum = merge(&[first.clone(), silent]).expect("shards").pacing.expect("of both");
+    assert!(near(sum.dispersion, a.dispersion), "{sum:?}");
     // A part from before this was written: nothing is known of the whole, and nothing is to be said.
     second.pacing = None;
     let merged = merge(&[first, second]).expect("shards");
     assert_eq!(merged.pacing, None);
     assert!(merged.run.warnings.iter().all(|warning| warning.code != "merged_pacing"));
+}
+
+#[test]
+fn a_second_that_shards_share_has_service_percentiles_of_all_of_them() {
+    let served = |id: &str, values: &[u64]| {
+        let mut one = result(id, 0, values);
+        let mut interval = IntervalHistogram::new();
+        values.iter().for_each(|value| interval.record(*value));
+        let second = &mut one.timeline[1];
+        second.service_p50_ns = interval.quantile(0.5);
+        second.service_p99_ns = interval.quantile(0.99);
+        second.service_max_ns = interval.max();
+        second.service_hdr = hist::interval(&interval);
+        one
+    };
+    let (a, b) = (served("a", &[1_000, 2_000]), served("b", &[3_000, 900_000]));
+    let all = served("all", &[1_000, 2_000, 3_000, 900_000]);
+    let merged = merge(&[a.clone(), b.clone()]).expect("shards");
+    let numbers = |one: &Second| (one.service_p50_ns, one.service_p99_ns, one.service_max_ns);
+    assert_eq!(numbers(&merged.timeline[1]), numbers(&all.timeline[1]));
+    assert_eq!(merged.timeline[1].service_hdr, all.timeline[1].service_hdr);
+    // One part from before the histogram was written: its percentiles cannot be added.
+    let mut old = b;
+    old.timeline[1].service_hdr = None;
+    let merged = merge(&[a, old]).expect("shards");
+    assert_eq!(numbers(&merged.timeline[1]), (None, None, Some(900_000)));
+}
+
+#[test]
+fn machines_of_shards_are_kept_and_their_memory_added_where_they_are_known_to_be_two() {
+    let on = |cpu: &str, id: &str, slab: u64| {
+        let mut one = result(id, 0, &[1_000]);
+        one.host = serde_json::json!({
+            "cpu_model": cpu,
+            "kernel_release": "6.1",
+            "memory": {"total_bytes": 1 << 30},
+            // Programs on one machine may have been given different ones.
+            "cpus_allowed": id,
+        });
+        let kernel = &mut one.resources.kernel;
+        (kernel.slab_bytes_before, kernel.slab_bytes) = (Some(1_000), Some(1_000 + slab));
+        kernel.bytes_per_connection = Some(slab as f64 / 100.0);
+        let taken = Footprint { memory_bytes: slab, open_files: 7 };
+        one.resources.taken = Some(taken);
+        one
+    };
+    let told = |merged: &ResultFile, code| merged.run.warnings.iter().any(|one| one.code == code);
+    let two = merge(&[on("A", "a", 5_000), on("B", "b", 7_000)]).expect("shards");
+    assert_eq!(two.resources.kernel.bytes_per_connection, Some(60.0), "12,000 B for 200");
+    assert_eq!(two.resources.kernel.slab_bytes, Some(14_000));
+    assert_eq!(two.resources.taken, Some(Footprint { memory_bytes: 12_000, open_files: 14 }));
+    assert!(two.host.is_null() && told(&two, "merged_hosts") && !told(&two, "merged_kernel"));
+    let one = merge(&[on("A", "a", 5_000), on("A", "b", 7_000)]).expect("shards");
+    assert_eq!(one.resources.kernel.bytes_per_connection, None);
+    assert_eq!(one.resources.taken, None);
+    assert!(told(&one, "merged_kernel"));
+    for merged in [&one, &two] {
+        let each: Vec<_> =
+            merged.machines.iter().map(|of| (of.id.as_str(), of.connections)).collect();
+        assert_eq!(each, [("a", 100), ("b", 100)]);
+        assert_eq!(merged.machines[1].resources.kernel.bytes_per_connection, Some(70.0));
+        let shown = c1000k_report::text::summary(merged, 80);
+        assert!(shown.contains("machines     a: 100 connections, kernel 50 B each\n"), "{shown}");
+    }
+    // Of a machine without facts nothing is known, nor of one that is among merged ones already.
+    let nowhere = merge(&[on("A", "a", 5_000), result("d", 0, &[2])]).expect("shards");
+    let again = merge(&[two.clone(), on("B", "e", 1)]).expect("shards");
+    assert!(told(&nowhere, "merged_kernel") && told(&again, "merged_kernel"));
+    assert_eq!(again.machines.len(), 3);
+    // Repeats have none of their own, but keep those of shards.
+    let later = |mut one: ResultFile| {
+        one.run.started = "2026-11-23T10:00:20.000Z".to_owned();
+        one.run.ended = "2026-11-23T10:00:30.000Z".to_owned();
+        one
+    };
+    let (mut third, mut fourth) = (on("A", "c", 5_000), on("B", "d", 7_000));
+    (third, fourth) = (later(third), later(fourth));
+    let repeats = merge(&[third.clone(), result("f", 40, &[1])]).expect("repeats");
+    assert_eq!(repeats.machines, []);
+    let others = merge(&[third, fourth]).expect("shards");
+    let repeats = merge(&[two, others]).expect("repeats");
+    let ids: Vec<_> = repeats.machines.iter().map(|of| of.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
 }
 
 /// The same result with a reactor and a verdict.

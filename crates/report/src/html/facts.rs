@@ -25,6 +25,9 @@ pub(super) fn facts(runs: &[Run]) -> Markup {
             @if !result.run.parts.is_empty() {
                 (facts_of("Runs that were merged", &serde_json::to_value(&result.run.parts).unwrap_or_default()))
             }
+            @if !result.machines.is_empty() {
+                (facts_of("Machines of the shards", &serde_json::to_value(&result.machines).unwrap_or_default()))
+            }
             @if result.limits_reached.values().any(|count| *count > 0) {
                 details {
                     summary { "Limits that were reached" }

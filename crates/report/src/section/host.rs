@@ -14,7 +14,7 @@ pub(crate) fn merge(results: &[&ResultFile], warnings: &mut Vec<Warning>) -> Val
     warnings.push(Warning::new(
         "merged_hosts",
         "the parts are of different machines, so the merged result has no machine",
-        "look at the parts for theirs",
+        "look at its `machines` for theirs",
     ));
     Value::Null
 }

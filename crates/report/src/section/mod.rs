@@ -21,6 +21,7 @@ pub(crate) mod first_echo;
 pub mod generator;
 pub(crate) mod host;
 mod limits;
+pub(crate) mod machines;
 pub(crate) mod messages;
 pub(crate) mod metric;
 pub(crate) mod noise;
@@ -47,6 +48,7 @@ pub use connections::Connections;
 pub use failures::Failures;
 pub use first_echo::FirstEcho;
 pub use generator::Generator;
+pub use machines::Machine;
 pub use messages::Messages;
 pub use pacing::Pacing;
 pub use phases::{Phase, PhaseTotals};
@@ -98,6 +100,7 @@ pub(crate) const BELOW: &[Line] = &[
     Line("reactors", reactors::words, Shown::Terminal),
     Line("generator", generator::words, Shown::Markdown),
     Line("balance", balance::words, Shown::Markdown),
+    Line("machines", machines::words, Shown::Everywhere),
     Line("failures", failures::words, Shown::Everywhere),
     Line("statuses", statuses::words, Shown::Everywhere),
     Line("violations", violations::words, Shown::Everywhere),
@@ -188,6 +191,10 @@ pub struct ResultFile {
     /// Facts of the machine that the client ran on: kernel, CPUs, memory, limits, sysctls, pins.
     #[serde(default)]
     pub host: Value,
+    /// Each of the shards that it was merged from, with its machine: what the whole cannot say, as memory
+    /// of machines that may have been one, stands here. Absent where no shards were merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
     /// The server's own snapshot at the end of the run; null where it has none to give.
     #[serde(default)]
     pub peer: Option<Value>,
@@ -261,6 +268,7 @@ impl Default for ResultFile {
             run: Run::default(),
             plan: Plan::default(),
             host: Value::Null,
+            machines: Vec::new(),
             peer: None,
             connections: Connections::default(),
             stages: Stages::default(),

@@ -15,22 +15,24 @@ use serde::{Deserialize, Serialize};
 pub struct Pacing {
     /// How messages were to be spread over time.
     pub arrivals: Arrivals,
-    /// The length of a window.
+    /// The length of a window: 1 ms.
     pub window_ns: u64,
-    /// How many windows were looked at: the traffic from its start, or the first minute of it.
+    /// How many were looked at: the planned duration, or its first minute; of a run that was cut
+    /// short those up to then.
     pub windows: u64,
-    /// Messages sent in a window, on average. Those sent behind the last window are in none.
+    /// Messages sent in a window, on average. Those that left behind the last one are in none.
     pub sent_per_window_mean: f64,
-    /// The most that were sent in one.
+    /// The most that were sent in one; of merged shards the most of each, together: no window had more.
     pub sent_per_window_max: u64,
     /// The variance of the messages sent in a window, divided by their mean (the index of dispersion):
-    /// bursts raise it. Null if nothing was sent in any.
+    /// bursts raise it. Null if nothing was sent in any. Of merged shards from the sum of their variances.
     pub dispersion: Option<f64>,
-    /// The same of the times at which they were due: what a generator that is never late would have. For
-    /// even arrivals 0, where the rate divides the windows, and never above 1; for Poisson arrivals about
-    /// 1. Null if nothing was due in any.
+    /// The same of the times at which they were due: what a generator that is never late would
+    /// have. For even arrivals 0, where the rate divides the windows, and never above 1; for
+    /// Poisson arrivals about 1. Null if nothing was due in any.
     pub dispersion_ideal: Option<f64>,
-    /// By which part the rate at which messages were sent differs from what was asked: -0.001 is 0.1 % less.
+    /// `messages.sent` / `messages.seconds` / `plan.rate_per_second` - 1: -0.001 is 0.1 % less than
+    /// was asked.
     pub rate_error: f64,
 }
 
@@ -43,8 +45,8 @@ pub(super) const NUMBERS: &[Number] = &[
     less("pacing.rate_error", Unit::Ratio, |r| Some(r.pacing.as_ref()?.rate_error)),
 ];
 
-/// Over repeats all windows are taken together, and of their dispersions the means. Windows of shards would
-/// have to be added one by one, and they do not begin at the same time.
+/// Over repeats all windows are taken together, and of their dispersions the means. Windows of shards cannot
+/// be added one by one, as they do not begin at the same time: see [`of_shards`].
 pub(crate) fn merge(
     results: &[&ResultFile],
     kind: Kind,
@@ -52,13 +54,18 @@ pub(crate) fn merge(
 ) -> Option<Pacing> {
     let all: Option<Vec<&Pacing>> = results.iter().map(|result| result.pacing.as_ref()).collect();
     let all = all?;
-    if kind == Kind::Shards {
-        warnings.push(Warning::new("merged_pacing", "how evenly messages were sent is left out: it cannot be told from the figures of shards", "look at the parts for theirs"));
-        return None;
-    }
     let first = all[0];
     if all.iter().any(|one| one.window_ns != first.window_ns) {
         return None;
+    }
+    if kind == Kind::Shards {
+        warnings.push(Warning::new(
+            "merged_pacing",
+            "how evenly messages were sent is put together from shards that send without each other: their \
+             variances are added, and the most in a window is the most of each, together",
+            "look at its `machines` for theirs",
+        ));
+        return Some(of_shards(results, &all));
     }
     let windows = saturating(all.iter().map(|one| one.windows));
     let weighted = |of: &dyn Fn(&Pacing) -> Option<f64>| -> Option<f64> {
@@ -91,6 +98,31 @@ pub(crate) fn merge(
         dispersion_ideal: weighted(&|one| one.dispersion_ideal),
         rate_error: ratio(ratio(sent as f64, seconds), asked) - 1.0,
     })
+}
+
+/// Shards send at the same time and without each other: their means add up, and so do their variances. No
+/// window had more than the most of each, together.
+fn of_shards(results: &[&ResultFile], all: &[&Pacing]) -> Pacing {
+    let mean = all.iter().map(|one| one.sent_per_window_mean).sum();
+    // One that sent nothing has neither a dispersion nor a variance.
+    let added = |of: fn(&Pacing) -> Option<f64>| {
+        let variances = all.iter().filter_map(|one| Some(of(one)? * one.sent_per_window_mean));
+        variances.reduce(|sum, one| sum + one).map(|variance| ratio(variance, mean))
+    };
+    let messages = || results.iter().map(|result| &result.messages);
+    let seconds = messages().map(|one| one.seconds).fold(0.0, f64::max);
+    let sent = saturating(messages().map(|one| one.sent));
+    let asked = results.iter().filter_map(|result| result.plan.rate_per_second).sum();
+    Pacing {
+        arrivals: all[0].arrivals,
+        window_ns: all[0].window_ns,
+        windows: all.iter().map(|one| one.windows).min().unwrap_or(0),
+        sent_per_window_mean: mean,
+        sent_per_window_max: saturating(all.iter().map(|one| one.sent_per_window_max)),
+        dispersion: added(|one| one.dispersion),
+        dispersion_ideal: added(|one| one.dispersion_ideal),
+        rate_error: ratio(ratio(sent as f64, seconds), asked) - 1.0,
+    }
 }
 
 /// How the sending kept to its schedule: the rate, and how evenly.

@@ -1,8 +1,7 @@
 //! What the run took of the machine: memory and CPU time.
 
-use super::noise;
 use super::parts::{Kind, known};
-use super::{Number, ResultFile, Warning, less, whole};
+use super::{Number, ResultFile, Warning, less, machines, noise, whole};
 use crate::figure::{Unit, ratio, saturating};
 use crate::words::{grouped, seconds, tight, time};
 use measure::units::{format_grouped, format_size};
@@ -16,14 +15,17 @@ use std::fmt::Write as _;
 pub struct Resources {
     /// The client's process.
     pub client: Process,
-    /// The server's process; null where it does not tell.
+    /// The server's process, from its snapshots; null where it does not tell.
     pub server: Option<Process>,
-    /// The kernel of the client's machine.
+    /// The kernel of the client's machine, all of it: true on a quiet one.
     pub kernel: Kernel,
-    /// What the plan said that the run would take of the client's machine; null in files from before it
-    /// was written.
+    /// What the plan said that the run would take of the client's machine, both ends where the
+    /// server runs here too; null in files from before it was written.
     pub predicted: Option<Footprint>,
-    /// What the run had taken of it when all connections stood; null where that was not measured.
+    /// What the run had taken of it when all connections stood: growth of the slabs and what the
+    /// processes hold; growth of the machine's open files. Null where the server runs here too and
+    /// does not tell its part (`--peer`). Of repeats the largest, of shards on machines of their
+    /// own the sum.
     pub taken: Option<Footprint>,
     /// CPU time of this machine that went to other processes while messages were sent, over the whole run
     /// without traffic. Where the server runs here and does not tell (`--peer`), its own is in it. Null
@@ -61,8 +63,8 @@ pub struct Process {
     pub rss_bytes_before: Option<u64>,
     /// Resident memory with all connections open, before traffic.
     pub rss_bytes: Option<u64>,
-    /// What a connection added to it, at the peak of open connections; null where the growth is within
-    /// noise (less than 1 MiB, or 2 % of what was there). Derived.
+    /// What a connection added to it: (`rss_bytes` − `rss_bytes_before`) / `connections.open_peak`;
+    /// null where the growth is within noise (less than 1 MiB, or 2 % of what was there). Derived.
     pub bytes_per_connection: Option<f64>,
     /// Resident memory after the traffic, the connections still open.
     pub rss_bytes_after_traffic: Option<u64>,
@@ -72,9 +74,10 @@ pub struct Process {
     pub cpu_seconds_opening: Option<f64>,
     /// Of that, while messages were being sent, first echoes apart.
     pub cpu_seconds_traffic: Option<f64>,
-    /// CPU time to open one connection. Derived.
+    /// CPU time to open one connection: `cpu_seconds_opening` / `connections.open_peak`. Derived.
     pub cpu_ns_per_connection: Option<u64>,
-    /// CPU time for one message and its reply. Derived.
+    /// CPU time for one message and its reply: `cpu_seconds_traffic` / `messages.received`.
+    /// Derived.
     pub cpu_ns_per_message: Option<u64>,
 }
 
@@ -98,7 +101,8 @@ pub struct Kernel {
     pub bytes_per_connection: Option<f64>,
     /// Loss of free memory per connection, which counts the processes in as well. Derived.
     pub memfree_bytes_per_connection: Option<f64>,
-    /// Growth of the slabs per connection: sockets, inodes, dentries, epoll entries. Derived.
+    /// Growth of the slabs (sockets, inodes, dentries, epoll entries) / `connections.open_peak`.
+    /// Derived.
     pub slab_bytes_per_connection: Option<f64>,
     /// `MemFree` before the first connection.
     pub memfree_bytes_before: Option<u64>,
@@ -197,10 +201,15 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warn
         // One server saw all shards, and each of them asked it: its figures count once.
         Kind::Shards => process(&servers[servers.len() - 1..], kind, peaks, received),
     });
-    let kernel = match kind {
-        Kind::Repeats => kernel(results, peaks),
-        Kind::Shards => {
-            warnings.push(Warning::new("merged_kernel", "kernel memory is left out: the parts may have shared a machine and counted it twice", "look at the parts for theirs"));
+    let apart = kind == Kind::Repeats || machines::are_distinct(results);
+    let kernel = match apart {
+        true => kernel(results, kind, peaks),
+        false => {
+            warnings.push(Warning::new(
+                "merged_kernel",
+                "kernel memory is left out: the parts may have shared a machine and counted it twice",
+                "look at its `machines` for theirs",
+            ));
             // Named one by one, so that whoever adds a field decides here, too.
             Kernel {
                 both_ends: false,
@@ -214,8 +223,8 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warn
             }
         }
     };
-    let predicted = largest(results, kind, |resources| resources.predicted);
-    let taken = largest(results, kind, |resources| resources.taken);
+    let predicted = footprint_of(results, kind, |resources| resources.predicted);
+    let taken = footprint_of(results, kind, |resources| resources.taken);
     let client = process(&clients, kind, peaks, received);
     // Shards may have shared a machine, and then counted one another; of repeats it is the mean.
     let mean = |of: fn(&Resources) -> Option<f64>| {
@@ -265,28 +274,33 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     }
 }
 
-/// The largest of repeats, which took it one after another; nothing for shards, which may have shared a
-/// machine and counted it twice.
-fn largest(
+/// The largest of repeats, which took it one after another; of shards on machines of their own the sum, and
+/// nothing for others, which may have shared a machine and counted it twice.
+fn footprint_of(
     results: &[&ResultFile],
     kind: Kind,
     of: fn(&Resources) -> Option<Footprint>,
 ) -> Option<Footprint> {
-    if kind != Kind::Repeats {
+    if kind == Kind::Shards && !machines::are_distinct(results) {
         return None;
     }
     let all: Option<Vec<_>> = results.iter().map(|result| of(&result.resources)).collect();
+    let either = |one: u64, other: u64| match kind {
+        Kind::Repeats => one.max(other),
+        Kind::Shards => one.saturating_add(other),
+    };
     all?.into_iter().reduce(|one, other| Footprint {
-        memory_bytes: one.memory_bytes.max(other.memory_bytes),
-        open_files: one.open_files.max(other.open_files),
+        memory_bytes: either(one.memory_bytes, other.memory_bytes),
+        open_files: either(one.open_files, other.open_files),
     })
 }
 
-/// The kernel's memory over repeats: readings as means, and per connection over all connections.
-fn kernel(results: &[&ResultFile], connections: u64) -> Kernel {
+/// The kernel's memory over all connections. Readings are means over repeats, and sums over machines.
+fn kernel(results: &[&ResultFile], kind: Kind, connections: u64) -> Kernel {
     let all: Vec<_> = results.iter().map(|result| &result.resources.kernel).collect();
-    let mean = |of: fn(&Kernel) -> Option<u64>| {
-        known(all.iter().map(|one| of(one))).map(|sum| sum / all.len() as u64)
+    let reading = |of: fn(&Kernel) -> Option<u64>| {
+        let sum = known(all.iter().map(|one| of(one)))?;
+        Some(if kind == Kind::Shards { sum } else { sum / all.len() as u64 })
     };
     let each = |of: fn(&Kernel) -> Option<f64>| {
         let peak = |result: &ResultFile| result.connections.open_peak as f64;
@@ -299,10 +313,10 @@ fn kernel(results: &[&ResultFile], connections: u64) -> Kernel {
         bytes_per_connection: each(|one| one.bytes_per_connection),
         memfree_bytes_per_connection: each(|one| one.memfree_bytes_per_connection),
         slab_bytes_per_connection: each(|one| one.slab_bytes_per_connection),
-        memfree_bytes_before: mean(|one| one.memfree_bytes_before),
-        memfree_bytes: mean(|one| one.memfree_bytes),
-        slab_bytes_before: mean(|one| one.slab_bytes_before),
-        slab_bytes: mean(|one| one.slab_bytes),
+        memfree_bytes_before: reading(|one| one.memfree_bytes_before),
+        memfree_bytes: reading(|one| one.memfree_bytes),
+        slab_bytes_before: reading(|one| one.slab_bytes_before),
+        slab_bytes: reading(|one| one.slab_bytes),
     }
 }
 

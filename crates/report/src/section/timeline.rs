@@ -30,8 +30,8 @@ pub struct Second {
     pub response_p99_ns: Option<u64>,
     /// The longest of them; null without any.
     pub response_max_ns: Option<u64>,
-    /// Median service time of the same replies; null without any, in merged results of which several
-    /// parts had some in it, and in files from before it was written.
+    /// Median service time of the same replies; null without any, in files from before it was written, and
+    /// where several parts of a merged result had some in it of which one has no `service_hdr`.
     pub service_p50_ns: Option<u64>,
     /// The service time that 99 % of them did not exceed; null likewise.
     pub service_p99_ns: Option<u64>,
@@ -41,6 +41,9 @@ pub struct Second {
     /// without any, and in files from before it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_hdr: Option<String>,
+    /// All service times of the same in the same form; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_hdr: Option<String>,
 }
 
 /// The seconds of all parts, each at its place by the clock on the wall, to the nearest second.
@@ -78,6 +81,7 @@ fn same_second(number: u64, parts: &[&Second], kind: Kind) -> Second {
         response_p50_ns: None,
         response_p99_ns: None,
         response_hdr: None,
+        service_hdr: None,
         service_p50_ns: None,
         service_p99_ns: None,
     };
@@ -85,19 +89,40 @@ fn same_second(number: u64, parts: &[&Second], kind: Kind) -> Second {
     if let [one] = answered.as_slice() {
         let (p50, p99, hdr) = (one.response_p50_ns, one.response_p99_ns, one.response_hdr.clone());
         (merged.response_p50_ns, merged.response_p99_ns, merged.response_hdr) = (p50, p99, hdr);
-        (merged.service_p50_ns, merged.service_p99_ns) = (one.service_p50_ns, one.service_p99_ns);
-    } else if let (Some(sum), Some(max)) = (added(&answered), merged.response_max_ns) {
-        merged.response_p50_ns = Some(sum.value_at_quantile(0.5).min(max));
-        merged.response_p99_ns = Some(sum.value_at_quantile(0.99).min(max));
-        merged.response_hdr = Some(hist::encode(&sum));
+        let (p50, p99, hdr) = (one.service_p50_ns, one.service_p99_ns, one.service_hdr.clone());
+        (merged.service_p50_ns, merged.service_p99_ns, merged.service_hdr) = (p50, p99, hdr);
+        return merged;
+    }
+    if let Some((p50, p99, hdr)) =
+        together(&answered, merged.response_max_ns, |one| &one.response_hdr)
+    {
+        (merged.response_p50_ns, merged.response_p99_ns) = (Some(p50), Some(p99));
+        merged.response_hdr = Some(hdr);
+    }
+    if let Some((p50, p99, hdr)) =
+        together(&answered, merged.service_max_ns, |one| &one.service_hdr)
+    {
+        (merged.service_p50_ns, merged.service_p99_ns) = (Some(p50), Some(p99));
+        merged.service_hdr = Some(hdr);
     }
     merged
 }
 
+/// The median, the 99th percentile and the histogram of some seconds together.
+fn together(
+    seconds: &[&&Second],
+    max: Option<u64>,
+    of: fn(&Second) -> &Option<String>,
+) -> Option<(u64, u64, String)> {
+    let (sum, max) = (added(seconds, of)?, max?);
+    let at = |quantile| sum.value_at_quantile(quantile).min(max);
+    Some((at(0.5), at(0.99), hist::encode(&sum)))
+}
+
 /// The histograms of some seconds added; `None` if one is missing, as in older files: percentiles
 /// alone cannot be added.
-fn added(seconds: &[&&Second]) -> Option<Histogram<u64>> {
-    let mut histograms = seconds.iter().map(|one| hist::decode(one.response_hdr.as_ref()?).ok());
+fn added(seconds: &[&&Second], of: fn(&Second) -> &Option<String>) -> Option<Histogram<u64>> {
+    let mut histograms = seconds.iter().map(|one| hist::decode(of(one).as_ref()?).ok());
     let mut sum = histograms.next()??;
     for histogram in histograms {
         hist::add(&mut sum, &histogram?).ok()?;
