@@ -44,10 +44,11 @@ pub struct StageEntry {
     pub p999: u64,
     /// The value at or below which 99.99 % lie.
     pub p9999: u64,
-    /// How many values lay above what the histogram tells apart (73 minutes).
+    /// How many values lay above what the histogram tells apart (73 minutes): they count as that.
     #[serde(default)]
     pub clipped: u64,
-    /// The whole histogram: HdrHistogram V2, deflated, in base64; begins with `HISTF`.
+    /// The whole histogram: HdrHistogram V2, deflated, in base64; begins with `HISTF`. Any
+    /// HdrHistogram library reads it.
     pub hdr: String,
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Audit {
-    /// The share of the connections that was to be audited, 0 to 1.
+    /// The share of the connections that was to be audited; the same as `plan.audit_ratio`.
     pub ratio: f64,
     /// How many connections were audited, with those that took the place of others.
     pub connections: u64,
@@ -42,9 +42,9 @@ pub struct AuditParts {
     pub send_lag: StageEntry,
     /// From then to the kernel's receipt of the reply: the server's, the network's, the kernels'.
     pub outside: StageEntry,
-    /// From then to the client's reading of it: the client's.
+    /// From then to the client's reading of it; the same as `stages.receive_lag`.
     pub receive_lag: StageEntry,
-    /// All of it.
+    /// All of it: the sum of the three for each message, hence for `mean`.
     pub response: StageEntry,
 }
 

@@ -23,7 +23,7 @@ pub struct Connections {
     /// How many were never tried, or not waited for, because the run was cut short. Derived:
     /// planned = opened + failed + not_tried.
     pub not_tried: u64,
-    /// How many were usable and then lost before the run let them go.
+    /// How many were usable and then lost before the run let them go; they count as opened, too.
     pub lost: u64,
     /// How many came to their end in the middle of the run as HTTP foresees it, behind a response that was
     /// to be their last, or between two responses: opened = lost + ended + open at the end.
@@ -44,7 +44,8 @@ pub struct Connections {
     /// From the first `connect` to the last usable connection of the ramp; where each request has a
     /// connection of its own, how long requests were sent.
     pub open_seconds: f64,
-    /// Opened per second over that time, replacements apart. Derived.
+    /// Opened per second over that time, replacements apart: (`opened` − `replaced`) /
+    /// `open_seconds`. Derived.
     pub rate_per_second: f64,
 }
 

@@ -18,11 +18,11 @@ pub struct FirstEcho {
     pub sent: u64,
     /// How many replies came.
     pub received: u64,
-    /// How many of those did not bring what was asked for, see the messages.
+    /// How many of those have a status that is not expected: none of `plan.http.expect`.
     pub unserved: u64,
     /// From the first message to the last reply.
     pub seconds: f64,
-    /// Replies per second over that time. Derived.
+    /// Replies per second over that time: `received` / `seconds`. Derived.
     pub rate_per_second: f64,
 }
 

@@ -38,7 +38,7 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Generator {
-    /// Whether it was: then the times and rates of this run are not the server's.
+    /// Whether it was: then the times and rates of this run are not the server's (CLIENT-LIMITED).
     pub limited: bool,
     /// Why, each with its remedy; empty if it was not. They are among the warnings, too.
     pub reasons: Vec<Warning>,

@@ -18,20 +18,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Messages {
-    /// How many were to be sent; null in the closed model, which has no such number.
+    /// How many were to be sent; null in the closed model, which has no such number, and without
+    /// traffic.
     pub planned: Option<u64>,
     /// How many were sent.
     pub sent: u64,
     /// How many replies came, each to its message; over HTTP whatever their status.
     pub received: u64,
-    /// How many of those did not bring what was asked for: their status is neither 2xx nor 3xx (HTTP).
+    /// How many of those have a status that is not expected: none of `plan.http.expect` (HTTP).
     pub unserved: u64,
     /// How many were sent once more, since the server ended their connection before a byte of their
     /// response came (HTTP). Each counts once in what was sent.
     pub resent: u64,
-    /// How many were sent and never answered in time.
+    /// How many were sent and had no right reply in time.
     pub lost: u64,
-    /// How many replies were not what had been sent.
+    /// How many replies were not what had been sent, or belonged to no message; a message that got
+    /// such a reply is among the lost.
     pub mismatched: u64,
     /// How many messages were the reply to nothing, and were passed over: greetings and pushes. Over
     /// `tcp://` all that came before the first reply of a connection is one.
@@ -51,19 +53,19 @@ pub struct Messages {
     /// All bytes that came from the server, of whatever kind: heads, frames and halves of answers among
     /// them. Null in files from before these were counted.
     pub bytes_read: Option<u64>,
-    /// How long messages were sent.
+    /// How long messages were sent: the planned duration, or longer where the generator was late.
     pub seconds: f64,
-    /// Messages per second that were asked for; null in the closed model.
+    /// Messages per second that were asked for; null in the closed model and without traffic.
     pub rate_planned: Option<f64>,
-    /// Replies received per second of that time. Derived.
+    /// Replies received per second of that time: `received` / `seconds`. Derived.
     pub rate_achieved: f64,
     /// How many replies came within the planned time and brought what was asked for.
     pub served: u64,
     /// The planned time, also where no connection was left before its end; of a run that somebody ended,
     /// how much of it there was. 0 in files from before this was counted.
     pub served_seconds: f64,
-    /// Those replies per second of that time: what the server served while it was asked. Null in files
-    /// from before it was counted. Derived.
+    /// Those replies per second of that time, `served` / `served_seconds`: what the server served
+    /// while it was asked. Null in files from before it was counted. Derived.
     pub rate_served: Option<f64>,
     /// How many messages waited for an answer at the end of the planned time: on their way, or held up by
     /// their peers. Those that the generator itself was late with are none of them: `sent` tells of these.

@@ -17,10 +17,12 @@ pub struct Plan {
     /// The URLs, in the order in which the connections are spread over them.
     pub targets: Vec<String>,
     /// The addresses that the targets' names had, target by target in the order in which they are tried,
-    /// and what became of the attempts at each. Empty in files of versions that did not say.
+    /// and what became of the attempts at each. Empty in files of versions that did not say, and in what
+    /// a killed run left (`.part`).
     #[serde(default)]
     pub addresses: Vec<Address>,
-    /// Whether connections began with all addresses of a name in turn; else with the first.
+    /// Whether connections began with all addresses of a name in turn (`--spread-addresses`); else
+    /// with the first.
     #[serde(default)]
     pub spread_addresses: bool,
     /// How many connections to open and hold.
@@ -37,7 +39,7 @@ pub struct Plan {
     pub in_flight: Option<u64>,
     /// How long messages are sent.
     pub duration_ns: u64,
-    /// How long the connections are held without traffic.
+    /// How long the connections are held without traffic afterwards.
     pub hold_ns: u64,
     /// Payload of one message; over HTTP the body of one request.
     pub size_bytes: u64,
@@ -57,13 +59,14 @@ pub struct Plan {
     pub fd_tables: FdTables,
     /// What is waited for, and how long.
     pub timeouts: Timeouts,
-    /// The share of the connections that was audited, 0 to 1; null: none, or there was no traffic.
+    /// The share of the connections that was audited; null: none (`--audit off`), or there was no
+    /// traffic.
     pub audit_ratio: Option<f64>,
     /// The seed of all randomness.
     pub seed: u64,
     /// Whether each connection sends one message when all stand, before the traffic begins.
     pub first_echo: bool,
-    /// Whether whatever a server says unasked breaks a rule.
+    /// Whether what the server says unasked is a fault (`--strict`); with `http://` always false.
     #[serde(default)]
     pub strict: bool,
     /// In that round: how many connections of one reactor await their reply at the same time.
@@ -93,9 +96,11 @@ pub struct Address {
     pub address: String,
     /// How many of the source addresses reach it; 0: none does, so it is never tried.
     pub sources: u64,
-    /// How many connections it answered: TCP was established there.
+    /// How many connections it answered: TCP was established there. Their sum is
+    /// `connections.opened`, over `ws://` with those whose upgrade failed.
     pub connected: u64,
-    /// How many attempts it did not take, by kind of failure; only what occurred.
+    /// How many attempts it did not take, by kind; only what occurred. All of them together:
+    /// `tried_again`, and the failed connections that were not answered.
     pub failures: BTreeMap<String, u64>,
 }
 
@@ -126,7 +131,8 @@ pub struct Http {
     pub head_max_bytes: u64,
     /// The most header lines that it could have; 0 likewise.
     pub headers_max: u64,
-    /// The statuses and classes that counted as served; empty in files of versions that went by 2xx and 3xx.
+    /// The statuses and classes that counted as served (`--expect`); empty in files of versions
+    /// that went by 2xx and 3xx.
     pub expect: Vec<String>,
 }
 
@@ -222,11 +228,12 @@ pub struct PortRange {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Timeouts {
-    /// From the start of `connect` to a usable connection, upgrade included.
+    /// The limit from the start of `connect` to a usable connection, upgrade included; the
+    /// addresses of a name share it.
     pub connect_ns: u64,
-    /// For the reply to one message.
+    /// The limit for the reply to one message.
     pub reply_ns: u64,
-    /// At the end, for replies still on their way.
+    /// The limit at the end, for replies still on their way.
     pub drain_ns: u64,
 }
 

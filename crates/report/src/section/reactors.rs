@@ -67,7 +67,8 @@ pub struct Reactor {
     pub receive_lag_p99_ns: Option<u64>,
     /// Turns of its loop.
     pub turns: u64,
-    /// Turns that ended on their budget with work left over.
+    /// How often a turn ended on a budget with work left over: `reads_budget` and `events_budget`
+    /// of `limits_reached`.
     pub budget_hits: u64,
     /// Events and timers that came for a connection already gone; ignored.
     pub stale_events: u64,

@@ -32,17 +32,17 @@ pub struct Tool {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Run {
-    /// Tells this run from all others.
+    /// Start and seed: tells this run from all others.
     pub id: String,
     /// What the user called it (`--label`); null if nothing.
     pub label: Option<String>,
-    /// When it began, RFC 3339 in UTC.
+    /// When it began, RFC 3339 in UTC, to the millisecond, by the clock of the client's machine.
     pub started: String,
-    /// When it ended, RFC 3339 in UTC.
+    /// When it ended, likewise.
     pub ended: String,
     /// The command line, word by word.
     pub command: Vec<String>,
-    /// How it ended.
+    /// How it ended. Thresholds have no part in it: see `verdict`.
     pub outcome: Outcome,
     /// Reasons for doubt, each with its remedy.
     pub warnings: Vec<Warning>,

@@ -45,9 +45,9 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Stall {
-    /// When the last answer before it came.
+    /// When the last answer before it came, from the start of the traffic.
     pub from_seconds: f64,
-    /// When the first answer behind it came.
+    /// When the first answer behind it came, likewise.
     pub to_seconds: f64,
     /// How long that was.
     pub longest_silence_ns: u64,

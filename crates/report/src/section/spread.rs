@@ -17,14 +17,14 @@ pub struct Spread {
     pub unit: String,
     /// Its value in each run, in the order in which they began; null where it was not measured.
     pub values: Vec<Option<f64>>,
-    /// The least of the values.
+    /// The least of the values. Derived.
     pub min: f64,
-    /// The middle one, or the mean of the two in the middle.
+    /// The middle one, or the mean of the two in the middle. Derived.
     pub median: f64,
-    /// The greatest.
+    /// The greatest. Derived.
     pub max: f64,
     /// Their standard deviation as a share of their mean (the coefficient of variation); null with
-    /// fewer than two values, or where the mean is 0.
+    /// fewer than two values, or where the mean is 0. Derived.
     pub variation_ratio: Option<f64>,
 }
 

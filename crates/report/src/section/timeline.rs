@@ -20,11 +20,11 @@ pub struct Second {
     pub open: u64,
     /// Connections that failed or were lost in it.
     pub failed: u64,
-    /// Messages sent in it.
+    /// Messages sent in it, first echoes included.
     pub sent: u64,
-    /// Replies received in it.
+    /// Replies received in it, first echoes included.
     pub received: u64,
-    /// Median response of the replies received in it; null without any.
+    /// Median response of the replies received in it, first echoes excluded; null without any.
     pub response_p50_ns: Option<u64>,
     /// The response that 99 % of them did not exceed; null without any.
     pub response_p99_ns: Option<u64>,

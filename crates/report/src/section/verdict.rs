@@ -35,7 +35,7 @@ pub struct Verdict {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ThresholdVerdict {
-    /// The expression as given. The run fails if it is true.
+    /// A `--fail-if` as given, in their order. The run fails if it is true.
     pub expression: String,
     /// What was measured, in `unit`; null if nothing was.
     pub value: Option<f64>,
