@@ -29,6 +29,37 @@ use std::rc::Rc;
 /// With this in the environment all connections of a simulation have a layer.
 pub const LAYER_VARIABLE: &str = "C1000K_SIM_LAYER";
 
+/// Runs those tests of this program whose names begin like this a second time, all connections with layers,
+/// but for those whose names contain one of `but`.
+///
+/// # Panics
+/// If one of them fails then.
+pub fn again_with_layers(begin: &str, but: &[&str]) {
+    if std::env::var_os(LAYER_VARIABLE).is_some() {
+        // This is the second time.
+        return;
+    }
+    let program = std::env::current_exe().expect("a test has a program");
+    let mut again = std::process::Command::new(program);
+    again.arg(begin).args(but.iter().flat_map(|name| ["--skip", name])).env(LAYER_VARIABLE, "1");
+    let output = again.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failures = said.split_once("failures:").map_or(&*said, |(_, failures)| failures);
+    assert!(output.status.success(), "with layers:{failures}");
+    assert!(!said.contains("running 0 tests"), "no test is named {begin}");
+}
+
+/// The bytes that a connection carries one way for writes of so many bytes: what was written, and, if all
+/// connections of this test have layers, what their layers add.
+#[must_use]
+pub fn carried(writes: &[usize]) -> u64 {
+    let written = writes.iter().sum::<usize>();
+    let records = writes.iter().map(|bytes| bytes.div_ceil(CONTENT_BYTES_MAX)).sum::<usize>();
+    let hello = HEADER_BYTES + 1;
+    let added = hello + records * HEADER_BYTES;
+    (written + if std::env::var_os(LAYER_VARIABLE).is_some() { added } else { 0 }) as u64
+}
+
 /// What goes wrong, and how much fits.
 #[derive(Clone, Copy, Debug)]
 pub struct Faults {
