@@ -31,7 +31,8 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 /// The exit code of what a signal has ended.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the pair. The exit code is the client's; 1 if the client has ended well and a server has not.
+/// Runs the pair. The exit code is the client's; 1 if the client has ended well and a server has
+/// not.
 pub(crate) fn run(args: &PairArgs) -> Result<u8> {
     let hang_up = (!procfs::ignores_hang_up()?).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD].into_iter().chain(hang_up))?;

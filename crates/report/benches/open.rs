@@ -1,8 +1,8 @@
 //! How long it takes to open a result of a million connections and to show it in each way. Prints a
 //! table.
 //!
-//! `cargo bench -p c1000k-report` takes the kept result in `results/`; `… -- FILE` another. It fails
-//! where any way takes a second.
+//! `cargo bench -p c1000k-report` takes the kept result in `results/`; `… -- FILE` another. It
+//! fails where any way takes a second.
 
 use c1000k_report::{ResultFile, export, html, markdown, store, text, wrk};
 use measure::Stage;

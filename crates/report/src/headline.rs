@@ -1,5 +1,5 @@
-//! The one line that comes first everywhere: did the server keep up, was the generator honest, did the
-//! thresholds hold? With the worst of the three, which gives it its colour.
+//! The one line that comes first everywhere: did the server keep up, was the generator honest, did
+//! the thresholds hold? With the worst of the three, which gives it its colour.
 
 use crate::part::is_unfinished;
 use crate::section::server::{self, Fared};

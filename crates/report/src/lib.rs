@@ -6,12 +6,12 @@
 //! ```text
 //! client --> schema::ResultFile --> store::write --> result.json --> store::read --> text::summary
 //!                 ^        |
-//!        hist::entry       +--> verdict::judge                          markdown, wrk, html, export
-//!                          +--> generator::judge, server::fill          compare, merge
+//!        hist::entry       +--> verdict::judge                       markdown, wrk, html, export
+//!                          +--> generator::judge, server::fill       compare, merge
 //! ```
 //!
-//! A result has sections, and each is a file below `section/`: what it holds, how parts are merged, its
-//! numbers, what it says in summaries. What puts them together is above, what they share below.
+//! A result has sections, and each is a file below `section/`: what it holds, how parts are merged,
+//! its numbers, what it says in summaries. What puts them together is above, what they share below.
 
 #![forbid(unsafe_code)]
 

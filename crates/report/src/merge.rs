@@ -42,8 +42,8 @@ pub fn merge(results: &[ResultFile]) -> Result<ResultFile, MergeError> {
     merge_as(kind, &parts)
 }
 
-/// Merges what is known to be repeats, whatever the clock on the wall said meanwhile. One is enough: the
-/// first of several that was also the last.
+/// Merges what is known to be repeats, whatever the clock on the wall said meanwhile. One is
+/// enough: the first of several that was also the last.
 ///
 /// # Errors
 /// As [`merge()`], but for what it finds out from the times.
@@ -171,8 +171,8 @@ const ADDED: [&str; 9] = [
     "reactors",
 ];
 
-/// Whether every whole number can be added up, whatever is added up of it: each over all results, and all
-/// that stand under one name, as those of the seconds and reactors do.
+/// Whether every whole number can be added up, whatever is added up of it: each over all results,
+/// and all that stand under one name, as those of the seconds and reactors do.
 fn check_sums(results: &[&ResultFile]) -> Result<(), MergeError> {
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     for result in results {

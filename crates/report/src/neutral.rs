@@ -1,11 +1,11 @@
-//! Text that comes from elsewhere (labels, names of files, what servers said), made harmless for every
-//! format: what moves a cursor, recolours a terminal, turns the direction of reading around or is not
-//! allowed in XML at all becomes `U+FFFD`. The summaries in ASCII put a `?` there.
+//! Text that comes from elsewhere (labels, names of files, what servers said), made harmless for
+//! every format: what moves a cursor, recolours a terminal, turns the direction of reading around
+//! or is not allowed in XML at all becomes `U+FFFD`. The summaries in ASCII put a `?` there.
 
 use std::borrow::Cow;
 
-/// The same text without anything in it that does more than to be seen. Line breaks stay: what they may do
-/// is a format's own business.
+/// The same text without anything in it that does more than to be seen. Line breaks stay: what they
+/// may do is a format's own business.
 #[must_use]
 pub fn neutral(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
@@ -17,8 +17,8 @@ pub fn neutral(text: &str) -> Cow<'_, str> {
 fn is_harmful(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
-        // Marks of direction, embeddings, overrides and isolates; what breaks lines and is not seen; what
-        // is no character.
+        // Marks of direction, embeddings, overrides and isolates; what breaks lines and is not
+        // seen; what is no character.
         '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             true
         }

@@ -1,5 +1,5 @@
-//! How a run ended, and the doubts that a reader of its numbers should have: what the sections say of it,
-//! together.
+//! How a run ended, and the doubts that a reader of its numbers should have: what the sections say
+//! of it, together.
 
 use crate::section::messages::rate_reached;
 use crate::section::{DOUBTS, Doubts, Outcome, ResultFile, Warning};
@@ -17,7 +17,8 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
     let first = result.messages.first_echo.as_ref();
     let echoed = first.is_none_or(|round| round.received - round.unserved == round.planned);
     let wrong = result.messages.mismatched > 0;
-    // Where each request has a connection of its own, the plan says how many may be open, not how many.
+    // Where each request has a connection of its own, the plan says how many may be open, not how
+    // many.
     let few = connections.opened < connections.planned && !result.plan.has_churn();
     let short = few || connections.failed > 0 || connections.lost > 0;
     let behind = result.server.as_ref().is_some_and(|server| server.behind);
@@ -28,7 +29,8 @@ pub fn outcome(result: &ResultFile, interrupted: bool) -> Outcome {
     }
 }
 
-/// The doubts about a result, each with what to do about it. The walls that it met are the doctor's.
+/// The doubts about a result, each with what to do about it. The walls that it met are the
+/// doctor's.
 #[must_use]
 pub fn warnings(result: &ResultFile) -> Vec<Warning> {
     let mut doubts = Doubts::default();

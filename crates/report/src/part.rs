@@ -55,8 +55,8 @@ impl Part {
         add(&mut self.seconds, seconds);
     }
 
-    /// Writes what there is `elapsed` after the start of the run, `open` being the seconds that may still
-    /// change. The file is replaced in one step, but not forced to the disk.
+    /// Writes what there is `elapsed` after the start of the run, `open` being the seconds that may
+    /// still change. The file is replaced in one step, but not forced to the disk.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -78,8 +78,8 @@ impl Part {
     fn text(&self, open: &[Second]) -> serde_json::Result<String> {
         const EMPTY: &str = "\"timeline\":[]";
         let frame = serde_json::to_string(&self.result)?;
-        // The last one: a snapshot of a server, which comes before, may have a key of that name. In texts
-        // the quotes would be escaped.
+        // The last one: a snapshot of a server, which comes before, may have a key of that name. In
+        // texts the quotes would be escaped.
         let at = frame.rfind(EMPTY).map_or(frame.len(), |at| at + EMPTY.len() - 1);
         let mut text = String::with_capacity(frame.len() + self.seconds.len() + 1);
         text.push_str(&frame[..at]);
@@ -128,7 +128,8 @@ fn unfinished(elapsed: Nanos) -> Warning {
             "the run never came to its end: this is what it had measured {} after its start",
             format_duration(whole)
         ),
-        remedy: "run it again for a whole result: the stages of opening, memory, CPU time, the audit and \
+        remedy: "run it again for a whole result: the stages of opening, memory, CPU time, the \
+                 audit and \
                  the verdicts are in none but a finished one"
             .to_owned(),
     }

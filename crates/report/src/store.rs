@@ -32,12 +32,14 @@ pub enum StoreError {
     },
     /// The folder or the file may not be written.
     #[error(
-        "cannot write '{0}': no permission, or the file system is read-only; choose another place with --output"
+        "cannot write '{0}': no permission, or the file system is read-only; choose another place \
+         with --output"
     )]
     NotWritable(PathBuf),
     /// No space is left, or no quota.
     #[error(
-        "cannot write '{0}': the disk is full, free some space or choose another place with --output"
+        "cannot write '{0}': the disk is full, free some space or choose another place with \
+         --output"
     )]
     DiskFull(PathBuf),
     /// A folder is named where a file should be.
@@ -51,7 +53,8 @@ pub enum StoreError {
     NotReadable(PathBuf),
     /// It would be larger than files may be (`ulimit -f`, or the file system's own limit).
     #[error(
-        "cannot write '{0}': files may not be so large here (ulimit -f): raise that limit or choose another place"
+        "cannot write '{0}': files may not be so large here (ulimit -f): raise that limit or \
+         choose another place"
     )]
     FileLimit(PathBuf),
     /// A pipe from which nobody reads, or a socket.
@@ -101,7 +104,8 @@ pub enum StoreError {
     Foreign(PathBuf),
     /// Written by a later version.
     #[error(
-        "'{path}' has schema version {major}, this program reads up to {MAJOR}: use a newer c1000k-report"
+        "'{path}' has schema version {major}, this program reads up to {MAJOR}: use a newer \
+         c1000k-report"
     )]
     Newer {
         /// The file.
@@ -125,9 +129,9 @@ pub fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Writes a result: into a temporary file beside `path`, then renamed over it, so that whoever looks
-/// finds the old file or the new one and never half of one. A symbolic link is followed; a device or
-/// a pipe (`/dev/stdout`) is written to as it is.
+/// Writes a result: into a temporary file beside `path`, then renamed over it, so that whoever
+/// looks finds the old file or the new one and never half of one. A symbolic link is followed; a
+/// device or a pipe (`/dev/stdout`) is written to as it is.
 ///
 /// # Errors
 /// If the folder is missing or may not be written, the disk is full, or `path` is a folder.
@@ -164,8 +168,8 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     written.map_err(|error| write_error(path, error))
 }
 
-/// Puts a file in the place of `path` in one step, but does not force it to the disk: for what is soon
-/// written again. A link is replaced.
+/// Puts a file in the place of `path` in one step, but does not force it to the disk: for what is
+/// soon written again. A link is replaced.
 pub(crate) fn write_unforced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace_by(path, |temporary| create_new(temporary)?.write_all(bytes))
         .map_err(|error| write_error(path, error))
@@ -284,7 +288,8 @@ fn sync_folder(folder: &Path) {
 /// Reads a result of this or any earlier schema version. Fields that are not known are passed over.
 ///
 /// # Errors
-/// If the file cannot be read, is larger than [`BYTES_MAX`], or is not a result; see [`StoreError`].
+/// If the file cannot be read, is larger than [`BYTES_MAX`], or is not a result; see
+/// [`StoreError`].
 pub fn read(path: &Path) -> Result<ResultFile, StoreError> {
     let mut bytes = Vec::new();
     let too_large = File::open(path)
@@ -292,8 +297,8 @@ pub fn read(path: &Path) -> Result<ResultFile, StoreError> {
             if file.metadata()?.len() > BYTES_MAX {
                 return Ok(true);
             }
-            // A pipe or a growing file says nothing true about its length: count as it comes. What does not
-            // begin as JSON, such as /dev/zero, is not read to its end: there may be none.
+            // A pipe or a growing file says nothing true about its length: count as it comes. What
+            // does not begin as JSON, such as /dev/zero, is not read to its end: there may be none.
             let mut file = file.take(BYTES_MAX + 1);
             file.by_ref().take(FIRST_BYTES).read_to_end(&mut bytes)?;
             if bytes.trim_ascii_start().first().is_some_and(|first| !begins_json(*first)) {

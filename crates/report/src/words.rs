@@ -1,5 +1,5 @@
-//! Words and cells that all summaries share: numbers with their units, percentiles that their values carry,
-//! text from elsewhere made harmless.
+//! Words and cells that all summaries share: numbers with their units, percentiles that their
+//! values carry, text from elsewhere made harmless.
 
 use crate::figure::Unit;
 use crate::hist::StageEntry;

@@ -1,8 +1,9 @@
 //! The summary of a result in the words and columns of wrk, for scripts that read those.
 //!
-//! wrk's latency is from the actual send, which is `service` here; where that was not measured there
-//! is no such line. Its threads are reactors. Behind wrk's own lines comes one that wrk has not: the
-//! response from the intended send time, as wrk2 calls it corrected; and one if the client was at its end.
+//! wrk's latency is from the actual send, which is `service` here; where that was not measured
+//! there is no such line. Its threads are reactors. Behind wrk's own lines comes one that wrk has
+//! not: the response from the intended send time, as wrk2 calls it corrected; and one if the client
+//! was at its end.
 
 use crate::figure::ratio;
 use crate::hist;

@@ -1,12 +1,13 @@
-//! Comparisons that can be believed: repeats of the same run raise no alarm, a real difference does,
-//! and what cannot be compared is refused by name.
+//! Comparisons that can be believed: repeats of the same run raise no alarm, a real difference
+//! does, and what cannot be compared is refused by name.
 //!
 //! `fixtures/repeats` are runs of one plan, recorded one after another on a machine with other work
-//! to do: 1,000 connections, 3,000 messages per second. Its median response varies by a tenth and its
-//! tail severalfold, as it does where people measure.
+//! to do: 1,000 connections, 3,000 messages per second. Its median response varies by a tenth and
+//! its tail severalfold, as it does where people measure.
 //!
-//! `fixtures/slower` are five runs a side, recorded in turns on a quiet machine: 200 connections, 10,000
-//! messages per second, against a server whose replies wait for 1 ms (`--delay 1ms`), and for 1.12 ms.
+//! `fixtures/slower` are five runs a side, recorded in turns on a quiet machine: 200 connections,
+//! 10,000 messages per second, against a server whose replies wait for 1 ms (`--delay 1ms`), and
+//! for 1.12 ms.
 
 use c1000k_report::compare::side::{RunFile, Side};
 use c1000k_report::compare::statistics::{from_logarithm, logarithm};
@@ -144,9 +145,9 @@ fn a_median_that_is_ten_percent_slower_is_found_in_five_runs_a_side() {
     assert!(found.count() >= 19);
 }
 
-/// The noise of the recorded runs is about a tenth: what is lost in it is not found, what is not is.
-/// A median that is a tenth slower, five runs a side: found in runs as they were recorded, and nothing
-/// is said of what the delay does not touch.
+/// The noise of the recorded runs is about a tenth: what is lost in it is not found, what is not
+/// is. A median that is a tenth slower, five runs a side: found in runs as they were recorded, and
+/// nothing is said of what the delay does not touch.
 #[test]
 fn a_tenth_is_found_in_recorded_runs_of_a_slower_server() {
     let (base, new) = (recorded_in("slower/base"), recorded_in("slower/new"));
@@ -354,7 +355,8 @@ fn runs_at_the_generators_end_are_left_out_and_named_as_long_as_half_of_a_side_i
     let spoilt = new[1].path.display().to_string();
     let comparison = compared(base.clone(), new.clone());
     let told = format!(
-        "1 of the 4 runs of new left out, since the generator was at its end there; run again: '{spoilt}'"
+        "1 of the 4 runs of new left out, since the generator was at its end there; run again: \
+         '{spoilt}'"
     );
     assert_eq!(comparison.notes[0], told);
     assert_eq!(comparison.new.files.len(), 3);
@@ -388,7 +390,8 @@ fn a_noisy_machine_widens_the_intervals_twofold_and_its_files_are_named() {
     let wide = compared(base.clone(), disturbed.clone());
     let path = disturbed[0].path.display();
     let told = format!(
-        "the machine was noisy in 1 of 10 runs: intervals and limits are 2 times as wide; for narrower \
+        "the machine was noisy in 1 of 10 runs: intervals and limits are 2 times as wide; for \
+         narrower \
          ones run again: '{path}'"
     );
     assert!(wide.notes.contains(&told), "{:?}", wide.notes);
@@ -399,7 +402,8 @@ fn a_noisy_machine_widens_the_intervals_twofold_and_its_files_are_named() {
     };
     assert!((width(&wide) / width(&calm) - 2.0).abs() < 1e-6);
     assert!(calm.notes.iter().all(|note| !note.contains("noisy")));
-    // With one run a side the limit is twice as far away: half as long again and more, less than twice.
+    // With one run a side the limit is twice as far away: half as long again and more, less than
+    // twice.
     let (one, mut other) = (vec![base[0].clone()], vec![base[0].clone()]);
     other[0].result.run.id = "other".to_owned();
     let response = other[0].result.stages.get_mut(Stage::Response).expect("it");

@@ -1,5 +1,5 @@
-//! What is written about results agrees with the results: `docs/RESULTS.md` with the schema and with
-//! recorded runs, `results/README.md` with the folders beside it.
+//! What is written about results agrees with the results: `docs/RESULTS.md` with the schema and
+//! with recorded runs, `results/README.md` with the folders beside it.
 
 use c1000k_report::compare::side::Side;
 use c1000k_report::{ResultFile, export, merge, schema, store};
@@ -33,8 +33,8 @@ fn referred(schema: &Value) -> Option<&str> {
     [schema].into_iter().chain(choices).find_map(|one| one["$ref"].as_str())
 }
 
-/// Every key and every named value that a schema knows, under whatever other keys. What has a heading of
-/// its own is explained there.
+/// Every key and every named value that a schema knows, under whatever other keys. What has a
+/// heading of its own is explained there.
 fn names(schema: &Value, root: &Value, found: &mut BTreeSet<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = root.pointer(reference.trim_start_matches('#'));

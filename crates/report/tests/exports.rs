@@ -26,7 +26,8 @@ fn page(result: &ResultFile) -> String {
     html::page(&[html::Run::new("run".to_owned(), result.clone()).expect("histograms")])
 }
 
-/// To accept a change: run the command that makes the file, from this crate's folder, into the file.
+/// To accept a change: run the command that makes the file, from this crate's folder, into the
+/// file.
 #[test]
 fn texts_are_the_ones_that_were_reviewed() {
     let result = read("v1/million.json");
@@ -253,8 +254,11 @@ proptest! {
         result.run.command = vec![hostile.clone()];
         result.plan.targets = vec![hostile.clone()];
         result.host = serde_json::json!({ hostile.clone(): hostile.clone() });
-        result.run.warnings = vec![Warning { code: hostile.clone(), text: hostile.clone(), remedy: hostile.clone() }];
-        result.verdict.thresholds = vec![ThresholdVerdict { expression: hostile.clone(), unit: hostile, ..ThresholdVerdict::default() }];
+        let (code, text, remedy) = (hostile.clone(), hostile.clone(), hostile.clone());
+        result.run.warnings = vec![Warning { code, text, remedy }];
+        let (expression, unit) = (hostile.clone(), hostile);
+        result.verdict.thresholds =
+            vec![ThresholdVerdict { expression, unit, ..ThresholdVerdict::default() }];
         let page = page(&result);
         prop_assert!(!page.contains("<script") && !page.contains("<b "), "{}", page);
         let markdown = markdown::summary(&result);
@@ -268,7 +272,8 @@ proptest! {
             prop_assert!(line.starts_with("# ") || line.starts_with("c1000k_"), "{}", line);
         }
         let log = export::hlog(&result).expect("a log");
-        prop_assert!(log.lines().all(|line| line.starts_with('#') || line.starts_with('"') || line.starts_with("Tag=")));
+        let known = |line: &str| line.starts_with(['#', '"']) || line.starts_with("Tag=");
+        prop_assert!(log.lines().all(known));
     }
 
     #[test]

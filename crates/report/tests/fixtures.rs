@@ -120,8 +120,8 @@ fn every_field_of_the_schema_is_described() {
     assert!(fields > 100, "only {fields} fields were looked at");
 }
 
-/// The schema without room for what it does not name: the one for readers has it, for minor versions
-/// to come.
+/// The schema without room for what it does not name: the one for readers has it, for minor
+/// versions to come.
 fn closed(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(members) => {
@@ -163,8 +163,8 @@ fn what_is_written_agrees_with_the_schema() {
     }
 }
 
-/// What was written by programs of this version stays valid as it lies on the disk: of the fields that
-/// it lacks there is none that the schema requires, unless a later minor version added it.
+/// What was written by programs of this version stays valid as it lies on the disk: of the fields
+/// that it lacks there is none that the schema requires, unless a later minor version added it.
 #[test]
 fn a_file_as_it_was_written_is_valid_but_for_what_was_added_since() {
     let validator = jsonschema::validator_for(&schema::json_schema()).expect("a schema");
@@ -192,7 +192,8 @@ proptest! {
         let at = at.index(whole);
         std::fs::write(&path, &bytes[..at]).expect("written");
         let refused = store::read(&path).expect_err("cut");
-        let told = matches!(refused, store::StoreError::Truncated { .. } | store::StoreError::Empty(_));
+        use store::StoreError::{Empty, Truncated};
+        let told = matches!(refused, Truncated { .. } | Empty(_));
         prop_assert!(told, "{}", refused);
         bytes[at] = with;
         std::fs::write(&path, &bytes).expect("written");

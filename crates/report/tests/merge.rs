@@ -1,5 +1,5 @@
-//! Merging loses nothing: the merged percentiles are those of all samples together, and every second
-//! and every count is at its place.
+//! Merging loses nothing: the merged percentiles are those of all samples together, and every
+//! second and every count is at its place.
 
 use c1000k_report::merge::{self, MergeError, merge};
 use c1000k_report::schema::{
@@ -71,21 +71,22 @@ proptest! {
         let merged = merge(&results).expect("parts of one plan");
         let all = parts.concat();
         let expected = result("all", 0, &all);
-        let (merged_entry, all_entry) =
-            (merged.stages.get(Stage::Response), expected.stages.get(Stage::Response));
-        let (merged_entry, all_entry) = (merged_entry.expect("measured"), all_entry.expect("measured"));
-        prop_assert_eq!(&merged_entry.hdr, &all_entry.hdr);
-        for statistic in ["count", "min", "max", "p50", "p75", "p90", "p99", "p999", "p9999", "stdev"] {
-            prop_assert_eq!(merged_entry.statistic(statistic), all_entry.statistic(statistic), "{}", statistic);
+        let [is, should_be] = [&merged, &expected]
+            .map(|result| result.stages.get(Stage::Response).expect("measured"));
+        prop_assert_eq!(&is.hdr, &should_be.hdr);
+        for name in ["count", "min", "max", "p50", "p75", "p90", "p99", "p999", "p9999", "stdev"] {
+            prop_assert_eq!(is.statistic(name), should_be.statistic(name), "{}", name);
         }
-        prop_assert!((merged_entry.mean / all_entry.mean.max(1e-9) - 1.0).abs() < 1e-9 || all_entry.mean == 0.0);
+        let near = (is.mean / should_be.mean.max(1e-9) - 1.0).abs() < 1e-9;
+        prop_assert!(near || should_be.mean == 0.0);
         prop_assert_eq!(merged.messages.received, all.len() as u64);
         if at_once {
             // The same second of all parts is one, and its percentiles are of all of them too.
             prop_assert_eq!(merged.timeline.len(), 2);
-            prop_assert_eq!(merged.timeline[1].response_p50_ns, expected.timeline[1].response_p50_ns);
-            prop_assert_eq!(merged.timeline[1].response_p99_ns, expected.timeline[1].response_p99_ns);
-            prop_assert_eq!(&merged.timeline[1].response_hdr, &expected.timeline[1].response_hdr);
+            let (is, should_be) = (&merged.timeline[1], &expected.timeline[1]);
+            prop_assert_eq!(is.response_p50_ns, should_be.response_p50_ns);
+            prop_assert_eq!(is.response_p99_ns, should_be.response_p99_ns);
+            prop_assert_eq!(&is.response_hdr, &should_be.response_hdr);
         }
     }
 
@@ -342,7 +343,8 @@ fn the_windows_of_repeats_are_taken_together_and_those_of_shards_add_up() {
     silent.pacing = Some(Pacing { dispersion: None, dispersion_ideal: None, ..pacing(&[0.0]) });
     let sum = merge(&[first.clone(), silent]).expect("shards").pacing.expect("of both");
     assert!(near(sum.dispersion, a.dispersion), "{sum:?}");
-    // A part from before this was written: nothing is known of the whole, and nothing is to be said.
+    // A part from before this was written: nothing is known of the whole, and nothing is to be
+    // said.
     second.pacing = None;
     let merged = merge(&[first, second]).expect("shards");
     assert_eq!(merged.pacing, None);

@@ -1,5 +1,5 @@
-//! The tables of fields in `docs/RESULTS.md`, between marks, are what the schema says of each field, row by
-//! row. The prose around them is written by hand.
+//! The tables of fields in `docs/RESULTS.md`, between marks, are what the schema says of each
+//! field, row by row. The prose around them is written by hand.
 //!
 //! Who changes the schema has the tables written anew, and reads the difference:
 //!
@@ -25,7 +25,7 @@ const TO: &str = "\n<!-- to here -->\n";
 
 /// The keys of objects as they lie in a file: schemas have them by the alphabet.
 #[derive(Debug, Default)]
-struct Keys(Vec<(String, Keys)>);
+struct Keys(Vec<(String, Self)>);
 
 impl Keys {
     fn of(&self, key: &str) -> &Self {
@@ -123,8 +123,8 @@ impl Schema {
         }
     }
 
-    /// The rows of the table of an object: a row a field, and below it those of the objects in it. What has a
-    /// table of its own, or had its rows already, is only named; `told` has where.
+    /// The rows of the table of an object: a row a field, and below it those of the objects in it.
+    /// What has a table of its own, or had its rows already, is only named; `told` has where.
     fn rows(&self, of: &Value, keys: &Keys, path: &str, told: &mut Told) -> Vec<String> {
         let mut rows = Vec::new();
         for (key, below) in &keys.0 {
@@ -200,7 +200,8 @@ fn cell(text: &str) -> String {
     }
 }
 
-/// The page with each table of fields as the schema has it. Whoever adds a section gives it the marks.
+/// The page with each table of fields as the schema has it. Whoever adds a section gives it the
+/// marks.
 fn current(page: &str) -> String {
     let schema = Schema(schema::json_schema());
     let example = schema.example(&schema.0);

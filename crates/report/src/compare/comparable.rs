@@ -1,12 +1,13 @@
-//! Whether two sides may be compared at all: the same plan on the same machine, by a client that was
-//! not itself at its end. Each difference is named, and so is what to run again.
+//! Whether two sides may be compared at all: the same plan on the same machine, by a client that
+//! was not itself at its end. Each difference is named, and so is what to run again.
 
 use super::side::{RunFile, Side};
 use crate::section::{Outcome, Plan, ResultFile, generator};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Parts of a plan that may differ: they change nothing of what is measured, or are looked at apart.
+/// Parts of a plan that may differ: they change nothing of what is measured, or are looked at
+/// apart.
 const PLAN_FREE: [&str; 5] = ["seed", "thresholds", "targets", "addresses", "sources"];
 
 /// Facts of a machine that are readings of a moment, and not settings.
@@ -45,8 +46,8 @@ pub fn obstacles(base: &Side, new: &Side) -> Vec<String> {
     found
 }
 
-/// Whether a run says nothing of its server: its generator was at its end, and else it went as planned.
-/// One that did not go as planned may be its server's fault, and is not passed over.
+/// Whether a run says nothing of its server: its generator was at its end, and else it went as
+/// planned. One that did not go as planned may be its server's fault, and is not passed over.
 fn is_spoilt(run: &RunFile) -> bool {
     run.result.run.outcome == Outcome::Done && !generator::reasons(&run.result).is_empty()
 }
@@ -57,9 +58,9 @@ pub(super) fn run_again<'a>(runs: impl Iterator<Item = &'a RunFile>) -> Option<S
     (!files.is_empty()).then(|| format!("run again: {}", files.join(", ")))
 }
 
-/// A side without the runs whose generator was at its end, and what is to be said of them; nothing where
-/// there are none, or fewer than half of the runs would be left: then the plan itself is too much for
-/// this client.
+/// A side without the runs whose generator was at its end, and what is to be said of them; nothing
+/// where there are none, or fewer than half of the runs would be left: then the plan itself is too
+/// much for this client.
 #[must_use]
 pub fn without_spoilt(name: &str, side: &Side) -> Option<(Side, String)> {
     let (spoilt, good): (Vec<_>, Vec<_>) = side.runs.iter().cloned().partition(is_spoilt);

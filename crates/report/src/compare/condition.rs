@@ -17,7 +17,8 @@ use std::str::FromStr;
 pub enum ConditionError {
     /// It has not the form.
     #[error(
-        "'{0}' is no condition on a difference: write METRIC OP SIGN AMOUNT with one of > >= < <=, like 'response.p99>+10%', 'messages.rate_achieved<-5%' or 'connections.failed>+0'"
+        "'{0}' is no condition on a difference: write METRIC OP SIGN AMOUNT with one of > >= < \
+         <=, like 'response.p99>+10%', 'messages.rate_achieved<-5%' or 'connections.failed>+0'"
     )]
     NoForm(String),
     /// There is no such metric.

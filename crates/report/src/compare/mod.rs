@@ -99,7 +99,10 @@ impl Default for Options {
 
 /// The sides are not comparable, and nobody said to go on.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("these runs are not comparable (--force compares them all the same):\n  {}", .0.join("\n  "))]
+#[error(
+    "these runs are not comparable (--force compares them all the same):\n  {}",
+    .0.join("\n  ")
+)]
 pub struct NotComparable(pub Vec<String>);
 
 /// What became of a figure.
@@ -299,9 +302,11 @@ fn method(runs: usize, level: f64) -> Method {
     if runs < RUNS_MIN {
         let [p50, p90, p95, p99, p999] = PERCENTILES.map(|(.., limit)| 100.0 * limit);
         let text = format!(
-            "noise is unknown: {runs} runs in all do not show it. A figure counts as different from \
+            "noise is unknown: {runs} runs in all do not show it. A figure counts as different \
+             from \
              {:.0} % on, a percentile from {p50:.0} % (p50), {p90:.0} % (p90), {p95:.0} % (p95), \
-             {p99:.0} % (p99) or {p999:.0} % (p99.9) on if {VALUES_ABOVE_ALONE:.0} values lie above it; what took less than a \
+             {p99:.0} % (p99) or {p999:.0} % (p99.9) on if {VALUES_ABOVE_ALONE:.0} values lie \
+             above it; what took less than a \
              second is not judged. Repeat each side, \
              five times or more, to know",
             100.0 * LIMIT,
@@ -309,8 +314,10 @@ fn method(runs: usize, level: f64) -> Method {
         return Method { name: "limits", text, level: None, resamples: None, negligible };
     }
     let text = format!(
-        "studentised bootstrap of the difference of mean logarithms, {RESAMPLES} resamples of whole \
-         runs; {:.4} % confidence for all figures together; differences below {:.0} % count as none",
+        "studentised bootstrap of the difference of mean logarithms, {RESAMPLES} resamples of \
+         whole \
+         runs; {:.4} % confidence for all figures together; differences below {:.0} % count as \
+         none",
         100.0 * level,
         100.0 * NEGLIGIBLE,
     )
@@ -325,7 +332,8 @@ fn noisy_note(base: &Side, new: &Side) -> Option<String> {
     let noisy = || runs().filter(|run| noise::is_noisy(&run.result));
     let again = comparable::run_again(noisy())?;
     Some(format!(
-        "the machine was noisy in {} of {} runs: intervals and limits are {NOISY:.0} times as wide; for \
+        "the machine was noisy in {} of {} runs: intervals and limits are {NOISY:.0} times as \
+         wide; for \
          narrower ones {again}",
         noisy().count(),
         runs().count(),
@@ -359,7 +367,8 @@ fn notes(base: &Side, new: &Side) -> Vec<String> {
         let merged = side.runs.iter().find(|run| !run.result.spread.is_empty());
         if let Some(run) = merged {
             notes.push(format!(
-                "{name} '{}' is merged from {} runs and counts as one: give the folder of the single \
+                "{name} '{}' is merged from {} runs and counts as one: give the folder of the \
+                 single \
                  results instead, they tell the noise",
                 run.path.display(),
                 run.result.run.parts.len()
@@ -437,7 +446,8 @@ fn stage_names(base: &Side, new: &Side) -> Vec<String> {
     names
 }
 
-/// The phases that say something which the whole does not, each with the stages that are told of it.
+/// The phases that say something which the whole does not, each with the stages that are told of
+/// it.
 fn phase_stages(base: &Side, new: &Side) -> Vec<(String, String)> {
     let mut seen = BTreeSet::new();
     let runs = base.runs.iter().chain(&new.runs);
@@ -448,8 +458,8 @@ fn phase_stages(base: &Side, new: &Side) -> Vec<(String, String)> {
     all.filter(|of| seen.insert(of.clone())).collect()
 }
 
-/// The handshake of plain TCP is its connect, and the replies of one class of status are all replies
-/// where there is no other: once is enough.
+/// The handshake of plain TCP is its connect, and the replies of one class of status are all
+/// replies where there is no other: once is enough.
 fn is_repeated(stage: &str, base: &Side, new: &Side) -> bool {
     let mut stages = base.runs.iter().chain(&new.runs).map(|run| &run.result.stages);
     match Stage::from_name(stage) {

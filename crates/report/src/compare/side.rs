@@ -72,9 +72,9 @@ impl Side {
         if side.runs.is_empty() { Err(SideError::Nothing(path.to_owned())) } else { Ok(side) }
     }
 
-    /// Leaves out what is there already: a run of the same name, or a merged result of which parts are
-    /// here. Of those the single runs stay, also where some of them are missing: it is them that tell
-    /// the noise.
+    /// Leaves out what is there already: a run of the same name, or a merged result of which parts
+    /// are here. Of those the single runs stay, also where some of them are missing: it is them
+    /// that tell the noise.
     fn leave_out_copies(&mut self) {
         self.runs.sort_by(|a, b| a.result.run.started.cmp(&b.result.run.started));
         let ids: BTreeSet<String> = self.runs.iter().map(|run| run.result.run.id.clone()).collect();

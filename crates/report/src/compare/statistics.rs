@@ -1,12 +1,13 @@
 //! How sure a difference is: simultaneous confidence intervals by the bootstrap.
 //!
-//! A run gives one number per figure, and the run is what is repeated: the messages of one run share
-//! its luck, so a million of them do not make its median any surer (T. Kalibera and R. Jones,
-//! "Rigorous benchmarking in reasonable time", ISMM 2013). Differences are looked at as ratios, hence
-//! in logarithms. For each figure k with the runs of both sides:
+//! A run gives one number per figure, and the run is what is repeated: the messages of one run
+//! share its luck, so a million of them do not make its median any surer (T. Kalibera and R. Jones,
+//! "Rigorous benchmarking in reasonable time", ISMM 2013). Differences are looked at as ratios,
+//! hence in logarithms. For each figure k with the runs of both sides:
 //!
 //! ```text
-//! d(k) = mean of ln(new) - mean of ln(base)        s(k) = spread of the runs about their side's mean
+//! s(k) = spread of the runs about their side's mean
+//! d(k) = mean of ln(new) - mean of ln(base)
 //! t(k) = d(k) / (s(k) * sqrt(1/n + 1/m))
 //! ```
 //!
@@ -39,8 +40,8 @@ pub struct Figure {
     pub new: Vec<f64>,
 }
 
-/// The logarithm that figures are compared in. One is added, so that nothing (no failures, no bytes)
-/// has a logarithm too; next to nanoseconds, bytes and rates it is nothing.
+/// The logarithm that figures are compared in. One is added, so that nothing (no failures, no
+/// bytes) has a logarithm too; next to nanoseconds, bytes and rates it is nothing.
 #[must_use]
 pub fn logarithm(value: f64) -> f64 {
     value.max(0.0).ln_1p()
@@ -142,8 +143,8 @@ fn residuals(figure: &Figure, sides: Sides) -> Vec<f64> {
     [centred(&figure.base), centred(&figure.new)].concat()
 }
 
-/// The value that the greatest |t| over all figures stays below, with a probability of `level`, when
-/// no figure differs.
+/// The value that the greatest |t| over all figures stays below, with a probability of `level`,
+/// when no figure differs.
 fn critical(residuals: &[Vec<f64>], sides: Sides, level: f64) -> f64 {
     let runs = sides.runs();
     let mut random = SplitMix(0);
@@ -165,8 +166,8 @@ fn critical(residuals: &[Vec<f64>], sides: Sides, level: f64) -> f64 {
     greatest[rank.clamp(1, RESAMPLES) - 1]
 }
 
-/// The generator SplitMix64 (G. Steele, D. Lea, C. Flood, 2014): enough for drawing, and the same on
-/// every machine.
+/// The generator SplitMix64 (G. Steele, D. Lea, C. Flood, 2014): enough for drawing, and the same
+/// on every machine.
 #[derive(Debug)]
 pub(crate) struct SplitMix(pub(crate) u64);
 
@@ -194,8 +195,8 @@ mod tests {
         (random.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A number of mean 0 and deviation 1 whose tail is long, as that of latencies is: now and then a
-    /// run is far slower than the others.
+    /// A number of mean 0 and deviation 1 whose tail is long, as that of latencies is: now and then
+    /// a run is far slower than the others.
     fn skewed(random: &mut SplitMix) -> f64 {
         let exponential = -(1.0 - uniform(random)).ln();
         let noise: f64 = (0..12).map(|_| uniform(random)).sum::<f64>() - 6.0;

@@ -60,13 +60,13 @@ pub fn hgrm(result: &ResultFile, stage: Stage) -> Result<String, ExportError> {
     Ok(text)
 }
 
-/// The quantiles of the percentile output: some steps up to a half, as many to a half of what is left
-/// above, and so on; never quite 1.
+/// The quantiles of the percentile output: some steps up to a half, as many to a half of what is
+/// left above, and so on; never quite 1.
 fn quantiles() -> impl Iterator<Item = f64> {
     let halves = (1..=50).map(|half| 0.5f64.powi(half));
     let steps = halves.flat_map(|half| {
-        // From 1 - 2 half to 1 - half. In this order 0.3 is 0.3 and not a trifle more, which would be the
-        // next value up.
+        // From 1 - 2 half to 1 - half. In this order 0.3 is 0.3 and not a trifle more, which would
+        // be the next value up.
         (0..TICKS_PER_HALF)
             .map(move |step| 1.0 - 2.0 * half + half * f64::from(step) / f64::from(TICKS_PER_HALF))
     });
@@ -88,9 +88,9 @@ fn buckets(histogram: &Histogram<u64>) -> u32 {
     buckets
 }
 
-/// All stages as a log of intervals, format version 1.3, values in nanoseconds: a tag for each stage.
-/// The response has an interval for each second, where the result holds them; every other stage has
-/// one, as long as the run.
+/// All stages as a log of intervals, format version 1.3, values in nanoseconds: a tag for each
+/// stage. The response has an interval for each second, where the result holds them; every other
+/// stage has one, as long as the run.
 ///
 /// # Errors
 /// If nothing was measured, the run's start is no date, or a histogram is damaged.

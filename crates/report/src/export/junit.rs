@@ -1,5 +1,5 @@
-//! JUnit's XML, as CI services read it: that the plan was reached, that the server kept up, that the
-//! client was not the bottleneck, and each threshold, is a test case.
+//! JUnit's XML, as CI services read it: that the plan was reached, that the server kept up, that
+//! the client was not the bottleneck, and each threshold, is a test case.
 
 use crate::neutral::neutral;
 use crate::section::server::{self, Fared};
@@ -60,7 +60,8 @@ pub fn junit(result: &ResultFile) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let _ = writeln!(
         text,
-        "<testsuites>\n  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds}\" timestamp=\"{}\">",
+        "<testsuites>\n  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\" \
+         errors=\"0\" skipped=\"{skipped}\" time=\"{seconds}\" timestamp=\"{}\">",
         cases.len(),
         xml(about.started.split('.').next().unwrap_or_default()),
     );

@@ -1,5 +1,5 @@
-//! The Prometheus text format, version 0.0.4: what thresholds can name as gauges, latency as summaries
-//! in seconds.
+//! The Prometheus text format, version 0.0.4: what thresholds can name as gauges, latency as
+//! summaries in seconds.
 
 use crate::figure::Unit;
 use crate::hist::StageEntry;

@@ -34,8 +34,8 @@ pub struct StageEntry {
     pub p75: u64,
     /// The value at or below which 90 % lie.
     pub p90: u64,
-    /// The value at or below which 95 % lie; absent in files of versions that did not write it, where it
-    /// comes from `hdr`.
+    /// The value at or below which 95 % lie; absent in files of versions that did not write it,
+    /// where it comes from `hdr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<u64>,
     /// The value at or below which 99 % lie.
@@ -58,8 +58,8 @@ impl StageEntry {
         "p50", "p75", "p90", "p95", "p99", "p999", "p9999", "min", "max", "mean", "stdev", "count",
     ];
 
-    /// The value at or below which 95 % lie; `None` if the file neither says it nor has a histogram that
-    /// can be read.
+    /// The value at or below which 95 % lie; `None` if the file neither says it nor has a histogram
+    /// that can be read.
     #[must_use]
     pub fn p95(&self) -> Option<u64> {
         let from_cells = || Some(decode(&self.hdr).ok()?.value_at_quantile(0.95));

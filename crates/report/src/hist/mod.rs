@@ -24,7 +24,8 @@ const FINE_BITS: u32 = 11;
 /// The longest histogram that is read back, inflated. Ours take 300 KiB at the very most.
 const INFLATED_MAX: u64 = 16 << 20;
 
-/// The header of an HdrHistogram V2 in the clear: cookie, length of the payload and six values more.
+/// The header of an HdrHistogram V2 in the clear: cookie, length of the payload and six values
+/// more.
 const HEADER: usize = 40;
 
 /// The header of a deflated one: cookie and length.
@@ -72,7 +73,8 @@ pub fn entry<const BITS: u32>(recorded: &measure::Histogram<BITS>) -> Option<Sta
     })
 }
 
-/// The histogram of one second, as [`entry`] writes that of a stage. `None` if nothing was recorded.
+/// The histogram of one second, as [`entry`] writes that of a stage. `None` if nothing was
+/// recorded.
 #[must_use]
 pub fn interval(recorded: &IntervalHistogram) -> Option<String> {
     (recorded.count() > 0).then(|| encode(&with_cells(recorded, INTERVAL_DIGITS)))
@@ -169,8 +171,8 @@ pub fn add(sum: &mut Histogram<u64>, more: &Histogram<u64>) -> Result<(), HistEr
 /// HdrHistogram V2, deflated, in base64.
 ///
 /// # Panics
-/// If a cell has more than 2^63 values, which neither a run nor [`add`] makes: writing into memory does
-/// not fail, and 34,816 cells fit the format.
+/// If a cell has more than 2^63 values, which neither a run nor [`add`] makes: writing into memory
+/// does not fail, and 34,816 cells fit the format.
 #[must_use]
 pub fn encode(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();
@@ -313,7 +315,8 @@ mod tests {
             at in any::<prop::sample::Index>(),
             with in any::<u8>(),
         ) {
-            let mut bytes = entry(&recorded(&[1, 50, 7_000, 1 << 30])).expect("filled").hdr.into_bytes();
+            let filled = entry(&recorded(&[1, 50, 7_000, 1 << 30])).expect("filled");
+            let mut bytes = filled.hdr.into_bytes();
             let at = at.index(bytes.len());
             bytes[at] = with;
             let _ = decode(&String::from_utf8_lossy(&bytes));

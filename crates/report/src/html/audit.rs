@@ -32,7 +32,8 @@ fn one(named: &str, audit: &Audit) -> Markup {
                 @if parts.iter().any(|part| !part.carried) { p.soft { (words::THIN) } }
             }
             figcaption {
-                "Send lag and receive lag are the client's own, outside is everything else. The means add "
+                "Send lag and receive lag are the client's own, outside is everything else. The \
+                 means add "
                 "up to that of the response; the percentiles are those of each part alone. "
                 (audit::missing(audit))
                 @for line in audit::tcp(audit).lines() { br; "TCP " (line) }

@@ -16,17 +16,27 @@ pub(super) fn balance(runs: &[Run]) -> Markup {
             } @else {
                 @if runs.len() > 1 { h3 { (run.name) } }
                 div.charts {
-                    (reactor_bars(run, "Connections held by each reactor of the client", |high| Axis::from_zero(high, count), |one| {
-                        (one.connections as f64, format!("{} connections", format_grouped(one.connections)))
-                    }))
+                    @let held = |one: &Reactor| {
+                        let many = format!("{} connections", format_grouped(one.connections));
+                        (one.connections as f64, many)
+                    };
+                    @let counts = |high| Axis::from_zero(high, count);
+                    @let heading = "Connections held by each reactor of the client";
+                    (reactor_bars(run, heading, counts, held))
                     @if reactors.iter().any(|one| one.loop_delay.is_some()) {
-                        (reactor_bars(run, "Loop delay of each reactor, 99 %", |high| Axis::from_zero(high, time), |one| {
+                        @let times = |high| Axis::from_zero(high, time);
+                        (reactor_bars(run, "Loop delay of each reactor, 99 %", times, |one| {
                             let delay = one.loop_delay.unwrap_or_default();
                             let (p99, max) = (time(delay.p99_ns as f64), time(delay.max_ns as f64));
-                            (delay.p99_ns as f64, format!("came to what was due up to {p99} late in 99 % of cases, {max} at the most"))
+                            let words = format!(
+                                "came to what was due up to {p99} late in 99 % of cases, {max} \
+                                 at the most"
+                            );
+                            (delay.p99_ns as f64, words)
                         }))
                     }
-                    (reactor_bars(run, "How busy each reactor was", |high| Axis::from_zero(high, percent), |one| {
+                    @let shares = |high| Axis::from_zero(high, percent);
+                    (reactor_bars(run, "How busy each reactor was", shares, |one| {
                         (one.busy_ratio, format!("busy {} of the time", percent(one.busy_ratio)))
                     }))
                 }
@@ -38,22 +48,25 @@ pub(super) fn balance(runs: &[Run]) -> Markup {
             summary { "Reactors in numbers" }
             @for run in runs {
                 @let heads = [
-                    "core", "connections", "opened", "failed", "messages", "busy", "waiting", "steal", "turns",
-                    "loop delay, 99 %", "max", "turn, 99 %", "max", "send lag, 99 %", "receive lag, 99 %",
-                    "switches", "forced",
+                    "core", "connections", "opened", "failed", "messages", "busy", "waiting",
+                    "steal", "turns", "loop delay, 99 %", "max", "turn, 99 %", "max",
+                    "send lag, 99 %", "receive lag, 99 %", "switches", "forced",
                 ];
                 @let rows: Vec<Row> = run.result.reactors.iter().map(|one| {
-                    let counts = [one.connections, one.opened, one.failed, one.messages].map(format_grouped);
-                    let mut cells = vec![one.core.map_or_else(|| "–".to_owned(), |core| core.to_string())];
-                    cells.extend(counts);
-                    cells.extend([Some(one.busy_ratio), one.wait_ratio, one.steal_ratio].map(|share| known(share, percent)));
+                    let core = one.core.map_or_else(|| "–".to_owned(), |core| core.to_string());
+                    let counts = [one.connections, one.opened, one.failed, one.messages];
+                    let mut cells = vec![core];
+                    cells.extend(counts.map(format_grouped));
+                    let shares = [Some(one.busy_ratio), one.wait_ratio, one.steal_ratio];
+                    cells.extend(shares.map(|share| known(share, percent)));
                     cells.push(format_grouped(one.turns));
                     let spans = [one.loop_delay, one.turn].into_iter().flat_map(|spans| {
                         [spans.map(|it| it.p99_ns), spans.map(|it| it.max_ns)]
                     });
                     let times = spans.chain([one.send_lag_p99_ns, one.receive_lag_p99_ns]);
                     cells.extend(times.map(|value| known(value, |ns| time(ns as f64))));
-                    cells.extend([one.voluntary_switches, one.involuntary_switches].map(|count| known(count, format_grouped)));
+                    let switches = [one.voluntary_switches, one.involuntary_switches];
+                    cells.extend(switches.map(|count| known(count, format_grouped)));
                     (format!("#{}", one.index), cells)
                 }).collect();
                 (table_of(&format!("Reactors: {}", run.name), &heads, &rows))

@@ -2,7 +2,8 @@
 //!
 //! Each chart is drawn twice, wide and narrow, and the style sheet shows the one that fits: scaled
 //! text would be unreadable on a telephone. Nothing moves and nothing is scripted; what the pointer
-//! rests on tells its numbers by `<title>`, and the same numbers stand in a table beside each chart.
+//! rests on tells its numbers by `<title>`, and the same numbers stand in a table beside each
+//! chart.
 
 use maud::{Markup, html};
 
@@ -222,7 +223,8 @@ fn axes(size: Size, x: &Axis, y: &Axis, x_name: &str) -> Markup {
                 line.faint x1=(n(at)) x2=(n(at)) y1=(n(top)) y2=(n(bottom)) {}
                 // A long label at the right end would be cut off.
                 @let class = if label.len() > 5 && x.place(*value) > 0.93 { "end" } else { "x" };
-                text.tick.(class) x=(n(if class == "end" { right + RIGHT } else { at })) y=(n(bottom + 17.0)) { (label) }
+                @let x = if class == "end" { right + RIGHT } else { at };
+                text.tick.(class) x=(n(x)) y=(n(bottom + 17.0)) { (label) }
             }
             line.axis x1=(n(left)) x2=(n(right)) y1=(n(bottom)) y2=(n(bottom)) {}
             @if !x_name.is_empty() {
@@ -362,8 +364,10 @@ impl HeatMap {
                 (axes(size, &self.x, &self.y, self.x_name))
                 g.heat {
                     @for cell in &self.cells {
-                        @let (left, right) = (size.x(self.x.place(cell.x.0)), size.x(self.x.place(cell.x.1)));
-                        @let (low, high) = (size.y(self.y.place(cell.y.0)), size.y(self.y.place(cell.y.1)));
+                        @let x = |at| size.x(self.x.place(at));
+                        @let y = |at| size.y(self.y.place(at));
+                        @let (left, right) = (x(cell.x.0), x(cell.x.1));
+                        @let (low, high) = (y(cell.y.0), y(cell.y.1));
                         rect x=(n(left)) width=(n((right - left).max(0.5))) y=(n(high))
                             height=(n((low - high).max(0.5)))
                             fill-opacity=(format!("{:.2}", cell.weight.clamp(0.0, 1.0))) {
@@ -412,10 +416,15 @@ mod tests {
             value in prop::num::f64::ANY,
         ) {
             let format = |value: f64| value.to_string();
-            let given = |scale| Axis::with_ticks(scale, low.abs().min(1e300), high.abs().min(1e300), Vec::new());
+            let (least, most) = (low.abs().min(1e300), high.abs().min(1e300));
+            let given = |scale| Axis::with_ticks(scale, least, most, Vec::new());
             for axis in [
                 Axis::from_zero(high, format),
-                Axis::logarithmic(low.abs().clamp(1e-9, 1e15), high.abs().clamp(1e-9, 1e15), format),
+                Axis::logarithmic(
+                    low.abs().clamp(1e-9, 1e15),
+                    high.abs().clamp(1e-9, 1e15),
+                    format,
+                ),
                 given(Scale::Linear),
                 given(Scale::Logarithmic),
             ] {

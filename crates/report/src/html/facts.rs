@@ -1,9 +1,10 @@
 //! Plan, machine, command and the server's own account, in full and folded.
 
 use super::data::Run;
-use super::table_of;
+use super::{Row, table_of};
 use maud::{Markup, html};
 use measure::units::{format_count, format_grouped};
+use serde::Serialize;
 use serde_json::Value;
 
 pub(super) fn facts(runs: &[Run]) -> Markup {
@@ -11,7 +12,7 @@ pub(super) fn facts(runs: &[Run]) -> Markup {
         @for run in runs {
             @let result = &run.result;
             @if runs.len() > 1 { h3 { (run.name) } }
-            (facts_of("Plan, with every option", &serde_json::to_value(&result.plan).unwrap_or_default()))
+            (facts_of("Plan, with every option", &json(&result.plan)))
             (facts_of("Machine of the client", &result.host))
             details {
                 summary { "Command and program" }
@@ -23,22 +24,30 @@ pub(super) fn facts(runs: &[Run]) -> Markup {
                 }
             }
             @if !result.run.parts.is_empty() {
-                (facts_of("Runs that were merged", &serde_json::to_value(&result.run.parts).unwrap_or_default()))
+                (facts_of("Runs that were merged", &json(&result.run.parts)))
             }
             @if !result.machines.is_empty() {
-                (facts_of("Machines of the shards", &serde_json::to_value(&result.machines).unwrap_or_default()))
+                (facts_of("Machines of the shards", &json(&result.machines)))
             }
             @if result.limits_reached.values().any(|count| *count > 0) {
                 details {
                     summary { "Limits that were reached" }
-                    (table_of("How often each limit was reached", &["times"],
-                        &result.limits_reached.iter().filter(|(_, count)| **count > 0)
-                            .map(|(name, count)| (name.clone(), vec![format_grouped(*count)])).collect::<Vec<_>>()))
+                    @let reached = result.limits_reached.iter().filter(|(_, count)| **count > 0);
+                    @let row = |(name, count): (&String, &u64)| {
+                        (name.clone(), vec![format_grouped(*count)])
+                    };
+                    @let rows: Vec<Row> = reached.map(row).collect();
+                    (table_of("How often each limit was reached", &["times"], &rows))
                 }
             }
             @if let Some(peer) = &result.peer { (facts_of("The server's own account", peer)) }
         }
     }
+}
+
+/// A part of the result as it lies in the file.
+fn json(part: &impl Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
 }
 
 fn facts_of(name: &str, value: &Value) -> Markup {
@@ -49,7 +58,13 @@ fn facts_of(name: &str, value: &Value) -> Markup {
             details {
                 summary { (name) }
                 div.scroll tabindex="0" role="region" aria-label=(name) {
-                    table { tbody { @for (key, text) in &rows { tr { th scope="row" { (key) } td.text { (text) } } } } }
+                    table {
+                        tbody {
+                            @for (key, text) in &rows {
+                                tr { th scope="row" { (key) } td.text { (text) } }
+                            }
+                        }
+                    }
                 }
             }
         }

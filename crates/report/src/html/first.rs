@@ -1,4 +1,5 @@
-//! What one looks for first: how it ended, the warnings, the main figures, the thresholds and the spread.
+//! What one looks for first: how it ended, the warnings, the main figures, the thresholds and the
+//! spread.
 
 use super::data::{Run, time};
 use super::{Row, bytes_text, row, table, table_of};
@@ -88,32 +89,43 @@ pub(super) fn cards(result: &ResultFile) -> Markup {
             (card(
                 "Connections opened",
                 &format_grouped(connections.opened),
-                &format!("of {}, at {}", format_grouped(connections.planned), format_rate(connections.rate_per_second)),
+                &format!(
+                    "of {}, at {}",
+                    format_grouped(connections.planned),
+                    format_rate(connections.rate_per_second)
+                ),
             ))
             (card("Failed or lost", &format_grouped(lost), "connections"))
             @if let Some(entry) = result.stages.get(Stage::Response) {
                 @let times = [entry.p50, entry.p99, entry.p999].map(|value| time(value as f64));
                 @let service = |statistic: &str| {
-                    let value = result.stages.get(Stage::Service).and_then(|entry| entry.statistic(statistic));
-                    value.map_or_else(String::new, |value| format!("; from the actual: {}", time(value)))
+                    let entry = result.stages.get(Stage::Service);
+                    let value = entry.and_then(|entry| entry.statistic(statistic));
+                    let words = |value| format!("; from the actual: {}", time(value));
+                    value.map_or_else(String::new, words)
                 };
-                (card("Response, median", &times[0], &format!("from the intended send time{}", service("p50"))))
-                (card("Response, 99 %", &times[1], &format!("99.9 %: {}{}", times[2], service("p99"))))
+                @let median = format!("from the intended send time{}", service("p50"));
+                (card("Response, median", &times[0], &median))
+                @let tail = format!("99.9 %: {}{}", times[2], service("p99"));
+                (card("Response, 99 %", &times[1], &tail))
             }
             @if messages.sent > 0 {
                 (card(
                     "Messages",
                     &format_rate(messages.rate_achieved),
-                    &format!("{} answered, {} lost", format_grouped(messages.received), format_grouped(messages.lost)),
+                    &format!(
+                        "{} answered, {} lost",
+                        format_grouped(messages.received),
+                        format_grouped(messages.lost)
+                    ),
                 ))
                 @if let (Some(_), Some(rate)) = (messages::served(result), messages.rate_served) {
+                    @let waited = messages.backlog_at_end;
+                    @let waited = waited.map_or_else(|| "unknown".to_owned(), format_grouped);
                     (card(
                         "Served in time",
                         &format_rate(rate),
-                        &format!(
-                            "{} waited for an answer at the end",
-                            messages.backlog_at_end.map_or_else(|| "unknown".to_owned(), format_grouped)
-                        ),
+                        &format!("{waited} waited for an answer at the end"),
                     ))
                 }
             }
@@ -138,7 +150,10 @@ pub(super) fn thresholds(verdict: &Verdict) -> Markup {
                         @for one in &verdict.thresholds {
                             tr {
                                 th scope="row" { (readable(&threshold_words(one))) }
-                                td { @if one.ok { span.good { "ok" } } @else { strong.bad { "MISSED" } } }
+                                td {
+                                    @if one.ok { span.good { "ok" } }
+                                    @else { strong.bad { "MISSED" } }
+                                }
                             }
                         }
                     }

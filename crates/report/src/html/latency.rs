@@ -47,7 +47,8 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
     html! {
         p.soft {
             "The further right, the rarer: each step is ten times rarer than the one before. "
-            "Response counts from when a message was meant to leave, service from when it did leave; "
+            "Response counts from when a message was meant to leave, service from when it did \
+             leave; "
             "where they part, the generator was late or had to wait."
         }
         div.charts {
@@ -63,7 +64,8 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
                     @let known = REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES);
                     @for stage in known.map(|known| -> &str { known.name() }).chain(others(runs)) {
                         // The service is drawn with the response.
-                        @if stage != Stage::Service.name() && runs.iter().any(|run| shows(run, stage)) {
+                        @let shown = runs.iter().any(|run| shows(run, stage));
+                        @if shown && stage != Stage::Service.name() {
                             (stage_of_runs(runs, stage))
                         }
                     }
@@ -79,9 +81,11 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
         @if runs.iter().any(|run| run.result.pacing.is_some()) {
             details {
                 summary { "Pacing: how evenly messages were sent" }
-                (table(runs, "Messages sent in each window of time, against the schedule", &pacing_rows(runs)))
+                @let caption = "Messages sent in each window of time, against the schedule";
+                (table(runs, caption, &pacing_rows(runs)))
                 p.soft {
-                    "Dispersion is the variance of the messages sent in a window, divided by their mean. "
+                    "Dispersion is the variance of the messages sent in a window, divided by \
+                     their mean. "
                     "Bursts raise it above that of the schedule."
                 }
             }
@@ -165,7 +169,8 @@ fn stages(run: &Run, heading: &str, stages: &[&str]) -> Markup {
     percentile_chart(heading, format!("Latency by percentile: {}", names.join(", ")), series)
 }
 
-/// Whether a stage was measured and is not another one again, as the handshake of plain TCP is its connect.
+/// Whether a stage was measured and is not another one again, as the handshake of plain TCP is its
+/// connect.
 fn shows(run: &Run, stage: &str) -> bool {
     let stages = &run.result.stages;
     let twice =

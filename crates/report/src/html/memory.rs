@@ -64,7 +64,8 @@ pub(super) fn memory(runs: &[Run]) -> Markup {
                 (table(runs, "Memory for each connection, and in all", &ledger))
                 (table(runs, "CPU time for each connection and message", &cpu))
                 @if both_ends {
-                    figcaption { "Server and client shared a machine: the kernel's figures count both ends of a connection." }
+                    figcaption { "Server and client shared a machine: the kernel's figures count \
+                        both ends of a connection." }
                 }
             }
         }

@@ -57,7 +57,8 @@ pub fn page(runs: &[Run]) -> String {
                 // Says so to the browser too: nothing is fetched, nothing runs.
                 meta http-equiv="Content-Security-Policy"
                     content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                meta name="generator" content=(concat!("c1000k-report ", env!("CARGO_PKG_VERSION")));
+                meta name="generator"
+                    content=(concat!("c1000k-report ", env!("CARGO_PKG_VERSION")));
                 // A page without an icon of its own makes the browser ask for one.
                 link rel="icon" href="data:,";
                 title { (title(runs)) }
@@ -70,7 +71,11 @@ pub fn page(runs: &[Run]) -> String {
                     @for run in runs { (first::headline(run, runs.len() > 1)) }
                     @for run in runs { (first::client_limited(run, runs.len() > 1)) }
                     nav aria-label="Sections" {
-                        ul { @for (id, name, _) in &chapters { li { a href={ "#" (id) } { (name) } } } }
+                        ul {
+                            @for (id, name, _) in &chapters {
+                                li { a href={ "#" (id) } { (name) } }
+                            }
+                        }
                     }
                 }
                 main {

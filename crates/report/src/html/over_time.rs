@@ -144,8 +144,18 @@ pub(super) fn over_time(runs: &[Run]) -> Markup {
     html! {
         @if seconds > 1 { p.soft { "Each point is " (seconds) " seconds of the run." } }
         div.charts {
-            (over_time.chart("Connections open", &[("open", Stroke::Solid, |c| Some(c.open))], counts, &grouped))
-            (over_time.chart("Connections opened per second", &[("opened per second", Stroke::Solid, |c| Some(c.rate(c.opened)))], rates, &grouped))
+            (over_time.chart(
+                "Connections open",
+                &[("open", Stroke::Solid, |c| Some(c.open))],
+                counts,
+                &grouped,
+            ))
+            (over_time.chart(
+                "Connections opened per second",
+                &[("opened per second", Stroke::Solid, |c| Some(c.rate(c.opened)))],
+                rates,
+                &grouped,
+            ))
             (over_time.chart(
                 "Messages per second, first echoes included",
                 &[
@@ -157,9 +167,16 @@ pub(super) fn over_time(runs: &[Run]) -> Markup {
             ))
             (over_time.responses())
             @if any_failed {
-                (over_time.chart("Connections failed or lost", &[("failed or lost", Stroke::Solid, |c| Some(c.failed))], counts, &grouped))
+                (over_time.chart(
+                    "Connections failed or lost",
+                    &[("failed or lost", Stroke::Solid, |c| Some(c.failed))],
+                    counts,
+                    &grouped,
+                ))
             }
-            @for (run, columns) in runs.iter().zip(&columns) { (heat_map(run, columns, runs.len() > 1)) }
+            @for (run, columns) in runs.iter().zip(&columns) {
+                (heat_map(run, columns, runs.len() > 1))
+            }
         }
         @if !any_failed { p.soft { "No connection failed or was lost in any second." } }
         details {
@@ -176,8 +193,10 @@ fn heat_map(run: &Run, columns: &[Column], named: bool) -> Markup {
             @if columns.iter().any(|column| column.max.is_some()) {
                 p.soft {
                     @if named { (run.name) ": " }
-                    "There is no heat map: this result is of a version that kept no histogram for each second. "
-                    "The band in the chart of responses lies between the median and the 99th percentile."
+                    "There is no heat map: this result is of a version that kept no histogram for \
+                     each second. "
+                    "The band in the chart of responses lies between the median and the 99th \
+                     percentile."
                 }
             }
         };
@@ -209,7 +228,8 @@ fn heat_map(run: &Run, columns: &[Column], named: bool) -> Markup {
         figure {
             h3 { (heading) }
             (map.markup())
-            figcaption { "The stronger the colour, the larger the share of that second's replies, on a logarithmic scale: the palest cells are single replies." }
+            figcaption { "The stronger the colour, the larger the share of that second's replies, \
+                on a logarithmic scale: the palest cells are single replies." }
         }
     }
 }

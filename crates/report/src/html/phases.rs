@@ -20,7 +20,8 @@ pub(super) fn phases(runs: &[Run]) -> Markup {
     }
 }
 
-/// What was counted in each: a column a phase, a row for each number that is not zero in all of them.
+/// What was counted in each: a column a phase, a row for each number that is not zero in all of
+/// them.
 fn counts(run: &Run) -> Markup {
     let phases: Vec<&Phase> = told(&run.result).collect();
     let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();

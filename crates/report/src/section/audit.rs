@@ -1,4 +1,5 @@
-//! The audit: for a share of the connections, where the time of their messages went, and what TCP says.
+//! The audit: for a share of the connections, where the time of their messages went, and what TCP
+//! says.
 
 use super::parts::{MergeError, entry_of_all};
 use super::{Number, ResultFile, less, more};
@@ -10,8 +11,8 @@ use measure::units::{format_duration, format_grouped};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the time of the audited messages went: those of the traffic phase, on a share of the connections
-/// whose replies the kernel stamped as it received them.
+/// Where the time of the audited messages went: those of the traffic phase, on a share of the
+/// connections whose replies the kernel stamped as it received them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Audit {
@@ -23,7 +24,8 @@ pub struct Audit {
     pub messages: u64,
     /// How many more came in a read without a stamp.
     pub unstamped: u64,
-    /// How many more had a stamp that cannot be true: before their message left, or behind their reading.
+    /// How many more had a stamp that cannot be true: before their message left, or behind their
+    /// reading.
     pub misfits: u64,
     /// How often the time of day, in which the kernel stamps, was found to have been set.
     pub clock_steps: u64,
@@ -33,8 +35,8 @@ pub struct Audit {
     pub tcp_info: TcpInfo,
 }
 
-/// The parts of a response. For each message `send_lag` + `outside` + `receive_lag` = `response`; so it is
-/// for the means, and for no percentile.
+/// The parts of a response. For each message `send_lag` + `outside` + `receive_lag` = `response`;
+/// so it is for the means, and for no percentile.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct AuditParts {
@@ -317,7 +319,8 @@ pub(crate) mod tests {
         let audit = Audit { unstamped: 1_200, misfits: 3, clock_steps: 1, ..example() };
         assert_eq!(
             missing(&audit),
-            "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true; the time of day \
+            "not in it: 1,200 came without a stamp, 3 had a stamp that cannot be true; the time \
+             of day \
              was set 1 time meanwhile"
         );
         assert_eq!(heading(&audit), "where the time went: 2 messages, 1 connection (1 %)");

@@ -27,15 +27,15 @@ pub struct BalanceOf {
     pub opened: Option<Imbalance>,
     /// Connections held by each: the most of the client's, those at the end of the server's.
     pub connections: Option<Imbalance>,
-    /// Replies received by each, first echoes included; of the server, what it echoed and answered in
-    /// the traffic phase.
+    /// Replies received by each, first echoes included; of the server, what it echoed and answered
+    /// in the traffic phase.
     pub messages: Option<Imbalance>,
     /// CPU time of each in the traffic phase.
     pub cpu: Option<Imbalance>,
     /// The busiest one's CPU time as a share of the traffic phase, 0 to 1; null without traffic.
     pub busy_max: Option<f64>,
-    /// How much of the busiest core its reactors used together, 0 to 1; null without traffic, and where
-    /// their cores are not known.
+    /// How much of the busiest core its reactors used together, 0 to 1; null without traffic, and
+    /// where their cores are not known.
     pub core_busy_max: Option<f64>,
     /// The longest 99th percentile of a reactor's loop delay; of the server, since it started. Null
     /// where that is not known.
@@ -76,7 +76,8 @@ pub(super) const NUMBERS: &[Number] = &[
     }),
 ];
 
-/// The client's balance is that of all reactors; the server's, like its snapshot, that of the last part.
+/// The client's balance is that of all reactors; the server's, like its snapshot, that of the last
+/// part.
 pub(crate) fn merge(merged: &ResultFile, results: &[&ResultFile]) -> Balance {
     Balance {
         client: client_balance(merged),

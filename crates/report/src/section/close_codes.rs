@@ -30,7 +30,8 @@ pub(crate) fn merge(results: &[&ResultFile]) -> BTreeMap<String, CloseCode> {
     all
 }
 
-/// How the server took leave before the run did, a line for each close code: the most frequent first.
+/// How the server took leave before the run did, a line for each close code: the most frequent
+/// first.
 pub(crate) fn words(result: &ResultFile) -> String {
     let mut codes: Vec<_> = result.close_codes.iter().collect();
     codes.sort_by_key(|(_, one)| std::cmp::Reverse(one.count));
@@ -56,7 +57,8 @@ pub(super) fn closed_by_server(result: &ResultFile, doubts: &mut Doubts) {
         doubts.add(
             "closed_by_server",
             words(result).replace('\n', "; "),
-            "the server took leave of connections that the run still needed: its codes and reasons say why",
+            "the server took leave of connections that the run still needed: its codes and \
+             reasons say why",
         );
     }
 }

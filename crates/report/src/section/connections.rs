@@ -15,8 +15,8 @@ pub struct Connections {
     /// How many were to be opened and held; where each request has a connection of its own
     /// (`--close`), how many may be open at the same time.
     pub planned: u64,
-    /// How many became usable: TCP, TLS and upgrade done. Over the whole run, with those that took the
-    /// place of others.
+    /// How many became usable: TCP, TLS and upgrade done. Over the whole run, with those that took
+    /// the place of others.
     pub opened: u64,
     /// How many never did.
     pub failed: u64,
@@ -25,16 +25,17 @@ pub struct Connections {
     pub not_tried: u64,
     /// How many were usable and then lost before the run let them go; they count as opened, too.
     pub lost: u64,
-    /// How many came to their end in the middle of the run as HTTP foresees it, behind a response that was
-    /// to be their last, or between two responses: opened = lost + ended + open at the end.
+    /// How many came to their end in the middle of the run as HTTP foresees it, behind a response
+    /// that was to be their last, or between two responses: opened = lost + ended + open at the
+    /// end.
     pub ended: u64,
     /// How many of those the server ended between two responses, without having said that it would
     /// (HTTP): it may, of a connection that is kept.
     pub ended_idle: u64,
     /// How many of those opened took the place of one that had ended so.
     pub replaced: u64,
-    /// How many attempts an address did not take, and that went on with the next one of its name: they are
-    /// no failed connections. By address and kind they are in the plan's `addresses`.
+    /// How many attempts an address did not take, and that went on with the next one of its name:
+    /// they are no failed connections. By address and kind they are in the plan's `addresses`.
     #[serde(default)]
     pub tried_again: u64,
     /// How many were open when the run began to close them.
@@ -135,8 +136,8 @@ pub(crate) fn words(result: &ResultFile) -> String {
     )
 }
 
-/// Whether half of the connections or more went in the middle of the traffic: then that is why it is not
-/// what was planned, however busy the client was with the rest.
+/// Whether half of the connections or more went in the middle of the traffic: then that is why it
+/// is not what was planned, however busy the client was with the rest.
 pub(super) fn lost_most(result: &ResultFile) -> bool {
     let connections = &result.connections;
     connections.lost > 0 && connections.lost.saturating_mul(2) >= connections.opened

@@ -1,26 +1,32 @@
-//! The verdict on the generator: was it the bottleneck of its own run? Pure rules over a result; there
-//! is no other set of them. `docs/METHODOLOGY.md` gives the reasons for each.
+//! The verdict on the generator: was it the bottleneck of its own run? Pure rules over a result;
+//! there is no other set of them. `docs/METHODOLOGY.md` gives the reasons for each.
 //!
-//! | code | what has to hold |
-//! |---|---|
-//! | `client_busy` | a reactor's CPU time was 90 % of the time in which messages were to be sent, or more |
-//! | `client_waits` | CPU time and waiting for a core were, and the client used a tenth of that core or more |
-//! | `late_generator` | 1 % of the messages left more than 1 ms late with no peer in their way, and that is a tenth of the response's 99th percentile or more |
-//! | `late_reader` | the same of replies that lay in the kernel, while a reactor was at work or waiting for its core for half of the time |
+//! What has to hold for each code:
 //!
-//! Where the machine explains all of it, none of these is a reason: the run has the doubt `noisy_host`, is
-//! not limited, and stays comparable. It explains lateness if, all together,
+//! - `client_busy`: a reactor's CPU time was 90 % of the time in which messages were to be sent, or
+//!   more;
+//! - `client_waits`: CPU time and waiting for a core were, and the client used a tenth of that core
+//!   or more;
+//! - `late_generator`: 1 % of the messages left more than 1 ms late with no peer in their way, and
+//!   that is a tenth of the response's 99th percentile or more;
+//! - `late_reader`: the same of replies that lay in the kernel, while a reactor was at work or
+//!   waiting for its core for half of the time.
 //!
-//! - a thread that did nothing (`generator.host_probe`) was half as late on the reactors' cores in half as many
-//!   of its tries as messages were: a generator that has a backlog is far later, and far more often;
-//! - a quarter of that lateness or more was waiting for a core, or the hypervisor took a twentieth of one: a
-//!   process that was stopped waits for none;
+//! Where the machine explains all of it, none of these is a reason: the run has the doubt
+//! `noisy_host`, is not limited, and stays comparable. It explains lateness if, all together,
+//!
+//! - a thread that did nothing (`generator.host_probe`) was half as late on the reactors' cores in
+//!   half as many of its tries as messages were: a generator that has a backlog is far later, and
+//!   far more often;
+//! - a quarter of that lateness or more was waiting for a core, or the hypervisor took a twentieth
+//!   of one: a process that was stopped waits for none;
 //! - every reactor, and every core by all reactors on it, was busy for less than half of the time;
-//! - other processes than the client and the server took a tenth of a core for each core that the reactors
-//!   have, and the client and the server less than half of the machine; or the hypervisor did as above.
+//! - other processes than the client and the server took a tenth of a core for each core that the
+//!   reactors have, and the client and the server less than half of the machine; or the hypervisor
+//!   did as above.
 //!
-//! None of them looks at the rate, at how late messages were as such, or at the server: a server that is
-//! slow, stands still or takes nothing makes a client idle, and late without its fault.
+//! None of them looks at the rate, at how late messages were as such, or at the server: a server
+//! that is slow, stands still or takes nothing makes a client idle, and late without its fault.
 
 use super::noise::{self, STEAL_TOLD, machine_explains, noisy_host};
 use super::parts::{MergeError, known};
@@ -33,8 +39,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// Whether the client itself was the bottleneck of the traffic, and what that was judged by. All of it
-/// is of the time in which messages were to be sent; without traffic there is nothing to judge.
+/// Whether the client itself was the bottleneck of the traffic, and what that was judged by. All of
+/// it is of the time in which messages were to be sent; without traffic there is nothing to judge.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Generator {
@@ -44,32 +50,35 @@ pub struct Generator {
     pub reasons: Vec<Warning>,
     /// The busiest reactor's CPU time as a share of that time, 0 to 1.
     pub busy_max: f64,
-    /// The longest that a reactor waited for a core, as a share; null where the kernel does not tell.
+    /// The longest that a reactor waited for a core, as a share; null where the kernel does not
+    /// tell.
     pub wait_max: Option<f64>,
     /// The most of both together, of one reactor: from 0.9 on it had no time to spare.
     pub demand_max: f64,
-    /// The greatest share of a reactor's core that the hypervisor took; null where that is not known.
+    /// The greatest share of a reactor's core that the hypervisor took; null where that is not
+    /// known.
     pub steal_ratio: Option<f64>,
-    /// How often the reactors' threads left their cores because they had to wait for something; null
-    /// where that is not known.
+    /// How often the reactors' threads left their cores because they had to wait for something;
+    /// null where that is not known.
     pub voluntary_switches: Option<u64>,
     /// How often because another thread was to run there.
     pub involuntary_switches: Option<u64>,
     /// How late the loops came to what was due, over all reactors. Null where nothing was due.
     pub loop_delay: Option<StageEntry>,
-    /// How long the turns of the loops took, over all reactors: an event waits for the end of its turn.
+    /// How long the turns of the loops took, over all reactors: an event waits for the end of its
+    /// turn.
     pub turn: Option<StageEntry>,
     /// The send lag of each message as far as it is the generator's own: messages that were late
     /// because their peers took none count as 0. Null where none was due by a plan.
     pub own_lag: Option<StageEntry>,
-    /// Whether what speaks against the run is the machine's doing, not the generator's: it is told as
-    /// the warning `noisy_host`, and is none of the reasons.
+    /// Whether what speaks against the run is the machine's doing, not the generator's: it is told
+    /// as the warning `noisy_host`, and is none of the reasons.
     pub noisy_host: bool,
-    /// How late a thread that did nothing woke on the reactors' cores, each 2 ms: the lateness of the
-    /// machine. Null without traffic, and in files from before it was measured.
+    /// How late a thread that did nothing woke on the reactors' cores, each 2 ms: the lateness of
+    /// the machine. Null without traffic, and in files from before it was measured.
     pub host_probe: Option<StageEntry>,
-    /// How much of what was more than 1 ms of that the thread was ready to run and had no core, 0 to 1;
-    /// null where nothing was so late, or the kernel does not tell.
+    /// How much of what was more than 1 ms of that the thread was ready to run and had no core, 0
+    /// to 1; null where nothing was so late, or the kernel does not tell.
     pub host_probe_wait_ratio: Option<f64>,
 }
 
@@ -88,8 +97,8 @@ pub(super) const NUMBERS: &[Number] = &[
     less("generator.own_lag.p99", Unit::Nanoseconds, |r| p99(&r.generator.as_ref()?.own_lag)),
 ];
 
-/// The generator was the bottleneck of the whole if it was that of a part: that part's times are in it.
-/// `None` if no part was judged; figures that a part lacks are left out.
+/// The generator was the bottleneck of the whole if it was that of a part: that part's times are in
+/// it. `None` if no part was judged; figures that a part lacks are left out.
 pub(crate) fn merge(results: &[&ResultFile]) -> Result<Option<Generator>, MergeError> {
     if results.iter().all(|result| result.generator.is_none()) {
         return Ok(None);
@@ -162,7 +171,8 @@ pub const NO_TIME_TO_SPARE: f64 = 0.9;
 /// A client that used less of a core than this was idle there, whoever kept it from running.
 pub const IDLE: f64 = 0.1;
 
-/// Lateness below this is not told: a machine that does other things as well wakes a thread so late.
+/// Lateness below this is not told: a machine that does other things as well wakes a thread so
+/// late.
 pub const LATE: Nanos = Nanos::from_millis(1);
 
 /// The share of a response's 99th percentile from which on lateness is more than a trifle of it.
@@ -172,8 +182,8 @@ pub const MATERIAL: f64 = 0.1;
 /// came at once, which is the server's doing.
 pub const AT_WORK: f64 = 0.5;
 
-/// Judges a result that is otherwise complete: the verdict goes into its section `generator`, and what
-/// speaks against the generator among the warnings.
+/// Judges a result that is otherwise complete: the verdict goes into its section `generator`, and
+/// what speaks against the generator among the warnings.
 pub fn fill(result: &mut ResultFile) {
     let reasons = judge(result);
     let doubt = noisy_host(result);
@@ -186,8 +196,8 @@ pub fn fill(result: &mut ResultFile) {
     result.run.warnings.extend(doubt);
 }
 
-/// Why the generator was the bottleneck; empty if it was not. As the run was judged when it was made,
-/// or, for a file from before that, by the same rules as far as it has what they ask for.
+/// Why the generator was the bottleneck; empty if it was not. As the run was judged when it was
+/// made, or, for a file from before that, by the same rules as far as it has what they ask for.
 #[must_use]
 pub fn reasons(result: &ResultFile) -> Vec<Warning> {
     match &result.generator {
@@ -226,7 +236,8 @@ pub fn judge(result: &ResultFile) -> Vec<Warning> {
 
 /// What speaks against the run, whoever's fault it was.
 pub(super) fn suspicions(result: &ResultFile) -> Vec<Warning> {
-    // What is judged is traffic: opening and holding connections have their own stages and warnings.
+    // What is judged is traffic: opening and holding connections have their own stages and
+    // warnings.
     let had_traffic = result.messages.sent > 0 || result.messages.received > 0;
     if result.plan.model == Model::None || result.connections.opened == 0 || !had_traffic {
         return Vec::new();
@@ -235,8 +246,8 @@ pub(super) fn suspicions(result: &ResultFile) -> Vec<Warning> {
     found.into_iter().flatten().collect()
 }
 
-/// A reactor, or a core that several share, had no time to spare: of the busiest, if it was busy, or of
-/// the one that wanted a core longest.
+/// A reactor, or a core that several share, had no time to spare: of the busiest, if it was busy,
+/// or of the one that wanted a core longest.
 fn no_core(result: &ResultFile) -> Option<Warning> {
     let by =
         |of: fn(&Reactor) -> f64| result.reactors.iter().max_by(|a, b| of(a).total_cmp(&of(b)));
@@ -261,7 +272,8 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
     if let Some(core) = fullest.core.filter(|_| use_of(&fullest) >= NO_TIME_TO_SPARE) {
         let sharing = result.reactors.iter().filter(|one| one.core == Some(core)).count();
         let text = format!(
-            "the {sharing} reactors of the client on core {core} kept it busy {} of the time in which \
+            "the {sharing} reactors of the client on core {core} kept it busy {} of the time in \
+             which \
              messages were to be sent{}",
             percent(use_of(&fullest).min(1.0)),
             stolen(fullest),
@@ -281,8 +293,10 @@ fn no_core(result: &ResultFile) -> Option<Warning> {
         how_many(waiting.count()),
         stolen(longest),
     );
-    let remedy = "the times contain that waiting: give the client cores that nothing else uses (--cores; \
-                  the server has it too), fewer reactors on each, a lower rate, or a machine of its own";
+    let remedy = "the times contain that waiting: give the client cores that nothing else uses \
+                  (--cores; \
+                  the server has it too), fewer reactors on each, a lower rate, or a machine of \
+                  its own";
     Some(Warning::new("client_waits", text, remedy))
 }
 
@@ -290,7 +304,8 @@ fn busy_remedy(result: &ResultFile) -> &'static str {
     match result.plan.model {
         Model::Closed => {
             "these are the client's times and rates: give it more reactors on other cores \
-             (--reactors, --cores), or share the load among more machines; for latency use a --rate \
+             (--reactors, --cores), or share the load among more machines; for latency use a \
+             --rate \
              below this one"
         }
         _ => {
@@ -341,7 +356,8 @@ fn late_sender(result: &ResultFile) -> Option<Warning> {
         time(response),
         kept_waiting(result),
     );
-    let remedy = "response times contain it: lower the rate, or give the client cores that nothing else \
+    let remedy = "response times contain it: lower the rate, or give the client cores that \
+                  nothing else \
                   uses (--cores) or a machine of its own";
     Some(Warning::new("late_generator", text, remedy))
 }
@@ -366,13 +382,16 @@ fn late_reader(result: &ResultFile) -> Option<Warning> {
         return None;
     }
     let text = format!(
-        "1 % of the replies lay in the kernel for more than {} before the client read them, where 1 % of \
-         the responses took more than {}, and a reactor was at work or waiting for its core {} of the time",
+        "1 % of the replies lay in the kernel for more than {} before the client read them, where \
+         1 % of \
+         the responses took more than {}, and a reactor was at work or waiting for its core {} of \
+         the time",
         time(lag.p99),
         time(response),
         percent(busiest),
     );
-    let remedy = "response times contain it: give the client more reactors on other cores (--reactors, \
+    let remedy = "response times contain it: give the client more reactors on other cores \
+                  (--reactors, \
                   --cores), lower the rate, or share the load among more machines";
     Some(Warning::new("late_reader", text, remedy))
 }
@@ -384,7 +403,8 @@ fn material(result: &ResultFile, late: &StageEntry) -> Option<u64> {
     counts.then_some(response)
 }
 
-/// What the server's own account adds. The verdict does not ask for it: two ends can be at their end.
+/// What the server's own account adds. The verdict does not ask for it: two ends can be at their
+/// end.
 fn other_end(result: &ResultFile) -> String {
     let server = result.balance.server.as_ref();
     match server.and_then(|server| server.core_busy_max.or(server.busy_max)) {
@@ -426,8 +446,8 @@ pub(super) fn time(nanoseconds: u64) -> String {
     format_duration(Nanos(nanoseconds))
 }
 
-/// One line about the generator: how late it was, and who of it had least time to spare. Numbers and
-/// their units are kept together by spaces that do not break.
+/// One line about the generator: how late it was, and who of it had least time to spare. Numbers
+/// and their units are kept together by spaces that do not break.
 #[must_use]
 pub fn line(result: &ResultFile) -> Option<String> {
     let generator = result.generator.as_ref()?;

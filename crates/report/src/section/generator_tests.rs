@@ -1,4 +1,5 @@
-//! Each rule from both sides: a client at its end is marked, a client that waits for its server never.
+//! Each rule from both sides: a client at its end is marked, a client that waits for its server
+//! never.
 
 use super::super::noise::{IDLE_ENOUGH, PROBED_MIN, is_noisy, others_line};
 use super::*;
@@ -64,7 +65,8 @@ fn a_client_at_full_speed_on_a_fast_server_is_marked_in_both_models() {
         assert_eq!(reason.code, "client_busy");
         assert_eq!(
             reason.text,
-            "reactor #1 of the client on core 1 was busy 99 % of the time in which messages were to be \
+            "reactor #1 of the client on core 1 was busy 99 % of the time in which messages were \
+             to be \
              sent; the server kept its busiest core at 40 %"
         );
         assert!(reason.remedy.contains("--reactors") && reason.remedy.contains("more machines"));
@@ -275,7 +277,8 @@ proptest! {
     }
 }
 
-// ---- Filling and telling --------------------------------------------------------------------------
+// ---- Filling and telling
+// --------------------------------------------------------------------------
 
 #[test]
 fn the_verdict_stands_in_the_section_and_among_the_warnings() {
@@ -347,8 +350,10 @@ fn a_run_on_a_noisy_machine_is_doubted_and_not_limited() {
     assert_eq!(doubt.code, "noisy_host");
     assert_eq!(
         doubt.text,
-        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than 1.8 ms late, \
-         while the busiest reactor was busy 14 % of the time; 1 % of the messages left more than 2 ms late \
+        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than 1.8 \
+         ms late, \
+         while the busiest reactor was busy 14 % of the time; 1 % of the messages left more than \
+         2 ms late \
          by that; other processes used 40 % of this machine's CPU time in the traffic"
     );
     assert!(doubt.remedy.contains("--repeat"), "{doubt:?}");
@@ -374,7 +379,8 @@ fn probe(late: u64, times: u64) -> StageEntry {
 
 #[test]
 fn a_machine_that_is_late_half_as_often_explains_what_is_just_late() {
-    // 1 % of the messages more than 1.4 ms late: the probe need not be so late in 1 % of its tries as well.
+    // 1 % of the messages more than 1.4 ms late: the probe need not be so late in 1 % of its tries
+    // as well.
     for (late, times, explained) in
         [(800_000, 60, true), (6_000_000, 60, true), (6_000_000, 40, false), (600_000, 60, false)]
     {
@@ -395,7 +401,8 @@ fn a_client_that_had_no_core_is_said_to_have_waited() {
     let late = reasons.iter().find(|reason| reason.code == "late_generator").expect("late");
     assert!(
         late.text.ends_with(
-            "; a reactor waited for its core 99 % of the time, and other processes used 40 % of this \
+            "; a reactor waited for its core 99 % of the time, and other processes used 40 % of \
+             this \
              machine's CPU time in the traffic"
         ),
         "{}",

@@ -32,8 +32,8 @@ pub struct Machine {
     pub noisy_host: Option<bool>,
 }
 
-/// Each shard with its machine; those of a part that was merged itself stay apart. Repeats have only what
-/// shards of theirs had.
+/// Each shard with its machine; those of a part that was merged itself stay apart. Repeats have
+/// only what shards of theirs had.
 pub(crate) fn merge(results: &[&ResultFile], kind: Kind) -> Vec<Machine> {
     let of = |result: &&ResultFile| match kind {
         Kind::Shards if result.machines.is_empty() => vec![machine(result)],
@@ -57,8 +57,8 @@ fn machine(result: &ResultFile) -> Machine {
 /// What two programs on one machine cannot differ in, whatever CPUs and limits each was given.
 const OF_MACHINE: [&str; 3] = ["/cpu_model", "/kernel_release", "/memory/total_bytes"];
 
-/// Whether all shards are known to have had machines of their own: the facts of any two differ. Machines
-/// of the same make look like one and the same.
+/// Whether all shards are known to have had machines of their own: the facts of any two differ.
+/// Machines of the same make look like one and the same.
 pub(super) fn are_distinct(results: &[&ResultFile]) -> bool {
     let hosts = results.iter().flat_map(|result| match result.machines.as_slice() {
         [] => vec![&result.host],

@@ -35,8 +35,8 @@ pub struct Messages {
     /// How many replies were not what had been sent, or belonged to no message; a message that got
     /// such a reply is among the lost.
     pub mismatched: u64,
-    /// How many messages were the reply to nothing, and were passed over: greetings and pushes. Over
-    /// `tcp://` all that came before the first reply of a connection is one.
+    /// How many messages were the reply to nothing, and were passed over: greetings and pushes.
+    /// Over `tcp://` all that came before the first reply of a connection is one.
     pub unasked: u64,
     /// Bytes in those.
     pub unasked_bytes: u64,
@@ -50,8 +50,8 @@ pub struct Messages {
     /// Bytes that came behind the last response of a connection; they mean nothing and were dropped
     /// (HTTP).
     pub bytes_surplus: u64,
-    /// All bytes that came from the server, of whatever kind: heads, frames and halves of answers among
-    /// them. Null in files from before these were counted.
+    /// All bytes that came from the server, of whatever kind: heads, frames and halves of answers
+    /// among them. Null in files from before these were counted.
     pub bytes_read: Option<u64>,
     /// How long messages were sent: the planned duration, or longer where the generator was late.
     pub seconds: f64,
@@ -61,29 +61,30 @@ pub struct Messages {
     pub rate_achieved: f64,
     /// How many replies came within the planned time and brought what was asked for.
     pub served: u64,
-    /// The planned time, also where no connection was left before its end; of a run that somebody ended,
-    /// how much of it there was. 0 in files from before this was counted.
+    /// The planned time, also where no connection was left before its end; of a run that somebody
+    /// ended, how much of it there was. 0 in files from before this was counted.
     pub served_seconds: f64,
     /// Those replies per second of that time, `served` / `served_seconds`: what the server served
     /// while it was asked. Null in files from before it was counted. Derived.
     pub rate_served: Option<f64>,
-    /// How many messages waited for an answer at the end of the planned time: on their way, or held up by
-    /// their peers. Those that the generator itself was late with are none of them: `sent` tells of these.
-    /// Of merged repeats the most.
+    /// How many messages waited for an answer at the end of the planned time: on their way, or held
+    /// up by their peers. Those that the generator itself was late with are none of them: `sent`
+    /// tells of these. Of merged repeats the most.
     pub backlog_at_end: Option<u64>,
-    /// By how many messages a second that grew: the straight line of least squares through `backlog`.
-    /// Derived.
+    /// By how many messages a second that grew: the straight line of least squares through
+    /// `backlog`. Derived.
     pub backlog_growth_per_second: Option<f64>,
-    /// The most messages on their way at one of those marks, and at their ends where results were merged.
+    /// The most messages on their way at one of those marks, and at their ends where results were
+    /// merged.
     pub in_flight_max: Option<u64>,
     /// The time from one mark of `backlog` to the next; 0 without any.
     pub backlog_step_seconds: f64,
-    /// How many messages waited for an answer at 60 evenly spaced marks of the planned time, the last
-    /// of them at its end: those on their way, and those of `waiting`. Empty in merged repeats, and fewer
-    /// in a run that was cut short.
+    /// How many messages waited for an answer at 60 evenly spaced marks of the planned time, the
+    /// last of them at its end: those on their way, and those of `waiting`. Empty in merged
+    /// repeats, and fewer in a run that was cut short.
     pub backlog: Vec<u64>,
-    /// How many of those waited at the client at each mark, since every connection was busy or its peer
-    /// took nothing. Empty likewise, and in files from before these were counted.
+    /// How many of those waited at the client at each mark, since every connection was busy or its
+    /// peer took nothing. Empty likewise, and in files from before these were counted.
     pub waiting: Vec<u64>,
     /// The round in which each connection echoes once; null if there was none.
     pub first_echo: Option<FirstEcho>,
@@ -182,8 +183,8 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind) -> Messages {
     merged
 }
 
-/// The marks of shards added, as far as all of them have some: they began together, or nearly so. Repeats
-/// have no marks in common.
+/// The marks of shards added, as far as all of them have some: they began together, or nearly so.
+/// Repeats have no marks in common.
 fn marks(results: &[&ResultFile], kind: Kind, of: fn(&Messages) -> &Vec<u64>) -> Vec<u64> {
     let each = || results.iter().map(|result| of(&result.messages));
     match (kind, results) {
@@ -239,7 +240,8 @@ pub(crate) fn words(result: &ResultFile) -> String {
     )
 }
 
-/// What was served in time, where that is not what came in the end: where they differ by more than 1 %.
+/// What was served in time, where that is not what came in the end: where they differ by more than
+/// 1 %.
 pub(crate) fn served(result: &ResultFile) -> Option<String> {
     let it = &result.messages;
     let served = it.rate_served.filter(|_| it.rate_planned.is_some())?;
@@ -299,7 +301,8 @@ fn unasked_text(result: &ResultFile) -> String {
     let messages = &result.messages;
     let first = messages.unasked_first.as_deref().unwrap_or_default();
     format!(
-        "{} ({}) came from the server that were the reply to nothing, and were passed over; the first \
+        "{} ({}) came from the server that were the reply to nothing, and were passed over; the \
+         first \
          begins \"{first}\"",
         counted(messages.unasked, "message"),
         counted(messages.unasked_bytes, "byte"),
@@ -313,11 +316,13 @@ fn unasked_remedy(result: &ResultFile) -> &'static str {
     match (unanswered > 0, result.plan.websocket.is_some()) {
         (false, _) => "greetings and pushes are no fault; --strict takes them for one",
         (true, true) if answered == 0 => {
-            "no message was answered by itself: if these are the answers, the server spoils what it \
+            "no message was answered by itself: if these are the answers, the server spoils what \
+             it \
              sends back, or answers something else (--match order takes that)"
         }
         (true, true) => {
-            "messages were not answered: if these are their answers, the server spoils some of what it \
+            "messages were not answered: if these are their answers, the server spoils some of \
+             what it \
              sends back, or answers something else (--match order takes that)"
         }
         (true, false) => {
@@ -345,7 +350,8 @@ pub(super) fn traffic(result: &ResultFile, doubts: &mut Doubts) {
             "it is blind to what users feel then (coordinated omission): use --rate for latency",
         );
     }
-    // Late by the generator's own fault is the verdict's to tell; HTTP has its own words for this one.
+    // Late by the generator's own fault is the verdict's to tell; HTTP has its own words for this
+    // one.
     let lag = result.stages.get(Stage::SendLag).map(|entry| Nanos(entry.p99));
     let blocked = result.limits_reached.get("pace_blocked").is_some_and(|count| *count > 0);
     let held_up = blocked && plan.http.is_none() && generator::reasons(result).is_empty();
@@ -392,7 +398,8 @@ pub(super) fn traffic(result: &ResultFile, doubts: &mut Doubts) {
             ),
             match (generator::reasons(result).is_empty(), busy_connections(result)) {
                 _ if connections::lost_most(result) => {
-                    "connections were lost, and what was on its way there, or was to leave on them, \
+                    "connections were lost, and what was on its way there, or was to leave on \
+                     them, \
                                  with them: see the failures by kind"
                 }
                 _ if result.server.as_ref().is_some_and(|server| server.behind) => {
@@ -422,7 +429,8 @@ pub(super) fn silent(result: &ResultFile, doubts: &mut Doubts) {
         doubts.add(
             "broken_off",
             format!("the server sent {}, and no answer to its end", size(bytes)),
-            "look at what it does with the first message: its log, and the failures by kind, say how it broke off",
+            "look at what it does with the first message: its log, and the failures by kind, say \
+             how it broke off",
         );
     } else {
         doubts.add(

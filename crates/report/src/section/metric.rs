@@ -71,8 +71,8 @@ impl Metric {
         }
     }
 
-    /// Whether more of it is better: of numbers their section says so; more messages are, longer times
-    /// and more failures are not.
+    /// Whether more of it is better: of numbers their section says so; more messages are, longer
+    /// times and more failures are not.
     pub(crate) fn more_is_better(&self) -> bool {
         match self {
             Self::Stage(_, statistic) => *statistic == "count",
@@ -141,7 +141,8 @@ fn what_exists(first: &str) -> String {
     if first == PHASE {
         let figures: Vec<_> = phases::FIGURES.iter().map(|figure| figure.name).collect();
         return format!(
-            "{PHASE} goes on with the name of a phase, and has {}, failures.KIND, and each stage, like \
+            "{PHASE} goes on with the name of a phase, and has {}, failures.KIND, and each stage, \
+             like \
              {PHASE}.NAME.response.p99",
             figures.join(", ")
         );

@@ -1,16 +1,19 @@
-//! A result by section. A section is one file: what it holds, how parts of a run are merged into it, its
-//! numbers with unit and direction, what it says in summaries, and the doubts that it raises. The lists
-//! below put the sections in order; whoever adds one adds a field to [`ResultFile`], which then does not
-//! compile before it is also merged, and a line to the lists it has something for.
+//! A result by section. A section is one file: what it holds, how parts of a run are merged into
+//! it, its numbers with unit and direction, what it says in summaries, and the doubts that it
+//! raises. The lists below put the sections in order; whoever adds one adds a field to
+//! [`ResultFile`], which then does not compile before it is also merged, and a line to the lists it
+//! has something for.
 //!
 //! Rules that keep old files readable and new ones safe to read:
-//! - A field that is added is a minor change: it gets a default, and an older reader passes over it.
-//! - A field that is renamed, removed or given another meaning, or a new value of an enumeration, is
-//!   a major change: the number in [`SCHEMA`] goes up, older readers refuse, and the old structs stay
-//!   beside the new ones to be read.
+//! - A field that is added is a minor change: it gets a default, and an older reader passes over
+//!   it.
+//! - A field that is renamed, removed or given another meaning, or a new value of an enumeration,
+//!   is a major change: the number in [`SCHEMA`] goes up, older readers refuse, and the old structs
+//!   stay beside the new ones to be read.
 //! - The key carries the unit (`_ns`, `_bytes`, `_seconds`, `_per_second`). A value that was not
 //!   measured is null, never 0.
-//! - Floating-point values are finite: JSON has no other. [`ratio`](crate::figure::ratio) keeps them so.
+//! - Floating-point values are finite: JSON has no other. [`ratio`](crate::figure::ratio) keeps
+//!   them so.
 
 pub(crate) mod audit;
 pub mod balance;
@@ -191,8 +194,8 @@ pub struct ResultFile {
     /// Facts of the machine that the client ran on: kernel, CPUs, memory, limits, sysctls, pins.
     #[serde(default)]
     pub host: Value,
-    /// Each of the shards that it was merged from, with its machine: what the whole cannot say, as memory
-    /// of machines that may have been one, stands here. Absent where no shards were merged.
+    /// Each of the shards that it was merged from, with its machine: what the whole cannot say, as
+    /// memory of machines that may have been one, stands here. Absent where no shards were merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,
     /// The server's own snapshot at the end of the run; null where it has none to give.
@@ -209,24 +212,25 @@ pub struct ResultFile {
     pub pacing: Option<Pacing>,
     /// How many connections failed or were lost, by kind.
     pub failures: Failures,
-    /// How many responses had which status: `{"200": 1000, "503": 12}`. With `http://` all of them, those
-    /// of the first round included; with `ws://` the handshakes that were answered with another one than
-    /// was asked for, which are among the failures of kind `protocol`.
+    /// How many responses had which status: `{"200": 1000, "503": 12}`. With `http://` all of them,
+    /// those of the first round included; with `ws://` the handshakes that were answered with
+    /// another one than was asked for, which are among the failures of kind `protocol`.
     #[serde(default)]
     pub http_statuses: BTreeMap<String, u64>,
-    /// How many connections broke which rule of the protocol, by the sentence that says it. They are
-    /// the failures of kind `protocol`. What is beyond the first few rules counts as `other rules`.
+    /// How many connections broke which rule of the protocol, by the sentence that says it. They
+    /// are the failures of kind `protocol`. What is beyond the first few rules counts as `other
+    /// rules`.
     #[serde(default)]
     pub violations: BTreeMap<String, u64>,
-    /// How servers took leave of WebSockets before the run did, by close code (1005: a close frame without
-    /// one; `other`: codes beyond the first 64).
+    /// How servers took leave of WebSockets before the run did, by close code (1005: a close frame
+    /// without one; `other`: codes beyond the first 64).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub close_codes: BTreeMap<String, CloseCode>,
     /// The run second by second.
     #[serde(default)]
     pub timeline: Vec<Second>,
-    /// The run phase by phase, in their order; absent in files from before they were written, and in
-    /// merged results of which one part has none.
+    /// The run phase by phase, in their order; absent in files from before they were written, and
+    /// in merged results of which one part has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
     /// Memory and CPU time.
@@ -241,8 +245,8 @@ pub struct ResultFile {
     /// Whether the client itself was the bottleneck; null in files from before that was judged.
     #[serde(default)]
     pub generator: Option<Generator>,
-    /// Whether the server kept up with what was asked; null without traffic, and in files from before that
-    /// was judged.
+    /// Whether the server kept up with what was asked; null without traffic, and in files from
+    /// before that was judged.
     #[serde(default)]
     pub server: Option<Server>,
     /// How evenly the work was spread over the reactors of both ends.
@@ -254,8 +258,8 @@ pub struct ResultFile {
     /// How often each queue, table, buffer and budget was found at its maximum, by its name.
     #[serde(default)]
     pub limits_reached: BTreeMap<String, u64>,
-    /// How far the main figures of repeats lie apart from run to run; absent if it is not merged from
-    /// repeats.
+    /// How far the main figures of repeats lie apart from run to run; absent if it is not merged
+    /// from repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spread: Vec<Spread>,
 }
@@ -299,8 +303,8 @@ impl ResultFile {
     pub fn fill_derived(&mut self) {
         self.connections.fill_derived();
         self.messages.fill_derived();
-        // Where each request has a connection of its own, those that are open at a time say nothing of how
-        // many there were, nor has any of them a size.
+        // Where each request has a connection of its own, those that are open at a time say nothing
+        // of how many there were, nor has any of them a size.
         let connections = if self.plan.has_churn() { 0 } else { self.connections.open_peak };
         let messages = self.messages.received;
         self.resources.fill_derived(connections, messages);
@@ -358,7 +362,8 @@ mod tests {
         result.fill_derived();
         assert_eq!(result.resources.kernel.slab_bytes_per_connection, None);
         assert_eq!(result.resources.kernel.bytes_per_connection, Some(8_500.0));
-        // With a connection for each request nothing is known of a single one, but of messages it is.
+        // With a connection for each request nothing is known of a single one, but of messages it
+        // is.
         result.plan.http = Some(Http { close: true, ..Http::default() });
         result.fill_derived();
         assert_eq!(result.resources.client.bytes_per_connection, None);

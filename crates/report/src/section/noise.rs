@@ -1,4 +1,5 @@
-//! What else the machine did meanwhile, and whether that explains what would else speak against the generator.
+//! What else the machine did meanwhile, and whether that explains what would else speak against the
+//! generator.
 
 use super::generator::{LATE, core_use, percent, suspicions, time};
 use super::{Model, Number, ResultFile, StageEntry, Warning, less, p99};
@@ -6,7 +7,8 @@ use crate::figure::Unit;
 use measure::Stage;
 use std::fmt::Write as _;
 
-/// A reactor that was busy for less of the time than this was not at its end: who made it late is open.
+/// A reactor that was busy for less of the time than this was not at its end: who made it late is
+/// open.
 pub(super) const IDLE_ENOUGH: f64 = 0.5;
 
 /// The times that the probe has to have been woken before it is believed.
@@ -17,8 +19,9 @@ pub(super) const ALIKE: f64 = 2.0;
 /// What is compared with the 99th percentile of messages: the probe was late half as often or more.
 pub(super) const HALF_AS_OFTEN: f64 = 0.995;
 
-/// The share of the probe's lateness that was waiting for a core, from which on it was not stopped: one that
-/// is woken late for want of a core is ready all that time, as far as the kernel counts it.
+/// The share of the probe's lateness that was waiting for a core, from which on it was not stopped:
+/// one that is woken late for want of a core is ready all that time, as far as the kernel counts
+/// it.
 pub(super) const WAITED: f64 = 0.25;
 
 /// The share of a core's time that others have to have used to be a cause of lateness on it.
@@ -55,7 +58,8 @@ pub(crate) fn noisy_host(result: &ResultFile) -> Option<Warning> {
     let generator = result.generator.as_ref()?;
     let probe = generator.host_probe.as_ref()?;
     let mut text = format!(
-        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than {} late, while \
+        "the machine was noisy: 1 % of the wakes of a thread that did nothing came more than {} \
+         late, while \
          the busiest reactor was busy {} of the time",
         time(probe.p99),
         percent(generator.busy_max),
@@ -69,13 +73,16 @@ pub(crate) fn noisy_host(result: &ResultFile) -> Option<Warning> {
     if let Some(steal) = generator.steal_ratio.filter(|share| *share >= STEAL_TOLD) {
         let _ = write!(text, "; the hypervisor took {} of a core", percent(steal));
     }
-    let remedy = "the times contain it, and vary with it: end what else runs there, or give the client cores \
-                  that nothing else uses (--cores) or a machine of its own; repeat the run (--repeat 5), \
+    let remedy = "the times contain it, and vary with it: end what else runs there, or give the \
+                  client cores \
+                  that nothing else uses (--cores) or a machine of its own; repeat the run \
+                  (--repeat 5), \
                   compare takes it with wider intervals";
     Some(Warning::new("noisy_host", text, remedy))
 }
 
-/// Whether all that speaks against the run is the machine's doing; the head of `generator.rs` has the rule.
+/// Whether all that speaks against the run is the machine's doing; the head of `generator.rs` has
+/// the rule.
 pub(super) fn machine_explains(result: &ResultFile) -> bool {
     let Some(generator) = &result.generator else { return false };
     let Some(probe) = generator.host_probe.as_ref().filter(|one| one.count >= PROBED_MIN) else {

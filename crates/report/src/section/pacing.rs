@@ -8,8 +8,8 @@ use measure::units::format_grouped;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the messages of the open model left, against the times that were planned: counts of actual sends
-/// over short windows, all reactors together.
+/// How the messages of the open model left, against the times that were planned: counts of actual
+/// sends over short windows, all reactors together.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Pacing {
@@ -22,10 +22,12 @@ pub struct Pacing {
     pub windows: u64,
     /// Messages sent in a window, on average. Those that left behind the last one are in none.
     pub sent_per_window_mean: f64,
-    /// The most that were sent in one; of merged shards the most of each, together: no window had more.
+    /// The most that were sent in one; of merged shards the most of each, together: no window had
+    /// more.
     pub sent_per_window_max: u64,
-    /// The variance of the messages sent in a window, divided by their mean (the index of dispersion):
-    /// bursts raise it. Null if nothing was sent in any. Of merged shards from the sum of their variances.
+    /// The variance of the messages sent in a window, divided by their mean (the index of
+    /// dispersion): bursts raise it. Null if nothing was sent in any. Of merged shards from the sum
+    /// of their variances.
     pub dispersion: Option<f64>,
     /// The same of the times at which they were due: what a generator that is never late would
     /// have. For even arrivals 0, where the rate divides the windows, and never above 1; for
@@ -45,8 +47,8 @@ pub(super) const NUMBERS: &[Number] = &[
     less("pacing.rate_error", Unit::Ratio, |r| Some(r.pacing.as_ref()?.rate_error)),
 ];
 
-/// Over repeats all windows are taken together, and of their dispersions the means. Windows of shards cannot
-/// be added one by one, as they do not begin at the same time: see [`of_shards`].
+/// Over repeats all windows are taken together, and of their dispersions the means. Windows of
+/// shards cannot be added one by one, as they do not begin at the same time: see [`of_shards`].
 pub(crate) fn merge(
     results: &[&ResultFile],
     kind: Kind,
@@ -61,7 +63,8 @@ pub(crate) fn merge(
     if kind == Kind::Shards {
         warnings.push(Warning::new(
             "merged_pacing",
-            "how evenly messages were sent is put together from shards that send without each other: their \
+            "how evenly messages were sent is put together from shards that send without each \
+             other: their \
              variances are added, and the most in a window is the most of each, together",
             "look at its `machines` for theirs",
         ));
@@ -100,8 +103,8 @@ pub(crate) fn merge(
     })
 }
 
-/// Shards send at the same time and without each other: their means add up, and so do their variances. No
-/// window had more than the most of each, together.
+/// Shards send at the same time and without each other: their means add up, and so do their
+/// variances. No window had more than the most of each, together.
 fn of_shards(results: &[&ResultFile], all: &[&Pacing]) -> Pacing {
     let mean = all.iter().map(|one| one.sent_per_window_mean).sum();
     // One that sent nothing has neither a dispersion nor a variance.

@@ -26,7 +26,8 @@ pub enum MergeError {
     NoTime(String),
     /// Some overlap in time and some do not.
     #[error(
-        "some of these runs were at the same time and some were not: merge the shards of each repeat first, then the repeats"
+        "some of these runs were at the same time and some were not: merge the shards of each \
+         repeat first, then the repeats"
     )]
     Mixed,
     /// The plans are not parts of one.
@@ -65,8 +66,8 @@ impl Kind {
         }
     }
 
-    /// What was on its way at a moment: of shards all together, of repeats the most. `None` if one part
-    /// does not tell.
+    /// What was on its way at a moment: of shards all together, of repeats the most. `None` if one
+    /// part does not tell.
     pub(super) fn backlog(self, counts: impl Iterator<Item = Option<u64>>) -> Option<u64> {
         let counts: Option<Vec<u64>> = counts.collect();
         let counts = counts?;

@@ -1,7 +1,8 @@
 //! The run phase by phase: when each was, what was counted and what was measured in it.
 //!
-//! A run that opens, sends and closes once has nothing in its phases that the whole does not say: then
-//! summaries are silent about them. Files and exports have them, and thresholds reach them, in any case.
+//! A run that opens, sends and closes once has nothing in its phases that the whole does not say:
+//! then summaries are silent about them. Files and exports have them, and thresholds reach them, in
+//! any case.
 
 use super::parts::{Kind, MergeError, Placed};
 use super::{Failures, ResultFile, Stages, failures, stages};
@@ -21,8 +22,8 @@ pub struct Phase {
     pub name: String,
     /// What the client did in it, such as `open`, `traffic` or `rest`; others may be added.
     pub act: String,
-    /// When it began, from the start of the run. Of merged shards the earliest, set beside each other by
-    /// the clock; of merged repeats the earliest, each from its own start.
+    /// When it began, from the start of the run. Of merged shards the earliest, set beside each
+    /// other by the clock; of merged repeats the earliest, each from its own start.
     pub from_seconds: f64,
     /// When it was over; of merged results the latest.
     pub to_seconds: f64,
@@ -48,7 +49,8 @@ pub struct PhaseTotals {
     pub replaced: u64,
     /// Messages sent, first echoes included.
     pub sent: u64,
-    /// Replies received in it, first echoes included; those to messages of the phase before are among them.
+    /// Replies received in it, first echoes included; those to messages of the phase before are
+    /// among them.
     pub received: u64,
     /// How many of those did not bring what was asked for (HTTP).
     pub unserved: u64,
@@ -173,8 +175,8 @@ impl Asked {
 }
 
 /// The name of a phase and what is asked of it, from `NAME.response.p99`, `NAME.failures.reset` or
-/// `NAME.lost`; of stages that this version does not know from `NAME.stages.step.pay.p99`. The name may
-/// have dots in it.
+/// `NAME.lost`; of stages that this version does not know from `NAME.stages.step.pay.p99`. The name
+/// may have dots in it.
 pub(crate) fn parse(text: &str) -> Option<(String, Asked)> {
     let any = || {
         let (name, stage) = text.split_once(&format!(".{}.", stages::PREFIX))?;
@@ -226,8 +228,8 @@ pub(crate) fn missing(result: &ResultFile, name: &str, asked: &Asked) -> String 
     }
 }
 
-/// The phases of all parts, those of one name together: the counts are added, the histograms too. None if
-/// one part tells of none: they would be of a part of the whole only.
+/// The phases of all parts, those of one name together: the counts are added, the histograms too.
+/// None if one part tells of none: they would be of a part of the whole only.
 pub(crate) fn merge(parts: &[Placed<'_>], kind: Kind) -> Result<Vec<Phase>, MergeError> {
     if parts.iter().any(|part| part.result.phases.is_empty()) {
         return Ok(Vec::new());
@@ -255,7 +257,8 @@ pub(crate) fn merge(parts: &[Placed<'_>], kind: Kind) -> Result<Vec<Phase>, Merg
             stages.push((part.result, &phase.stages));
         }
     }
-    // Parts have them in the same order: each begins no later than the next, and so do the earliest.
+    // Parts have them in the same order: each begins no later than the next, and so do the
+    // earliest.
     merged.sort_by(|(a, _), (b, _)| a.from_seconds.total_cmp(&b.from_seconds));
     let whole = |(mut phase, parts): (Phase, Vec<_>)| {
         phase.stages = stages::added(&format!("phase.{}.", phase.name), &parts)?;
@@ -267,8 +270,8 @@ pub(crate) fn merge(parts: &[Placed<'_>], kind: Kind) -> Result<Vec<Phase>, Merg
 /// Acts in which nothing is done that a phase of its own would tell of.
 const QUIET: [&str; 2] = ["rest", "survey"];
 
-/// The phases that a reader should see apart: those in which something was counted, if one act took place
-/// more than once. Otherwise the whole run says the same.
+/// The phases that a reader should see apart: those in which something was counted, if one act took
+/// place more than once. Otherwise the whole run says the same.
 pub(crate) fn told(result: &ResultFile) -> impl Iterator<Item = &Phase> {
     let mut seen = BTreeSet::new();
     let acts = result.phases.iter().map(|phase| phase.act.as_str());
@@ -277,8 +280,8 @@ pub(crate) fn told(result: &ResultFile) -> impl Iterator<Item = &Phase> {
     result.phases.iter().filter(counted).filter(move |_| again)
 }
 
-/// The stages of phases that a reader should see apart: what a connection and a message took, not what
-/// that is made of. Others that this version does not know are a step's or a phase's own.
+/// The stages of phases that a reader should see apart: what a connection and a message took, not
+/// what that is made of. Others that this version does not know are a step's or a phase's own.
 pub(crate) fn told_stages(phase: &Phase) -> impl Iterator<Item = (&str, &StageEntry)> {
     let opening = match phase.stages.get(Stage::Handshake) {
         Some(_) => Stage::Handshake,

@@ -16,9 +16,9 @@ use std::fmt::Write as _;
 pub struct Plan {
     /// The URLs, in the order in which the connections are spread over them.
     pub targets: Vec<String>,
-    /// The addresses that the targets' names had, target by target in the order in which they are tried,
-    /// and what became of the attempts at each. Empty in files of versions that did not say, and in what
-    /// a killed run left (`.part`).
+    /// The addresses that the targets' names had, target by target in the order in which they are
+    /// tried, and what became of the attempts at each. Empty in files of versions that did not say,
+    /// and in what a killed run left (`.part`).
     #[serde(default)]
     pub addresses: Vec<Address>,
     /// Whether connections began with all addresses of a name in turn (`--spread-addresses`); else
@@ -111,7 +111,8 @@ impl Address {
     }
 }
 
-/// The options that only `http://` has. What is asked for stands in the targets, or in `paths_file`.
+/// The options that only `http://` has. What is asked for stands in the targets, or in
+/// `paths_file`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Http {

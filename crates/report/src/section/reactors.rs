@@ -40,19 +40,19 @@ pub struct Reactor {
     pub failed: u64,
     /// Replies it received, first echoes included.
     pub messages: u64,
-    /// Its CPU time as a share of the time in which messages were to be sent, or of the run where there
-    /// was no traffic: 0 to 1.
+    /// Its CPU time as a share of the time in which messages were to be sent, or of the run where
+    /// there was no traffic: 0 to 1.
     pub busy_ratio: f64,
-    /// The share of that time in which its thread was ready to run and waited for a core, 0 to 1; null
-    /// without traffic, and where the kernel does not tell.
+    /// The share of that time in which its thread was ready to run and waited for a core, 0 to 1;
+    /// null without traffic, and where the kernel does not tell.
     pub wait_ratio: Option<f64>,
     /// CPU time in that time; null without traffic.
     pub cpu_seconds: Option<f64>,
-    /// The share of its core's time that the hypervisor took in the traffic phase, 0 to 1; null where
-    /// that is not known.
+    /// The share of its core's time that the hypervisor took in the traffic phase, 0 to 1; null
+    /// where that is not known.
     pub steal_ratio: Option<f64>,
-    /// How often its thread left its core in the traffic phase because it had to wait for something;
-    /// null where that is not known.
+    /// How often its thread left its core in the traffic phase because it had to wait for
+    /// something; null where that is not known.
     pub voluntary_switches: Option<u64>,
     /// How often because another thread was to run there.
     pub involuntary_switches: Option<u64>,
@@ -63,7 +63,8 @@ pub struct Reactor {
     pub turn: Option<Spans>,
     /// The send lag that 99 % of its messages did not exceed; null where none was due by a plan.
     pub send_lag_p99_ns: Option<u64>,
-    /// The receive lag that 99 % of its audited replies did not exceed; null where none was audited.
+    /// The receive lag that 99 % of its audited replies did not exceed; null where none was
+    /// audited.
     pub receive_lag_p99_ns: Option<u64>,
     /// Turns of its loop.
     pub turns: u64,

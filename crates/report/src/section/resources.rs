@@ -27,9 +27,9 @@ pub struct Resources {
     /// does not tell its part (`--peer`). Of repeats the largest, of shards on machines of their
     /// own the sum.
     pub taken: Option<Footprint>,
-    /// CPU time of this machine that went to other processes while messages were sent, over the whole run
-    /// without traffic. Where the server runs here and does not tell (`--peer`), its own is in it. Null
-    /// where that is not known.
+    /// CPU time of this machine that went to other processes while messages were sent, over the
+    /// whole run without traffic. Where the server runs here and does not tell (`--peer`), its own
+    /// is in it. Null where that is not known.
     pub others_cpu_seconds: Option<f64>,
     /// The same as a share of what all cores had, 0 to 1.
     pub others_cpu_ratio: Option<f64>,
@@ -49,7 +49,8 @@ impl Resources {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Footprint {
-    /// Memory of the kernel and of the programs: the growth of the slabs, and what the processes hold.
+    /// Memory of the kernel and of the programs: the growth of the slabs, and what the processes
+    /// hold.
     pub memory_bytes: u64,
     /// Open files, one for each end of a connection and a few for each reactor.
     pub open_files: u64,
@@ -131,9 +132,10 @@ const GROWTH_MIN: u64 = 1 << 20;
 /// And so is a fiftieth of what was there before.
 const GROWTH_SHARE: u64 = 50;
 
-/// The growth from one reading to the next, for each of `count`; nothing where one is missing, and where
-/// it does not stand out of the noise. Where it shrank, others gave back more than the connections took:
-/// what those took is not known. Free memory grows from the later reading to the earlier one.
+/// The growth from one reading to the next, for each of `count`; nothing where one is missing, and
+/// where it does not stand out of the noise. Where it shrank, others gave back more than the
+/// connections took: what those took is not known. Free memory grows from the later reading to the
+/// earlier one.
 pub(crate) fn growth_each(before: Option<u64>, after: Option<u64>, count: u64) -> Option<f64> {
     let (before, after) = (before?, after?);
     let growth = after.checked_sub(before)?;
@@ -207,7 +209,8 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warn
         false => {
             warnings.push(Warning::new(
                 "merged_kernel",
-                "kernel memory is left out: the parts may have shared a machine and counted it twice",
+                "kernel memory is left out: the parts may have shared a machine and counted it \
+                 twice",
                 "look at its `machines` for theirs",
             ));
             // Named one by one, so that whoever adds a field decides here, too.
@@ -242,9 +245,10 @@ pub(crate) fn merge(results: &[&ResultFile], kind: Kind, warnings: &mut Vec<Warn
     }
 }
 
-/// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a message
-/// took: the sum over all parts, by all connections or messages; but the memory of repeats is that of the
-/// one that needed most, as a process that keeps it from one run to the next grows by less in later ones.
+/// Memory: of shards the sum, of repeats the mean. CPU time: the sum. What a connection or a
+/// message took: the sum over all parts, by all connections or messages; but the memory of repeats
+/// is that of the one that needed most, as a process that keeps it from one run to the next grows
+/// by less in later ones.
 fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Process {
     let bytes = |of: fn(&Process) -> Option<u64>| {
         let sum = known(all.iter().map(|one| of(one)))?;
@@ -274,8 +278,8 @@ fn process(all: &[&Process], kind: Kind, connections: u64, messages: u64) -> Pro
     }
 }
 
-/// The largest of repeats, which took it one after another; of shards on machines of their own the sum, and
-/// nothing for others, which may have shared a machine and counted it twice.
+/// The largest of repeats, which took it one after another; of shards on machines of their own the
+/// sum, and nothing for others, which may have shared a machine and counted it twice.
 fn footprint_of(
     results: &[&ResultFile],
     kind: Kind,
@@ -295,7 +299,8 @@ fn footprint_of(
     })
 }
 
-/// The kernel's memory over all connections. Readings are means over repeats, and sums over machines.
+/// The kernel's memory over all connections. Readings are means over repeats, and sums over
+/// machines.
 fn kernel(results: &[&ResultFile], kind: Kind, connections: u64) -> Kernel {
     let all: Vec<_> = results.iter().map(|result| &result.resources.kernel).collect();
     let reading = |of: fn(&Kernel) -> Option<u64>| {

@@ -51,8 +51,8 @@ pub struct Run {
     /// The runs that this result was merged from; absent if it is of one run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Which of several runs of one plan (`--repeat`) it was; absent if it was the only one, and in what
-    /// was merged.
+    /// Which of several runs of one plan (`--repeat`) it was; absent if it was the only one, and in
+    /// what was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
 }
@@ -129,7 +129,8 @@ impl Warning {
     }
 }
 
-/// Shards whose starts lie further apart than this are told of: their loads did not add up all along.
+/// Shards whose starts lie further apart than this are told of: their loads did not add up all
+/// along.
 const SKEW_TOLD: Duration = Duration::from_secs(1);
 
 /// The run that all parts are together. A new field has to be thought of here.

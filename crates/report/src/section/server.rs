@@ -1,27 +1,31 @@
-//! The verdict on the server: did it keep up with what was asked of it? Pure rules over a result, beside
-//! those on the generator; `docs/METHODOLOGY.md` gives the reasons for each.
+//! The verdict on the server: did it keep up with what was asked of it? Pure rules over a result,
+//! beside those on the generator; `docs/METHODOLOGY.md` gives the reasons for each.
 //!
-//! | word | what has to hold |
-//! |---|---|
-//! | kept up | 99 % of the rate asked for was served within the planned time, or more |
-//! | fell behind | less was, the backlog grew over most of that time, and the generator was not at its end |
-//! | served a share | less was, for another reason: a stall near the end, a generator at its end, lost or busy connections |
+//! What has to hold for each word:
 //!
-//! The backlog grew over most of the time if it never came back, from the middle of the planned time on, to
-//! less than a quarter of what it was at the end, in that second half alone rose by a quarter of that or
-//! more along its straight line (least squares), and was longer at the end than ever in the first half, by a
-//! quarter: what a server that answers in blocks has on its way goes up and down. So a stall that is caught up with is not *behind*, nor is a
-//! queue that has grown to a length and keeps it, as a constant delay makes one. A stall is told by itself,
-//! and fails nothing.
+//! - *kept up*: 99 % of the rate asked for was served within the planned time, or more;
+//! - *fell behind*: less was, the backlog grew over most of that time, and the generator was not at
+//!   its end;
+//! - *served a share*: less was, for another reason: a stall near the end, a generator at its end,
+//!   lost or busy connections.
 //!
-//! The backlog is what is due and not answered. Where every connection is busy (HTTP), or peers take nothing, a
-//! part of it waits at the client, and that may have two causes: a server at its end, or so few connections that
-//! even an idle server could not answer more on them. A server at its end keeps what it is asked waiting: so
-//! where more than half of the backlog waits at the client, it fell behind only if the median of the service is
-//! three times its least or more. Else more connections are what it takes, and the run misses its rate with
-//! words of its own.
+//! The backlog grew over most of the time if it never came back, from the middle of the planned
+//! time on, to less than a quarter of what it was at the end, in that second half alone rose by a
+//! quarter of that or more along its straight line (least squares), and was longer at the end than
+//! ever in the first half, by a quarter: what a server that answers in blocks has on its way goes
+//! up and down. So a stall that is caught up with is not *behind*, nor is a queue that has grown to
+//! a length and keeps it, as a constant delay makes one. A stall is told by itself, and fails
+//! nothing.
 //!
-//! The closed model asks for no rate: it sends when replies come, so no server ever falls behind it.
+//! The backlog is what is due and not answered. Where every connection is busy (HTTP), or peers
+//! take nothing, a part of it waits at the client, and that may have two causes: a server at its
+//! end, or so few connections that even an idle server could not answer more on them. A server at
+//! its end keeps what it is asked waiting: so where more than half of the backlog waits at the
+//! client, it fell behind only if the median of the service is three times its least or more. Else
+//! more connections are what it takes, and the run misses its rate with words of its own.
+//!
+//! The closed model asks for no rate: it sends when replies come, so no server ever falls behind
+//! it.
 
 use super::{Model, Number, ResultFile, Warning, generator, less, noise};
 use crate::figure::Unit;
@@ -34,10 +38,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Server {
-    /// Whether it fell behind: less than 99 % was served in time, and its backlog grew over most of the
-    /// time, while the generator was not at its end. Such a run has the outcome `not_reached`.
+    /// Whether it fell behind: less than 99 % was served in time, and its backlog grew over most of
+    /// the time, while the generator was not at its end. Such a run has the outcome `not_reached`.
     pub behind: bool,
-    /// The time in which it answered nothing although much was on its way; null if there was none such.
+    /// The time in which it answered nothing although much was on its way; null if there was none
+    /// such.
     pub stalled: Option<Stall>,
 }
 
@@ -61,8 +66,8 @@ pub(super) const NUMBERS: &[Number] = &[
     }),
 ];
 
-/// The server fell behind in all of it if it did in a part: that part's times are in it. Its longest stall
-/// is that of the part that had it, counted from that part's traffic.
+/// The server fell behind in all of it if it did in a part: that part's times are in it. Its
+/// longest stall is that of the part that had it, counted from that part's traffic.
 pub(crate) fn merge(results: &[&ResultFile]) -> Option<Server> {
     let judged: Vec<_> = results.iter().filter_map(|result| result.server.as_ref()).collect();
     if judged.is_empty() {
@@ -81,10 +86,12 @@ pub const SERVED: f64 = 0.99;
 /// The backlog's least part, from the middle of the time on, of what it is at the end.
 const NEVER_LESS: f64 = 0.25;
 
-/// The part of it by which it has to rise along its line in the second half: all the time would be a half.
+/// The part of it by which it has to rise along its line in the second half: all the time would be
+/// a half.
 const ROSE: f64 = 0.25;
 
-/// How much longer it is at the end than it ever was in the first half: all the time would be twice.
+/// How much longer it is at the end than it ever was in the first half: all the time would be
+/// twice.
 const OUTGREW: f64 = 1.25;
 
 /// A server that keeps requests waiting takes so many times its least service, at the median.
@@ -93,7 +100,8 @@ const QUEUED: u64 = 3;
 /// A silence shorter than this is no stall.
 pub const SILENCE: Nanos = Nanos::from_millis(200);
 
-/// A stall is so many times the median of the service: a server that always takes its time does not stall.
+/// A stall is so many times the median of the service: a server that always takes its time does not
+/// stall.
 const MEDIANS: u64 = 5;
 
 /// How the server fared, in three words.
@@ -107,8 +115,8 @@ pub enum Fared {
     Share(f64),
 }
 
-/// Judges a result whose generator has been judged: the verdict goes into its section `server`, and what
-/// it says among the warnings.
+/// Judges a result whose generator has been judged: the verdict goes into its section `server`, and
+/// what it says among the warnings.
 pub fn fill(result: &mut ResultFile, silence: Option<(Nanos, Nanos)>) {
     if result.plan.model == Model::None || result.messages.sent == 0 {
         return;
@@ -143,8 +151,8 @@ fn queued(result: &ResultFile) -> bool {
     service.is_some_and(|service| service.p50 >= service.min.saturating_mul(QUEUED))
 }
 
-/// Whether a backlog grew over most of the time. Without marks, as in merged repeats, there is nothing to
-/// tell.
+/// Whether a backlog grew over most of the time. Without marks, as in merged repeats, there is
+/// nothing to tell.
 fn grew(marks: &[u64], at_end: u64) -> bool {
     let at_end = at_end as f64;
     let (earlier, later) = marks.split_at(marks.len() / 2);
@@ -156,8 +164,9 @@ fn grew(marks: &[u64], at_end: u64) -> bool {
     at_end > OUTGREW * longest && least >= NEVER_LESS * at_end && rose >= ROSE * at_end
 }
 
-/// What a backlog grows by from one mark to the next, along the straight line of least squares; 0 of
-/// fewer than two marks. The first mark is one step behind the start, where nothing was on its way.
+/// What a backlog grows by from one mark to the next, along the straight line of least squares; 0
+/// of fewer than two marks. The first mark is one step behind the start, where nothing was on its
+/// way.
 #[must_use]
 pub fn slope(marks: &[f64]) -> f64 {
     let count = marks.len() as f64 + 1.0;
@@ -172,8 +181,8 @@ pub fn slope(marks: &[f64]) -> f64 {
     if xx > 0.0 { xy / xx } else { 0.0 }
 }
 
-/// The share of the rate asked for that was served in time; `None` without such a rate, and in files from
-/// before that was counted.
+/// The share of the rate asked for that was served in time; `None` without such a rate, and in
+/// files from before that was counted.
 #[must_use]
 pub fn share(result: &ResultFile) -> Option<f64> {
     let asked = result.messages.rate_planned.filter(|asked| *asked > 0.0)?;
@@ -195,8 +204,8 @@ pub fn fared(result: &ResultFile) -> Option<Fared> {
     Some(if share >= SERVED { Fared::KeptUp } else { Fared::Share(share) })
 }
 
-/// What share of what was asked was served, in words. Where replies came in time that did not bring what was
-/// asked for, that they were late is not what is wrong.
+/// What share of what was asked was served, in words. Where replies came in time that did not bring
+/// what was asked for, that they were late is not what is wrong.
 #[must_use]
 pub fn served_words(result: &ResultFile, share: f64) -> String {
     let unserved = result.messages.unserved;
@@ -247,7 +256,8 @@ fn warnings(result: &ResultFile) -> Vec<Warning> {
                 sentence(result),
                 noise::others_line(result).map_or_else(String::new, |it| format!("; {it}")),
             ),
-            "response times grow as long as that goes on, so they tell how long the run was: ask for a rate \
+            "response times grow as long as that goes on, so they tell how long the run was: ask \
+             for a rate \
              below what was served",
         ));
     }
@@ -255,11 +265,13 @@ fn warnings(result: &ResultFile) -> Vec<Warning> {
         warnings.push(Warning::new(
             "stalled",
             format!(
-                "the server answered nothing for {}, from {from_seconds:.2} s to {to_seconds:.2} s of the \
+                "the server answered nothing for {}, from {from_seconds:.2} s to {to_seconds:.2} \
+                 s of the \
                  traffic, while messages were on their way",
                 format_duration(Nanos(longest_silence_ns)),
             ),
-            "look at what the server, or the machine, did at that time: the response times contain it",
+            "look at what the server, or the machine, did at that time: the response times \
+             contain it",
         ));
     }
     warnings
@@ -301,7 +313,8 @@ mod tests {
         assert_eq!(codes(&result), ["server_behind"]);
         assert_eq!(
             result.run.warnings[0].text,
-            "the server fell behind: served 700/s of 1k/s; the backlog grew by 300/s to 3,000 messages"
+            "the server fell behind: served 700/s of 1k/s; the backlog grew by 300/s to 3,000 \
+             messages"
         );
     }
 
@@ -320,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_in_blocks_is_not_behind_wherever_the_time_ends() {
-        // 100 a second, answered each quarter of a second: up to 25 on their way, and a few at the end.
+        // 100 a second, answered each quarter of a second: up to 25 on their way, and a few at the
+        // end.
         for (phase, tail) in [(0, 2), (7, 2), (14, 3)] {
             let mut marks: Vec<u64> = (1..=60).map(|mark| (mark + phase) % 15 * 25 / 15).collect();
             for (offset, mark) in marks[30..].iter_mut().enumerate() {

@@ -1,5 +1,6 @@
-//! Latency by stage: an open, ordered map. The stages that this version knows keep their order; others
-//! (a step's, a phase's, a later version's) follow in theirs, and survive showing, merging, comparing.
+//! Latency by stage: an open, ordered map. The stages that this version knows keep their order;
+//! others (a step's, a phase's, a later version's) follow in theirs, and survive showing, merging,
+//! comparing.
 
 use super::parts::{MergeError, entry_of_all};
 use super::{Doubts, ResultFile};
@@ -15,7 +16,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Latency by stage, in the order of a connection's life. A stage in which nothing was measured is absent.
+/// Latency by stage, in the order of a connection's life. A stage in which nothing was measured is
+/// absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stages(Vec<(String, StageEntry)>);
 
@@ -47,13 +49,14 @@ impl Stages {
     pub fn put(&mut self, name: &str, entry: Option<StageEntry>) {
         self.0.retain(|(known, _)| known != name);
         let Some(entry) = entry else { return };
-        // Behind all that come no later: those that are not known come last, in the order of arrival.
+        // Behind all that come no later: those that are not known come last, in the order of
+        // arrival.
         let at = self.0.partition_point(|(known, _)| place(known) <= place(name));
         self.0.insert(at, (name.to_owned(), entry));
     }
 
-    /// A number of a stage. How many there were is known even if there were none; the others only of what
-    /// was measured.
+    /// A number of a stage. How many there were is known even if there were none; the others only
+    /// of what was measured.
     pub(crate) fn statistic(&self, stage: &str, statistic: &str) -> Option<f64> {
         match (self.named(stage), statistic) {
             (entry, "count") => Some(entry.map_or(0.0, |entry| entry.count as f64)),
@@ -61,8 +64,8 @@ impl Stages {
         }
     }
 
-    /// The stages in which something was measured, by name: first those that are known, in the order of a
-    /// connection's life.
+    /// The stages in which something was measured, by name: first those that are known, in the
+    /// order of a connection's life.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &StageEntry)> {
         self.0.iter().map(|(name, entry)| (name.as_str(), entry))
     }
@@ -99,7 +102,8 @@ const fn meaning(stage: Stage) -> &'static str {
         Stage::Service => "The same reply, counted from the time at which its message was sent.",
         Stage::SendLag => "Actual minus intended send time: how late the generator was.",
         Stage::Outside => {
-            "From the client's sending of a message to its kernel's receipt of the reply: the server, \
+            "From the client's sending of a message to its kernel's receipt of the reply: the \
+             server, \
              the\nnetwork and the kernels on the way. Of audited connections."
         }
         Stage::ReceiveLag => {
@@ -167,14 +171,16 @@ impl JsonSchema for Stages {
         });
         json_schema!({
             "type": "object",
-            "description": "Latency by stage, in the order of a connection's life. Besides the stages named here there may be others.",
+            "description": "Latency by stage, in the order of a connection's life. Besides the \
+                stages named here there may be others.",
             "properties": known.into_iter().collect::<Map<String, Value>>(),
             "additionalProperties": generator.subschema_for::<StageEntry>(),
         })
     }
 }
 
-/// What the names of numbers of stages begin with that this version does not know: `stages.step.pay.p99`.
+/// What the names of numbers of stages begin with that this version does not know:
+/// `stages.step.pay.p99`.
 pub(super) const PREFIX: &str = "stages";
 
 /// What a number of a stage is called: `response.p99`, or as its path in the file is.
@@ -208,7 +214,8 @@ pub(crate) fn merge(results: &[&ResultFile]) -> Result<Stages, MergeError> {
     added("", &parts)
 }
 
-/// The same of any stages, each with the result that it is from; `path` is what their names stand behind.
+/// The same of any stages, each with the result that it is from; `path` is what their names stand
+/// behind.
 pub(super) fn added(path: &str, parts: &[(&ResultFile, &Stages)]) -> Result<Stages, MergeError> {
     let names = || parts.iter().flat_map(|(_, stages)| stages.iter().map(|(name, _)| name));
     let mut seen = BTreeSet::new();
@@ -227,8 +234,8 @@ pub(crate) fn is_class(name: &str) -> bool {
     Stage::from_name(name).is_some_and(|stage| Stage::BY_CLASS.contains(&stage))
 }
 
-/// The stages that tables show. Replies are told apart by the class of their status only where there was
-/// more than one.
+/// The stages that tables show. Replies are told apart by the class of their status only where
+/// there was more than one.
 pub(crate) fn shown(result: &ResultFile) -> impl Iterator<Item = (&str, &StageEntry)> {
     let classes = result.stages.iter().filter(|(name, _)| is_class(name)).count();
     result.stages.iter().filter(move |(name, _)| classes > 1 || !is_class(name))
@@ -279,7 +286,8 @@ mod tests {
         let written = serde_json::to_string(&stages).expect("an object");
         let read: Stages = serde_json::from_str(&written).expect("stages");
         assert_eq!(read, stages);
-        // In whatever order a file has them, known ones come in theirs; what is no stage is passed over.
+        // In whatever order a file has them, known ones come in theirs; what is no stage is passed
+        // over.
         let text = written.replacen('{', "{\"step.x\":null,\"later\":[1],\"tls\":null,", 1);
         assert_eq!(serde_json::from_str::<Stages>(&text).expect("stages"), stages);
         for bad in ["{\"connect\":[1]}", "{\"a\":1,\"a\":2}", "[]"] {

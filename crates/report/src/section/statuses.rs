@@ -1,5 +1,5 @@
-//! Statuses of HTTP, one by one and by class: how many responses had which, which of them count as served
-//! (`--expect`), and which a threshold names (`http.5xx`).
+//! Statuses of HTTP, one by one and by class: how many responses had which, which of them count as
+//! served (`--expect`), and which a threshold names (`http.5xx`).
 
 use super::{Doubts, Http, ResultFile, messages};
 use crate::words::non_zero;
@@ -19,8 +19,8 @@ pub enum Statuses {
 }
 
 impl Statuses {
-    /// Reads `404`, `5xx` or `non_2xx`, as [`fmt::Display`] writes them. An interim response (1xx) answers
-    /// nothing (RFC 9110 15.2), so it is none of these.
+    /// Reads `404`, `5xx` or `non_2xx`, as [`fmt::Display`] writes them. An interim response (1xx)
+    /// answers nothing (RFC 9110 15.2), so it is none of these.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         if name == "non_2xx" {
@@ -122,7 +122,8 @@ impl FromStr for Expected {
         let one = |name: &str| match Statuses::parse(name) {
             Some(one) if one != Statuses::Not2xx => Ok(one),
             _ => Err(format!(
-                "'{name}' is neither a status nor a class of them: write them like 200,429 or 2xx,404 \
+                "'{name}' is neither a status nor a class of them: write them like 200,429 or \
+                 2xx,404 \
                  (classes from 2xx to 5xx)"
             )),
         };
@@ -153,7 +154,8 @@ fn response_doubts(result: &ResultFile, doubts: &mut Doubts) {
         doubts.add(
             "http_status",
             format!("requests were answered, and not served: {unserved}"),
-            "look at the paths, and at the server's log; --expect says which statuses are meant to come, \
+            "look at the paths, and at the server's log; --expect says which statuses are meant \
+             to come, \
              --fail-if 'http.5xx>1%' makes too many of one a failure",
         );
     }

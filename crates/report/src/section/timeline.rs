@@ -30,15 +30,16 @@ pub struct Second {
     pub response_p99_ns: Option<u64>,
     /// The longest of them; null without any.
     pub response_max_ns: Option<u64>,
-    /// Median service time of the same replies; null without any, in files from before it was written, and
-    /// where several parts of a merged result had some in it of which one has no `service_hdr`.
+    /// Median service time of the same replies; null without any, in files from before it was
+    /// written, and where several parts of a merged result had some in it of which one has no
+    /// `service_hdr`.
     pub service_p50_ns: Option<u64>,
     /// The service time that 99 % of them did not exceed; null likewise.
     pub service_p99_ns: Option<u64>,
     /// The longest service time of them; null without any, and in files from before it was written.
     pub service_max_ns: Option<u64>,
-    /// All their responses as a histogram of two decimal digits: HdrHistogram V2, deflated, in base64. Absent
-    /// without any, and in files from before it was written.
+    /// All their responses as a histogram of two decimal digits: HdrHistogram V2, deflated, in
+    /// base64. Absent without any, and in files from before it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_hdr: Option<String>,
     /// All service times of the same in the same form; absent likewise.

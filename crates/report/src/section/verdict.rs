@@ -52,7 +52,8 @@ pub struct ThresholdVerdict {
 pub enum ThresholdError {
     /// There is no operator in it.
     #[error(
-        "'{0}' compares nothing: write METRIC OP VALUE with one of > >= < <= == !=, like response.p99>50ms"
+        "'{0}' compares nothing: write METRIC OP VALUE with one of > >= < <= == !=, like \
+         response.p99>50ms"
     )]
     NoOperator(String),
     /// The operator is not one of the six.
@@ -218,8 +219,8 @@ fn exit_code(outcome: Outcome, thresholds_ok: bool) -> u8 {
     }
 }
 
-/// Judges a result whose outcome is known, by the thresholds of its plan: a run's own and a merged one's
-/// alike. Wants the derived values filled in.
+/// Judges a result whose outcome is known, by the thresholds of its plan: a run's own and a merged
+/// one's alike. Wants the derived values filled in.
 #[must_use]
 pub fn judge(result: &ResultFile) -> Verdict {
     let known = result.plan.thresholds.iter().filter_map(|text| text.parse::<Threshold>().ok());
@@ -366,11 +367,13 @@ mod tests {
         for (expression, message) in [
             (
                 "",
-                "'' compares nothing: write METRIC OP VALUE with one of > >= < <= == !=, like response.p99>50ms",
+                "'' compares nothing: write METRIC OP VALUE with one of > >= < <= == !=, like \
+                 response.p99>50ms",
             ),
             (
                 "response.p99",
-                "'response.p99' compares nothing: write METRIC OP VALUE with one of > >= < <= == !=, like response.p99>50ms",
+                "'response.p99' compares nothing: write METRIC OP VALUE with one of > >= < <= == \
+                 !=, like response.p99>50ms",
             ),
             (
                 "response.p99=>5ms",
@@ -382,24 +385,32 @@ mod tests {
             ),
             (
                 "response.p98>5ms",
-                "there is no metric 'response.p98': response has p50, p75, p90, p95, p99, p999, p9999, min, max, mean, stdev, count",
+                "there is no metric 'response.p98': response has p50, p75, p90, p95, p99, p999, \
+                 p9999, min, max, mean, stdev, count",
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, handshake, first_echo, first_byte, response, response_2xx, response_3xx, response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, close) or with connections, messages, failures, http, resources, pacing, audit, generator, server, balance or phase",
+                "there is no metric 'latency': it begins with a stage (connect, tls, upgrade, \
+                 handshake, first_echo, first_byte, response, response_2xx, response_3xx, \
+                 response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, \
+                 close) or with connections, messages, failures, http, resources, pacing, audit, \
+                 generator, server, balance or phase",
             ),
             ("response.p99>50", "in 'response.p99>50': say the unit of 50, like 50ms or 50us"),
             (
                 "response.p99>fast",
-                "in 'response.p99>fast': 'fast' does not start with a number: write it like 500us, 5ms, 30s, 5m or 1h",
+                "in 'response.p99>fast': 'fast' does not start with a number: write it like \
+                 500us, 5ms, 30s, 5m or 1h",
             ),
             (
                 "response.p99>",
-                "in 'response.p99>': '' does not start with a number: write it like 500us, 5ms, 30s, 5m or 1h",
+                "in 'response.p99>': '' does not start with a number: write it like 500us, 5ms, \
+                 30s, 5m or 1h",
             ),
             (
                 "generator.busy_max>much",
-                "in 'generator.busy_max>much': 'much' does not start with a number: write it like 0.05, 5% or 1.2",
+                "in 'generator.busy_max>much': 'much' does not start with a number: write it like \
+                 0.05, 5% or 1.2",
             ),
             (
                 "connections.lost>1.5",
@@ -416,7 +427,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_threshold_or_refused(text in "\\PC{0,30}", value in "[0-9.]{0,4}[a-z]{0,3}") {
+        fn any_text_is_a_threshold_or_refused(
+            text in "\\PC{0,30}",
+            value in "[0-9.]{0,4}[a-z]{0,3}",
+        ) {
             let _ = text.parse::<Threshold>();
             let _ = format!("response.p99>{value}").parse::<Threshold>();
         }

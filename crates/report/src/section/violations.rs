@@ -36,7 +36,8 @@ pub(super) fn broken(result: &ResultFile, doubts: &mut Doubts) {
     let by_content = |plan: &WebSocket| plan.matching == Matching::Content;
     let remedy = match (&result.plan.http, &result.plan.websocket) {
         (None, None) => {
-            "the server does not send back what it gets: make sure that it is an echo server, and that \
+            "the server does not send back what it gets: make sure that it is an echo server, and \
+             that \
              the URL says what it speaks (ws://, http://)"
         }
         (None, Some(plan)) if by_content(plan) && result.connections.opened > 0 => {
