@@ -362,7 +362,7 @@ fn within_noise(result: &ResultFile) -> String {
     if names.is_empty() || result.plan.has_churn() || result.connections.opened == 0 {
         return String::new();
     }
-    format!("{} not measurable a connection: growth within noise\n", names.join(", "))
+    format!("{} not measurable: growth within noise\n", names.join(", "))
 }
 
 /// What the run took in all, beside what it was said to take.
