@@ -148,7 +148,12 @@ fn what_is_written_agrees_with_the_schema() {
     let repeats = (1..=12).map(|number| format!("../repeats/run-{number:02}.json"));
     let kept = "../../../../../results/kept-2026-11-26-tcp-1m/result.json".to_owned();
     for name in repeats.chain(["minimal.json".to_owned(), "million.json".to_owned(), kept]) {
-        let mut written = serde_json::to_value(read(&name)).expect("JSON");
+        let mut result = read(&name);
+        // What only later runs and merged ones have.
+        let (stages, resources) = (result.stages.clone(), result.resources.clone());
+        result.phases = vec![schema::Phase { stages, ..schema::Phase::default() }];
+        result.machines = vec![schema::Machine { resources, ..schema::Machine::default() }];
+        let mut written = serde_json::to_value(result).expect("JSON");
         let wrong: Vec<_> = validator
             .iter_errors(&written)
             .map(|error| format!("{}: {error}", error.instance_path()))
