@@ -30,13 +30,20 @@ impl Rig {
         let spec = RequestSpec { host: "a".into(), target: "/".into(), ..RequestSpec::default() };
         let requests = vec![(addresses, Request::new(&spec).expect("a request"))];
         let world = World::new(Faults::default());
-        let net = world.network(&[target]);
+        let net = world.network_by_hand(&[target]);
         let (done, is_done) = bounded(1);
         let (_, inbox) = mailbox::open_unwatched();
         let driver = EchoDriver::new(requests, connections, Nanos::from_secs(60), 1, done);
         let limits = Limits::for_slots(connections);
         let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
         Self { world, client, net, is_done }
+    }
+
+    /// Two turns: with layers a connection opens in the one and is used in the other.
+    fn turns(&mut self) {
+        for _ in 0..2 {
+            self.client.turn().expect("turn");
+        }
     }
 
     /// Lets time pass, a tenth of a second in each turn.
@@ -58,7 +65,7 @@ impl Rig {
     /// A connection whose server has sent ten times as much as fits, and has closed.
     fn owed() -> (Self, SimStream) {
         let mut rig = Self::new(1);
-        rig.client.turn().expect("turn");
+        rig.turns();
         let peer = rig.net.accept_by_hand(0).expect("it has come");
         rig.upgrade(&peer);
         rig.world.set_faults(Faults { pipe_bytes: PIPE_BYTES, ..Faults::default() });
@@ -74,6 +81,11 @@ impl Rig {
         let outcome = self.is_done.try_recv().expect("it is over");
         outcome.judge(1).map_err(|error| error.to_string())
     }
+}
+
+#[test]
+fn all_of_these_hold_with_a_layer() {
+    reactor::sim::again_with_layers("echo::", &[]);
 }
 
 fn read(peer: &SimStream, most: usize) -> Vec<u8> {
@@ -92,8 +104,8 @@ fn read(peer: &SimStream, most: usize) -> Vec<u8> {
 fn a_server_that_reads_its_answers_slowly_gets_them_all() {
     let (mut rig, peer) = Rig::owed();
     let mut taken = Vec::new();
-    // Twelve times four seconds: no pause is as long as the time limit, and all of them are longer.
-    for _ in 0..12 {
+    // Thirteen times four seconds: no pause is as long as the time limit, and all of them are longer.
+    for _ in 0..13 {
         rig.pass(4);
         taken.extend(read(&peer, PIPE_BYTES));
     }
@@ -127,7 +139,7 @@ fn answers_that_a_reset_destroys_are_an_error() {
 #[test]
 fn a_server_that_never_closes_is_left_in_time() {
     let mut rig = Rig::new(1);
-    rig.client.turn().expect("turn");
+    rig.turns();
     let peer = rig.net.accept_by_hand(0).expect("it has come");
     rig.upgrade(&peer);
     assert_eq!(peer.send(&[0x88, 0]).ok(), Some(2));
@@ -142,7 +154,7 @@ fn a_slow_upgrade_does_not_keep_the_others() {
     let mut rig = Rig::new(3 * OPENING_MAX);
     let mut peers: Vec<SimStream> = Vec::new();
     for _ in 0..8 {
-        rig.client.turn().expect("turn");
+        rig.turns();
         let first = peers.len();
         peers.extend(std::iter::from_fn(|| rig.net.accept_by_hand(0).ok()));
         // The first of all is never answered.

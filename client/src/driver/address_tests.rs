@@ -31,7 +31,7 @@ fn many(connections: u64, reactors: u64, count: u16, spread: bool) -> Load {
 fn rig(load: Load, listening: &[u16]) -> (Rig, Sim) {
     let rig = Rig::new(load, Faults::default(), 0, Limits::for_slots(512));
     let at: Vec<_> = listening.iter().copied().map(address).collect();
-    let net = rig.world.network(&at);
+    let net = rig.world.network_by_hand(&at);
     (rig, net)
 }
 

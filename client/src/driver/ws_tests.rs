@@ -199,7 +199,7 @@ impl Rig {
     fn by_hand(load: Load) -> (Self, Sim) {
         let setup = setup(&load, target());
         let rig = Self::new(load, setup, None, Faults::default(), Limits::for_slots(512));
-        let net = rig.world.network(&[target()]);
+        let net = rig.world.network_by_hand(&[target()]);
         (rig, net)
     }
 

@@ -125,6 +125,8 @@ struct Watched {
 struct Listening {
     reactor: usize,
     token_index: usize,
+    /// What comes is accepted by hand.
+    by_hand: bool,
     queue: VecDeque<usize>,
 }
 
@@ -153,6 +155,8 @@ struct WorldState {
     layers_everywhere: bool,
     /// Layers that were made.
     layers_made: u8,
+    /// The layers of far ends that wait to be accepted by hand. They have said hello.
+    hands: BTreeMap<usize, Toy>,
     /// Reads that asked for bytes alone, and those that asked for a stamp as well.
     reads: (u64, u64),
 }
@@ -254,11 +258,22 @@ impl World {
     /// on one address: connections go to them in turn.
     #[must_use]
     pub fn network(&self, listen: &[SocketAddr]) -> Sim {
+        self.listen(listen, false)
+    }
+
+    /// A network whose connections are accepted and served by hand. Their layers, if they have any, agree
+    /// as soon as a connection stands.
+    #[must_use]
+    pub fn network_by_hand(&self, listen: &[SocketAddr]) -> Sim {
+        self.listen(listen, true)
+    }
+
+    fn listen(&self, listen: &[SocketAddr], by_hand: bool) -> Sim {
         let mut state = self.state.borrow_mut();
         let reactor = state.reactors;
         state.reactors += 1;
         for (token_index, address) in listen.iter().enumerate() {
-            let listening = Listening { reactor, token_index, queue: VecDeque::new() };
+            let listening = Listening { reactor, token_index, by_hand, queue: VecDeque::new() };
             state.listeners.entry(*address).or_default().push(listening);
         }
         Sim { world: self.clone(), reactor, listen: listen.to_vec(), wall: None }
@@ -325,6 +340,14 @@ impl WorldState {
         self.ends.push(End { open: true, ..End::default() });
         listening.queue.push_back(near + 1);
         self.listener_edges.insert((listening.reactor, listening.token_index));
+        if listening.by_hand
+            && let Some(mut layer) = self.layer(target, false)
+        {
+            let mut hello = Vec::new();
+            layer.hello(&mut hello);
+            self.arrive(near, &hello);
+            self.hands.insert(near + 1, layer);
+        }
         Some(near)
     }
 }
@@ -345,8 +368,14 @@ impl Sim {
     /// As [`Network::accept`].
     pub fn accept_by_hand(&mut self, listener: usize) -> io::Result<SimStream> {
         let mut stream = self.accept(listener)?;
-        let layer = self.world.state.borrow_mut().layer(self.listen[listener], false);
-        stream.take_in_hand(layer);
+        let agreed = self.world.state.borrow_mut().hands.remove(&stream.at);
+        match agreed {
+            Some(layer) => stream.hand = Some(RefCell::new(Hand::new(layer))),
+            None => {
+                let layer = self.world.state.borrow_mut().layer(self.listen[listener], false);
+                stream.take_in_hand(layer);
+            }
+        }
         Ok(stream)
     }
 }
@@ -370,6 +399,10 @@ struct Hand {
 }
 
 impl Hand {
+    fn new(layer: Toy) -> Self {
+        Self { layer, opened: VecDeque::new(), end: None }
+    }
+
     /// What has come is opened, and answered.
     fn open(&mut self, wire: &mut [u8]) -> Vec<u8> {
         let (mut plain, mut said) = (Vec::new(), Vec::new());
@@ -386,7 +419,7 @@ impl SimStream {
         let mut hello = Vec::new();
         layer.hello(&mut hello);
         self.world.state.borrow_mut().arrive(self.peer(), &hello);
-        self.hand = Some(RefCell::new(Hand { layer, opened: VecDeque::new(), end: None }));
+        self.hand = Some(RefCell::new(Hand::new(layer)));
     }
 
     /// Closes it without the good-bye of its layer, as if the stream were cut.
