@@ -3,7 +3,7 @@
 //! ```text
 //!   main ── reads the command line, plans, checks the machine, starts:
 //!     ├─ reactor-0 … reactor-k   pinned; each opens and drives its share of the connections
-//!     ├─ coordinator (main)      moves all reactors from phase to phase, merges what they report
+//!     ├─ conductor (main)        moves all reactors from phase to phase, merges what they report
 //!     ├─ checkpoints             writes what there is so far beside the place of the result
 //!     └─ signals                 the first drains, the second leaves at once; both write the result
 //! ```

@@ -11,55 +11,24 @@ use crate::books::totals::{Attempts, Totals};
 use measure::{IntervalHistogram, Nanos};
 use reactor::Counters;
 
-/// What the coordinator tells a reactor.
+/// What the conductor tells a reactor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command {
-    /// Open your connections; the run's ramp started at this time.
-    Ramp(Nanos),
-    /// Send one message over every connection.
-    FirstEcho,
-    /// Begin the audit, before the traffic.
-    AuditFrom,
-    /// Send traffic from this time on.
-    Drive(Nanos),
-    /// End the audit, behind the traffic.
-    AuditTo,
-    /// Start nothing new, wait for what is on its way, take leave, report.
-    Drain,
+    /// Begin the phase of this number; opening and traffic count from `at`.
+    Begin { phase: u16, at: Nanos },
     /// Close all connections and end.
     Close,
     /// End at once.
     Abort,
 }
 
-/// What a reactor is to do next, in order. It says so when it has come to the end of one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Step {
-    /// Nothing yet.
-    Waiting,
-    /// Opening its connections.
-    Ramp,
-    /// One message over every connection.
-    FirstEcho,
-    /// The audit's round before the traffic.
-    AuditFrom,
-    /// Traffic.
-    Drive,
-    /// The audit's round behind it.
-    AuditTo,
-    /// Waiting for what is on its way.
-    Drain,
-    /// Closing all connections.
-    Close,
-}
-
-/// What a reactor tells the coordinator.
+/// What a reactor tells the conductor.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A second has passed (or a step has ended, which makes the second a short one).
+    /// A second has passed (or a phase has ended, which makes the second a short one).
     Second(Box<Second>),
-    /// A step is done.
-    Done { reactor: usize, step: Step, at: Nanos },
+    /// The phase of this number is done.
+    Done { reactor: usize, phase: u16, at: Nanos },
     /// The measurement is over: all that was counted and recorded.
     Final { reactor: usize, last: Box<Final> },
 }
@@ -70,7 +39,7 @@ pub(crate) struct Second {
     pub(crate) reactor: usize,
     /// Which second of the run, from 0.
     pub(crate) second: u64,
-    /// Whether that second is over; the end of a step reports in the middle of one.
+    /// Whether that second is over; the end of a phase reports in the middle of one.
     pub(crate) whole: bool,
     /// All counts so far.
     pub(crate) totals: Totals,

@@ -1,7 +1,7 @@
 //! One run: reactors, phases, result.
 
 use crate::cli::RunArgs;
-use crate::conductor::Coordinator;
+use crate::conductor::Conductor;
 use crate::conductor::checkpoint::Checkpoints;
 use crate::conductor::crew::Threads;
 use crate::driver::LoadDriver;
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Reports of one reactor that may wait for the coordinator.
+/// Reports of one reactor that may wait for the conductor.
 const REPORTS_PER_REACTOR: usize = 16;
 
 type Reactor<P> = Running<LoadDriver<P>, Command, ()>;
@@ -141,9 +141,9 @@ fn run_planned<P: Protocol>(
         },
     );
     let crew = Threads { clock, outsides, reports: taken, signals: receiver };
-    let mut coordinator = Coordinator::new(plan, crew, progress).with_checkpoints(checkpoints);
-    let measured = coordinator.measure();
-    let (part, trouble) = coordinator.end_checkpoints();
+    let mut conductor = Conductor::new(plan, crew, progress).with_checkpoints(checkpoints);
+    let measured = conductor.measure();
+    let (part, trouble) = conductor.end_checkpoints();
     let mut result = result_of(plan, facts, &cpus, measured, started);
     result.run.repeat = turn.repeat.clone();
     result.run.warnings.extend(turn.warning.clone());
@@ -159,15 +159,15 @@ fn run_planned<P: Protocol>(
     {
         complain("c1000k-client", error);
     }
-    if !coordinator.is_aborted() {
-        coordinator.close();
-        coordinator.watch_closing(|| {
+    if !conductor.is_aborted() {
+        conductor.close();
+        conductor.watch_closing(|| {
             reactors.iter().filter(|reactor| reactor.thread.is_finished()).count()
         });
     }
-    coordinator.clear_progress();
-    let interrupted = coordinator.is_interrupted();
-    let ended = if coordinator.is_aborted() { Ok(()) } else { finish(reactors) };
+    conductor.clear_progress();
+    let interrupted = conductor.is_interrupted();
+    let ended = if conductor.is_aborted() { Ok(()) } else { finish(reactors) };
     Ok(Ran { result, written, ended, interrupted })
 }
 

@@ -1,7 +1,7 @@
 //! Checkpoints: while a run goes on, what it has measured so far is written beside the place of its
 //! result every few seconds (`OUT.part`), so that a client that is killed leaves it.
 //!
-//! The coordinator hands over what is new, and a thread of its own, which gives way to all others, lays it
+//! The conductor hands over what is new, and a thread of its own, which gives way to all others, lays it
 //! out and writes it: a slow disk holds up nothing. Nothing of this reaches the reactors.
 
 use crate::books::totals::Totals;

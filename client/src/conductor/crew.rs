@@ -1,4 +1,4 @@
-//! `Crew`: what the coordinator sees of its reactors and of the machine they run on. A run has threads,
+//! `Crew`: what the conductor sees of its reactors and of the machine they run on. A run has threads,
 //! channels and the kernel behind it; a test has reactors on the simulated network, and a clock that it
 //! moves by hand.
 
@@ -29,7 +29,7 @@ pub(crate) struct Reading {
     pub(crate) peer: Option<serde_json::Value>,
 }
 
-/// What may come while the coordinator waits.
+/// What may come while the conductor waits.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A reactor reports.

@@ -1,4 +1,4 @@
-//! A crew on the simulated network: reactors and servers that are turned whenever the coordinator waits,
+//! A crew on the simulated network: reactors and servers that are turned whenever the conductor waits,
 //! by a clock that is moved by hand. Two runs of it are the same, to the nanosecond.
 
 use crate::conductor::crew::{Crew, Event, Reading};

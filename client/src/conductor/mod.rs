@@ -1,5 +1,5 @@
-//! The coordinator: moves all reactors from phase to phase, merges what they report into a timeline
-//! and a live view, and takes the readings of memory and CPU time that belong between the phases.
+//! The conductor: moves all reactors from phase to phase, merges what they report into a timeline and a
+//! live view, and takes the readings of memory and CPU time that belong between the phases.
 
 pub(crate) mod checkpoint;
 pub(crate) mod crew;
@@ -7,12 +7,15 @@ pub(crate) mod crew;
 pub(crate) mod crew_tests;
 pub(crate) mod doctor;
 pub(crate) mod probe;
+#[cfg(test)]
+mod storm_tests;
 mod timeline;
 
 use crate::books::causes::Causes;
 use crate::books::recorder::Recorder;
 use crate::books::totals::Totals;
-use crate::orders::{Command, Final, Report, Step};
+use crate::load::phases::{Act, Edge, Landmark, Phase, Until};
+use crate::orders::{Command, Final, Report};
 use crate::plan::Plan;
 use checkpoint::{Checkpoints, Snapshot};
 use control::live::{Progress, View};
@@ -25,6 +28,7 @@ use probe::{Probe, Probed};
 use report::schema;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use timeline::Timeline;
@@ -33,8 +37,6 @@ use timeline::Timeline;
 const HOPELESS_ATTEMPTS: u64 = 1_000;
 /// First messages that go unanswered without a single reply, after which no more are sent.
 const SILENT_ATTEMPTS: u64 = 64;
-/// How long accepting may lag behind opening before the first readings are taken.
-const SETTLE: Nanos = Nanos::from_millis(300);
 /// How long the reactors have to report when the run is being abandoned.
 const ABORT_PATIENCE: Nanos = Nanos::from_secs(2);
 /// How long the peer has to answer.
@@ -81,15 +83,15 @@ pub(crate) struct Measured {
     pub(crate) probed: Probed,
 }
 
-pub(crate) struct Coordinator<'a, C> {
+pub(crate) struct Conductor<'a, C> {
     plan: &'a Plan,
     crew: C,
     progress: Progress,
     /// Reactors that have closed their connections, and all of them.
     closed: (u64, u64),
     halt: Halt,
-    /// The step that each reactor has come to the end of, and when the last of them did.
-    done: Vec<Step>,
+    /// The phase that each reactor has come to the end of, and when the last of them did.
+    done: Vec<Option<u16>>,
     done_at: Nanos,
     timeline: Timeline,
     finals: BTreeMap<usize, Box<Final>>,
@@ -106,12 +108,14 @@ pub(crate) struct Coordinator<'a, C> {
     /// When the ramp began and ended, and when the traffic did and was to.
     opening: (Nanos, Option<Nanos>),
     traffic: Option<(Nanos, Nanos)>,
+    /// Keeps the kernel stamping receipts from the first survey to the last.
+    stamping: Option<OwnedFd>,
     /// Descriptors kept free while connections take what there is, so that the readings after the
     /// ramp and the result can still open their files.
     spare: Vec<File>,
 }
 
-impl<'a, C: Crew> Coordinator<'a, C> {
+impl<'a, C: Crew> Conductor<'a, C> {
     pub(crate) fn new(plan: &'a Plan, crew: C, progress: Progress) -> Self {
         let reactors = crew.size();
         Self {
@@ -120,7 +124,7 @@ impl<'a, C: Crew> Coordinator<'a, C> {
             progress,
             closed: (0, 0),
             halt: Halt::None,
-            done: vec![Step::Waiting; reactors],
+            done: vec![None; reactors],
             done_at: Nanos::ZERO,
             timeline: Timeline::new(reactors),
             finals: BTreeMap::new(),
@@ -134,6 +138,7 @@ impl<'a, C: Crew> Coordinator<'a, C> {
             checkpoint_trouble: None,
             opening: (Nanos::ZERO, None),
             traffic: None,
+            stamping: None,
             spare: (0..SPARE_DESCRIPTORS).flat_map(|_| File::open("/dev/null")).collect(),
         }
     }
@@ -152,16 +157,21 @@ impl<'a, C: Crew> Coordinator<'a, C> {
     }
 
     /// Takes the run through its phases up to the end of the measurement; the connections are still
-    /// open then, see [`Coordinator::close`].
+    /// open then, see [`Conductor::close`].
     pub(crate) fn measure(&mut self) -> Measured {
         // The first one says what was planned, and whether the file can be written.
         self.checkpoint();
         let mut measured = Measured { before: self.read(), ..Measured::default() };
-        self.ramp(&mut measured);
-        self.settle(&mut measured);
-        self.drive(&mut measured);
-        self.hold();
-        self.drain();
+        let plan = self.plan;
+        for (number, phase) in (0..).zip(&plan.load.phases) {
+            self.look_at(&phase.before, &mut measured);
+            // A run that is cut short only takes leave.
+            if self.halt == Halt::None || phase.act == Act::Leave {
+                self.go_through(number, phase, &mut measured);
+            }
+            self.look_at(&phase.behind, &mut measured);
+        }
+        self.stamping = None;
         measured.end = self.read();
         measured.halt_interrupted = self.halt >= Halt::Drain;
         measured.totals = self.timeline.total();
@@ -187,82 +197,119 @@ impl<'a, C: Crew> Coordinator<'a, C> {
         self.halt >= Halt::Drain
     }
 
-    fn ramp(&mut self, measured: &mut Measured) {
-        self.enter("ramp", None);
-        let started = self.crew.now();
+    /// Goes through one phase, from entering it until it is over.
+    fn go_through(&mut self, number: u16, phase: &'a Phase, measured: &mut Measured) {
+        let length = match (phase.act, phase.until) {
+            (_, Until::For(span)) => Some(span),
+            (Act::Traffic, Until::Done) => Some(self.plan.load.duration),
+            (_, Until::Done) => None,
+        };
+        self.enter(phase.shown(), length);
+        let mut from = self.crew.now();
+        match phase.act {
+            Act::Open => self.open(number, from),
+            Act::FirstEcho => measured.first_echo_planned = self.timeline.total().open(),
+            Act::Survey(Edge::Before) => {
+                // Where that fails, the stamps that are missing are counted.
+                self.stamping = host::receipt::keep_stamping().ok();
+            }
+            Act::Traffic => {
+                // Far enough ahead that every reactor has read it when the time comes.
+                from += Nanos::from_millis(20);
+                self.phase_started = from;
+            }
+            _ => {}
+        }
+        match (phase.act, phase.until) {
+            (_, Until::For(span)) => self.wait(span),
+            (Act::Open, Until::Done) => {}
+            (Act::Leave, Until::Done) => self.leave(number, from),
+            (act, Until::Done) => {
+                // All at once, unlike opening: in turns the round of first echoes takes half as long
+                // again, since the reactors of the server wake for a few messages each. The times of this
+                // stage are hence those of a closed loop at full load, and METHODOLOGY.md says so.
+                self.tell_all(Command::Begin { phase: number, at: from });
+                let probe = (act == Act::Traffic).then(|| self.probe(from)).flatten();
+                self.wait_until_done(number, act);
+                if let Some(probe) = probe {
+                    measured.probed = probe.end();
+                }
+            }
+        }
+        let by_reactors = phase.until == Until::Done && self.all_done(number);
+        let to = if by_reactors { self.done_at } else { self.crew.now() };
+        match phase.act {
+            Act::Open => self.note_opened(from, to, number, measured),
+            Act::FirstEcho => measured.first_echo = Some(to - from),
+            Act::Survey(Edge::Behind) => self.stamping = None,
+            _ => {}
+        }
+    }
+
+    /// Takes a reading, if it stands for anything.
+    fn look_at(&mut self, landmarks: &[Landmark], measured: &mut Measured) {
+        if landmarks.is_empty() {
+            return;
+        }
+        let reading = self.read();
+        for landmark in landmarks {
+            let place = match landmark {
+                Landmark::Opened => &mut measured.ramped,
+                Landmark::TrafficFrom => &mut measured.drive_from,
+                Landmark::TrafficTo => &mut measured.drive_to,
+            };
+            place.clone_from(&reading);
+        }
+    }
+
+    /// Has the reactors open in turns: in each lane one after the other.
+    fn open(&mut self, number: u16, started: Nanos) {
         self.opening = (started, None);
-        self.open_in_turns(started);
+        let begin = Command::Begin { phase: number, at: started };
+        let lanes = &self.plan.load.lanes;
+        let mut turns: Vec<usize> = lanes.first().collect();
+        for reactor in &turns {
+            self.crew.tell(*reactor, begin);
+        }
+        while self.halt == Halt::None && !self.all_done(number) {
+            self.take(Nanos::from_millis(100));
+            for turn in &mut turns {
+                if self.is_done(*turn, number)
+                    && let Some(next) = lanes.after(*turn)
+                {
+                    *turn = next;
+                    self.crew.tell(next, begin);
+                }
+            }
+            let totals = self.timeline.total();
+            self.look_into_stall(&totals);
+            if totals.opened == totals.lost && totals.failed + totals.lost >= HOPELESS_ATTEMPTS {
+                self.halt(Halt::Hopeless);
+            }
+        }
         self.spare.clear();
-        let ended = if self.all_done(Step::Ramp) { self.done_at } else { self.crew.now() };
-        measured.ramp = ended - started;
-        self.opening.1 = Some(ended);
+    }
+
+    /// Connections were opened between these times.
+    fn note_opened(&mut self, from: Nanos, to: Nanos, number: u16, measured: &mut Measured) {
+        measured.ramp += to - from;
+        self.opening.1 = Some(to);
         let nobody = self.timeline.total().opened == 0 && !self.plan.load.churn;
-        if nobody && self.all_done(Step::Ramp) {
+        if nobody && self.all_done(number) {
             self.halt(Halt::Hopeless);
         }
     }
 
-    fn settle(&mut self, measured: &mut Measured) {
-        self.enter("settle", Some(SETTLE));
-        self.wait(SETTLE);
-        measured.ramped = self.read();
-        if self.plan.load.first_echo && self.halt == Halt::None {
-            self.enter("first echo", None);
-            measured.first_echo_planned = self.timeline.total().open();
-            let started = self.crew.now();
-            // All at once, unlike the ramp: in turns the round takes half as long again, since the
-            // reactors of the server wake for a few messages each. The times of this stage are hence
-            // those of a closed loop at full load, and METHODOLOGY.md says so.
-            self.tell_all(Command::FirstEcho);
-            self.wait_until_done(Step::FirstEcho);
-            let ended = if self.all_done(Step::FirstEcho) { self.done_at } else { self.crew.now() };
-            measured.first_echo = Some(ended - started);
-        }
+    /// Begins to probe the machine, for as long as messages are to be sent.
+    fn probe(&mut self, start: Nanos) -> Option<Probe> {
+        let until = start + self.plan.load.duration;
+        self.traffic = Some((start, until));
+        self.crew.probe(&self.plan.seats, start, until)
     }
 
-    fn drive(&mut self, measured: &mut Measured) {
-        // Before the readings, so that what it costs is not among what the traffic does.
-        let audited = !self.plan.load.audit.is_off();
-        // Where that fails, the stamps that are missing are counted.
-        let stamping = audited.then(|| host::receipt::keep_stamping().ok());
-        self.audit(Command::AuditFrom, Step::AuditFrom);
-        measured.drive_from = self.read();
-        if self.plan.record.model != schema::Model::None && self.halt == Halt::None {
-            self.enter("drive", Some(self.plan.load.duration));
-            // Far enough ahead that every reactor has read it when the time comes.
-            let start = self.crew.now() + Nanos::from_millis(20);
-            self.phase_started = start;
-            self.tell_all(Command::Drive(start));
-            let until = start + self.plan.load.duration;
-            self.traffic = Some((start, until));
-            let probe = self.crew.probe(&self.plan.seats, start, until);
-            self.wait_until_done(Step::Drive);
-            measured.probed = probe.map(Probe::end).unwrap_or_default();
-        }
-        measured.drive_to = self.read();
-        self.audit(Command::AuditTo, Step::AuditTo);
-        drop(stamping);
-    }
-
-    /// A round of the audit, if there is one.
-    fn audit(&mut self, command: Command, step: Step) {
-        if !self.plan.load.audit.is_off() && self.halt == Halt::None {
-            self.enter("audit", None);
-            self.tell_all(command);
-            self.wait_until_done(step);
-        }
-    }
-
-    fn hold(&mut self) {
-        if self.plan.hold > Nanos::ZERO && self.halt == Halt::None {
-            self.enter("hold", Some(self.plan.hold));
-            self.wait(self.plan.hold);
-        }
-    }
-
-    fn drain(&mut self) {
-        self.enter("drain", None);
-        self.tell_all(Command::Drain);
+    /// Has all reactors take leave, and waits for their last word.
+    fn leave(&mut self, number: u16, at: Nanos) {
+        self.tell_all(Command::Begin { phase: number, at });
         while self.finals.len() < self.crew.size() && self.halt < Halt::Abort {
             self.take(Nanos::from_millis(100));
         }
@@ -300,31 +347,6 @@ impl<'a, C: Crew> Coordinator<'a, C> {
         self.progress.clear();
     }
 
-    /// Has the reactors open in turns: in each lane one after the other.
-    fn open_in_turns(&mut self, started: Nanos) {
-        let lanes = &self.plan.load.lanes;
-        let mut turns: Vec<usize> = lanes.first().collect();
-        for reactor in &turns {
-            self.crew.tell(*reactor, Command::Ramp(started));
-        }
-        while self.halt == Halt::None && !self.all_done(Step::Ramp) {
-            self.take(Nanos::from_millis(100));
-            for turn in &mut turns {
-                if self.done[*turn] >= Step::Ramp
-                    && let Some(next) = lanes.after(*turn)
-                {
-                    *turn = next;
-                    self.crew.tell(next, Command::Ramp(started));
-                }
-            }
-            let totals = self.timeline.total();
-            self.look_into_stall(&totals);
-            if totals.opened == totals.lost && totals.failed + totals.lost >= HOPELESS_ATTEMPTS {
-                self.halt(Halt::Hopeless);
-            }
-        }
-    }
-
     /// Names what stands in the way of a ramp that opens nothing more.
     fn look_into_stall(&mut self, totals: &Totals) {
         if !self.doctor.is_due(self.crew.now(), totals.opened) {
@@ -350,17 +372,22 @@ impl<'a, C: Crew> Coordinator<'a, C> {
 
     // ---- Waiting ------------------------------------------------------------------------------
 
-    fn all_done(&self, step: Step) -> bool {
-        self.done.iter().all(|done| *done >= step)
+    /// Whether a reactor has come to the end of a phase.
+    fn is_done(&self, reactor: usize, number: u16) -> bool {
+        self.done[reactor].is_some_and(|done| done >= number)
     }
 
-    fn wait_until_done(&mut self, step: Step) {
-        while self.halt == Halt::None && !self.all_done(step) {
+    fn all_done(&self, number: u16) -> bool {
+        (0..self.done.len()).all(|reactor| self.is_done(reactor, number))
+    }
+
+    fn wait_until_done(&mut self, number: u16, act: Act) {
+        while self.halt == Halt::None && !self.all_done(number) {
             self.take(Nanos::from_millis(100));
             let totals = self.timeline.total();
             // A server that let the first connections wait in vain does so with all: a million of
             // them, some at a time, would take an hour.
-            let silent = step == Step::FirstEcho
+            let silent = act == Act::FirstEcho
                 && totals.first_received == 0
                 && totals.first_unanswered >= SILENT_ATTEMPTS;
             if self.nothing_is_left(&totals) || silent {
@@ -443,8 +470,8 @@ impl<'a, C: Crew> Coordinator<'a, C> {
                     self.timeline.add(&second);
                     self.show();
                 }
-                Event::Report(Report::Done { reactor, step, at }) => {
-                    self.done[reactor] = step;
+                Event::Report(Report::Done { reactor, phase, at }) => {
+                    self.done[reactor] = Some(phase);
                     self.done_at = self.done_at.max(at);
                     return;
                 }

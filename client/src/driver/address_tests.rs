@@ -4,6 +4,7 @@
 use super::tests::{Rig, failures, load};
 use super::*;
 use crate::load::addresses::Addresses;
+use crate::load::phases::steps::*;
 use measure::Failure;
 use reactor::Limits;
 use reactor::sim::{Faults, Sim};
@@ -91,12 +92,12 @@ fn a_connection_that_no_address_takes_has_failed_once_and_as_the_last_one_said()
 fn a_silent_address_has_its_part_of_the_time_and_the_wait_counts_as_connecting() {
     let (mut rig, _net) = rig(many(600, 2, 2, false), &[0, 1]);
     rig.world.silence(address(0));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.run_until(Nanos(Nanos::from_secs(5).0 - 1));
     assert_eq!(rig.totals().opened, 0);
     rig.run_until(Nanos::from_secs(5));
     assert_eq!(rig.totals().opened, 512, "all that were under way");
-    rig.until_done(Step::Ramp);
+    rig.until_done(RAMP);
     assert_eq!(rig.world.now(), Nanos::from_secs(10), "the rest began at 5 s");
     assert_eq!(attempts(&rig), [(0, 600), (600, 0)]);
     let (sum, recorder) = rig.finish();
@@ -130,10 +131,10 @@ fn the_last_address_and_an_only_one_have_all_the_time_that_is_left() {
     // One connection to the name, whose first three refuse, and one to the other.
     rig.world.silence(only);
     rig.world.silence(address(6));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.run_until(Nanos(Nanos::from_secs(10).0 - 1));
     assert_eq!((rig.totals().failed, rig.totals().tried_again), (0, 3));
-    rig.until_done(Step::Ramp);
+    rig.until_done(RAMP);
     assert_eq!(rig.world.now(), Nanos::from_secs(10));
     assert_eq!(failures(&rig.finish().0), [(Failure::TimedOut, 2)]);
 }
@@ -155,10 +156,10 @@ fn connections_are_spread_evenly_and_a_share_that_is_not_taken_goes_to_the_next(
 fn a_run_that_is_cut_short_tries_no_further() {
     let (mut rig, _net) = rig(many(8, 2, 2, false), &[1]);
     rig.world.silence(address(0));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.run_until(Nanos::from_secs(1));
-    rig.tell(Command::Drain);
-    rig.until_done(Step::Drain);
+    rig.tell(begin(DRAIN, Nanos::ZERO));
+    rig.until_done(DRAIN);
     rig.run_until(Nanos::from_secs(30));
     let totals = rig.totals();
     assert_eq!((totals.opened, totals.failed, totals.tried_again), (0, 0, 0));

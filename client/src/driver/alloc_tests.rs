@@ -7,6 +7,7 @@ use super::*;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
+use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
 use c1000k_server::driver::{Admission, EchoDriver};
@@ -67,6 +68,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
 
         let load = Load {
+            phases: all(),
             connections: CONNECTIONS as u64,
             reactors: 1,
             addresses: Addresses::new(
@@ -109,9 +111,11 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         self.server.turn().expect("turn");
     }
 
-    fn step(&mut self, command: Command, step: Step) {
+    fn step(&mut self, command: Command, step: u16) {
         self.outside.send(command).expect("room");
-        while self.client.driver().done < step {
+        while self.client.driver().running.number != Some(step)
+            || !self.client.driver().running.done
+        {
             self.turn();
         }
     }
@@ -136,11 +140,11 @@ fn allocations_of_an_echo(model: Model, size: usize) {
 
 fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<P, S>, what: &str) {
     let now = pair.clock.now();
-    pair.step(Command::Ramp(now), Step::Ramp);
-    pair.step(Command::FirstEcho, Step::FirstEcho);
+    pair.step(begin(RAMP, now), RAMP);
+    pair.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
     // Without an audit the round is for nothing.
-    pair.step(Command::AuditFrom, Step::AuditFrom);
-    pair.outside.send(Command::Drive(pair.clock.now())).expect("room");
+    pair.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
+    pair.outside.send(begin(DRIVE, pair.clock.now())).expect("room");
     for _ in 0..TURNS {
         pair.turn();
     }

@@ -3,6 +3,7 @@
 use super::tests::{HandServer, Rig, load};
 use super::*;
 use crate::load::audited_share::Share;
+use crate::load::phases::steps::*;
 use host::receipt::TcpHealth;
 use reactor::sim::Faults;
 use reactor::{Limits, Stream};
@@ -18,7 +19,7 @@ fn audited(connections: u64, model: Model) -> (Rig, HandServer) {
     let load = Load { audit: Share::ALL, first_echo: false, ..load(connections, 1, model) };
     let (mut rig, server) = Rig::by_hand(Load { duration: millis(100), ..load });
     rig.ramp();
-    rig.step(Command::AuditFrom, Step::AuditFrom);
+    rig.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
     (rig, server)
 }
 
@@ -27,9 +28,9 @@ type Parts = BTreeMap<&'static str, Vec<(u64, u64)>>;
 
 /// Ends the run, and returns what the audit of its only reactor brought.
 fn parts(mut rig: Rig) -> (Parts, Box<Audited>) {
-    rig.until_done(Step::Drive);
-    rig.step(Command::AuditTo, Step::AuditTo);
-    rig.step(Command::Drain, Step::Drain);
+    rig.until_done(DRIVE);
+    rig.step(begin(AUDIT_TO, Nanos::ZERO), AUDIT_TO);
+    rig.step(begin(DRAIN, Nanos::ZERO), DRAIN);
     let mut last = rig.finals.remove(&0).expect("the last word");
     let audit = last.audit.take().expect("an audit");
     let stage = |stage| last.recorder.stage(stage).expect("recorded");
@@ -54,7 +55,7 @@ fn the_parts_of_each_response_are_exact() {
     let (mut rig, mut server) = audited(2, Model::Open(100.0));
     rig.world.set_health(TcpHealth { rtt: millis(7), rtt_variation: MILLI, retransmits: 3 });
     let start = rig.world.now() + millis(20);
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.settle();
     for message in 0..10 {
         // It leaves 2 ms late, its reply comes 3 ms later, and is read 1 ms behind that.
@@ -79,7 +80,7 @@ fn the_parts_of_each_response_are_exact() {
 fn replies_of_one_read_have_the_receipt_of_its_last_bytes() {
     let (mut rig, mut server) = audited(1, Model::Closed(2));
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.settle();
     let sent = server.read().remove(0);
     rig.world.advance_to(start + MILLI);
@@ -100,7 +101,7 @@ fn replies_of_one_read_have_the_receipt_of_its_last_bytes() {
 fn a_reply_in_pieces_is_received_with_its_last_piece() {
     let (mut rig, mut server) = audited(1, Model::Closed(1));
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.settle();
     let sent = server.read().remove(0);
     for (at, piece) in [(1, &sent[..8]), (7, &sent[8..30]), (98, &sent[30..])] {
@@ -121,7 +122,7 @@ fn when_the_time_of_day_is_set_no_nonsense_is_recorded() {
     for (set, misfits) in [(3_600_000_000_000, 2), (-3_600_000_000_000, 2), (0, 0)] {
         let (mut rig, mut server) = audited(2, Model::Open(100.0));
         let start = rig.world.now() + millis(20);
-        rig.tell(Command::Drive(start));
+        rig.tell(begin(DRIVE, start));
         rig.settle();
         for message in 0..10 {
             let due = start + millis(10 * message);
@@ -147,7 +148,7 @@ fn when_the_time_of_day_is_set_no_nonsense_is_recorded() {
 fn a_clock_that_was_set_is_followed_a_moment_later() {
     let (mut rig, mut server) = audited(1, Model::Closed(1));
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.settle();
     for at in [10, 20, 30] {
         rig.world.advance_to(start + millis(at));
@@ -172,7 +173,7 @@ fn tcp_is_asked_before_the_traffic_and_behind_it() {
     let (mut rig, mut server) = audited(300, Model::Open(100.0));
     // More than are asked in one turn.
     assert_eq!(rig.clients[0].core().connections(), 300);
-    rig.tell(Command::Drive(rig.world.now()));
+    rig.tell(begin(DRIVE, rig.world.now()));
     rig.run_until(rig.world.now() + millis(99));
     rig.world.set_health(TcpHealth { rtt: millis(7), rtt_variation: MILLI, retransmits: 3 });
     server.answer(|bytes| bytes);
@@ -195,14 +196,14 @@ fn only_audited_connections_are_read_with_stamps() {
         assert_eq!(rig.world.reads().1, 0, "nobody needs stamps before the traffic");
         let before = server_reads(&rig);
         if !share.is_off() {
-            rig.step(Command::AuditFrom, Step::AuditFrom);
+            rig.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
         }
         rig.drive();
         let stamped = rig.world.reads().1;
         assert_eq!(server_reads(&rig) - before, 3_000);
         // Each connection had 100 messages, each in a read of its own.
         assert_eq!(stamped, 100 * expected, "{share}");
-        rig.step(Command::Drain, Step::Drain);
+        rig.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         let audits = rig.finals.values().filter_map(|last| last.audit.as_ref());
         let (mut connections, mut messages) = (Vec::new(), 0);
         for audit in audits {

@@ -6,6 +6,7 @@ use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
+use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, HttpSetup};
 use crossbeam_channel::{Receiver, bounded};
@@ -137,6 +138,7 @@ fn target() -> SocketAddr {
 
 fn load(connections: u64, model: Model, pipeline: u32) -> Load {
     Load {
+        phases: all(),
         connections,
         reactors: 1,
         addresses: Addresses::new(&[vec![target()]], &[[127, 0, 0, 2].into()], (1024, 1123), false),
@@ -170,7 +172,7 @@ struct Rig {
     client: Reactor<Sim, LoadDriver<Http>>,
     outside: Outside<Command>,
     reports: Receiver<Report>,
-    done: Step,
+    done: Option<u16>,
     last: Option<Box<Final>>,
 }
 
@@ -185,27 +187,27 @@ impl Rig {
         let driver =
             LoadDriver::new(0, Arc::new(load), Http::new(Arc::new(setup)), send, Nanos::ZERO);
         let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
-        Self { world, server, client, outside, reports, done: Step::Waiting, last: None }
+        Self { world, server, client, outside, reports, done: None, last: None }
     }
 
-    fn step(&mut self, command: Command, step: Step) {
+    fn step(&mut self, command: Command, step: u16) {
         self.outside.send(command).expect("room");
         for _ in 0..100_000 {
             self.client.turn().expect("turn");
             self.server.turn().expect("turn");
             while let Ok(report) = self.reports.try_recv() {
                 match report {
-                    Report::Done { step, .. } => self.done = step,
+                    Report::Done { phase, .. } => self.done = Some(phase),
                     Report::Final { last, .. } => self.last = Some(last),
                     Report::Second(_) => {}
                 }
             }
-            if self.done >= step {
+            if self.done >= Some(step) {
                 return;
             }
             self.world.advance_to(self.world.now() + Nanos::from_micros(200));
         }
-        panic!("{step:?} never ends");
+        panic!("phase {step} never ends");
     }
 
     /// The whole run; every account balances.
@@ -214,22 +216,22 @@ impl Rig {
             let load = &self.client.driver().load;
             (load.first_echo, load.model != Model::Idle)
         };
-        self.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+        self.step(begin(RAMP, Nanos::ZERO), RAMP);
         if first_echo {
-            self.step(Command::FirstEcho, Step::FirstEcho);
+            self.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
         }
         let audits = self.client.driver().audited.is_some();
         if audits {
-            self.step(Command::AuditFrom, Step::AuditFrom);
+            self.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
         }
         if traffic {
             let start = self.world.now();
-            self.step(Command::Drive(start), Step::Drive);
+            self.step(begin(DRIVE, start), DRIVE);
         }
         if audits {
-            self.step(Command::AuditTo, Step::AuditTo);
+            self.step(begin(AUDIT_TO, Nanos::ZERO), AUDIT_TO);
         }
-        self.step(Command::Drain, Step::Drain);
+        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         let last = self.last.take().expect("the last word");
         let sum = last.totals;
         assert_eq!(self.client.driver().opening.count, 0, "nobody is on the way any more");
@@ -526,8 +528,8 @@ fn an_open_model_never_has_more_on_a_connection_than_it_may() {
     let setup = setup(&load, target(), &["/"], Method::Get);
     let mut rig =
         Rig::new(load, setup, Script::always(b""), Faults::default(), Limits::for_slots(16));
-    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
-    rig.outside.send(Command::Drive(rig.world.now())).expect("room");
+    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
+    rig.outside.send(begin(DRIVE, rig.world.now())).expect("room");
     for _ in 0..200 {
         rig.client.turn().expect("turn");
         rig.server.turn().expect("turn");

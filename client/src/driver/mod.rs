@@ -1,15 +1,14 @@
 //! The client's side of the loop: opens its share of the connections, sends what is due, verifies
 //! and times what comes back, takes leave.
 //!
-//! The steps of a reactor are `Waiting → Ramp → FirstEcho → Drive → Drain → Close`, with a round of the
-//! audit before and behind `Drive`; the coordinator starts each, the driver says when it is done. A connection is `opening → open → leaving`, and while
-//! it is open its session counts what is on its way; see `docs/LIFECYCLE.md`. What is spoken on it is
-//! the [`Protocol`]'s business.
+//! What it does is an act of the phase that the run is in (`acts/`); the conductor begins each, the driver
+//! says when it is done. A connection is `opening → open → leaving`, and while it is open its session counts
+//! what is on its way; see `docs/LIFECYCLE.md`. What is spoken on it is the [`Protocol`]'s business.
 
-mod audit;
-mod close;
-mod drive;
-mod ramp;
+mod acts;
+mod ending;
+mod opening;
+mod sending;
 
 use crate::books::audited::Audited;
 use crate::books::backlog::Backlog;
@@ -20,18 +19,20 @@ use crate::books::send_windows::SendWindows;
 use crate::books::totals::{Attempts, Totals};
 use crate::load::addresses::Hands;
 use crate::load::lanes::Places;
+use crate::load::phases::Act;
 use crate::load::schedule::Schedule;
 use crate::load::{Load, Model};
-use crate::orders::{Command, Final, Report, Second, Step};
+use crate::orders::{Command, Final, Report, Second};
 use crate::protocol::{Content, Heard, Owed, Protocol, Times};
-use close::Leaving;
+use acts::{Acting, Running, Turn};
 use crossbeam_channel::{Sender, TrySendError};
-use drive::{NEXT_ROUND, Pings};
+use ending::Leaving;
 use measure::{IntervalHistogram, Nanos, Stage, share};
-use ramp::{Attempt, Opening};
+use opening::{Attempt, Opening};
 use reactor::{
     Core, Driver, Ending, Key, Marks, Network, Read, Receipt, Sweep, System, slot_bytes,
 };
+use sending::{NEXT_ROUND, Pings};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -64,29 +65,30 @@ pub(crate) struct LoadDriver<P: Protocol> {
     /// Reports that found the channel full; never many, see `flush_reports`.
     unsent_reports: VecDeque<Report>,
 
-    step: Step,
-    /// The last step that was reported as done.
-    done: Step,
+    /// The phase, and how far its act is.
+    running: Running,
+    acting: Acting,
     finished: bool,
 
-    // The ramp.
-    ramp_started: Nanos,
+    // Connections.
+    /// Whether four-tuples are handed out more than once.
+    opens_again: bool,
     hands: Hands,
     /// What became of the attempts at each address.
     addresses: Vec<Attempts>,
     /// The attempt that each connection in the making is at; nothing where there is one address.
     attempts: HashMap<Key, Attempt>,
-    /// Connections of this reactor's share that have been tried, and that there are.
-    tried: u64,
+    /// Connections of this reactor's share, and how many were begun so far.
     share: u64,
+    begun: u64,
     /// Their places in the order of all.
     places: Places,
     opening: Opening,
 
     // Traffic.
     sweep: Sweep,
-    /// Where the round over the slots goes on.
-    cursor: usize,
+    /// Slots that the round of first echoes has passed.
+    greeted: usize,
     drive_started: Nanos,
     /// Messages of this reactor's part of the plan that are still to be sent.
     schedule: Schedule,
@@ -95,18 +97,16 @@ pub(crate) struct LoadDriver<P: Protocol> {
     /// How many wait for their replies.
     backlog: Backlog,
     /// The closed model: connections that were answered, and how often. Each answer lets one message
-    /// leave; see [`drive::NEXT_ROUND`].
+    /// leave; see [`sending::NEXT_ROUND`].
     next_round: Vec<(Key, u32)>,
     /// Messages that are to be sent once more: their connection came to its end before they were
     /// answered. Never more than connections may have on their way.
     again: VecDeque<Owed>,
-    /// With a connection for each message: how many were begun, and until when that rests.
-    begun: u64,
+    /// With a connection for each message: until when opening rests.
     rest_until: Nanos,
+    /// Whether pings are sent.
+    pinging: bool,
     pings: Pings,
-
-    // The end.
-    drain_until: Nanos,
     leaving: Leaving,
 
     // What was counted and recorded.
@@ -150,29 +150,28 @@ impl<P: Protocol> LoadDriver<P> {
             protocol,
             reports,
             unsent_reports: VecDeque::new(),
-            step: Step::Waiting,
-            done: Step::Waiting,
+            running: Running::new(None, Act::Rest),
+            acting: Acting::Resting,
             finished: false,
-            ramp_started: Nanos::ZERO,
+            opens_again: P::ENDS_AGREED || load.opens_again(),
             hands: Hands::new(&load.addresses, index as u64, load.reactors),
             addresses: vec![Attempts::default(); load.addresses.all().len()],
             attempts: HashMap::new(),
-            tried: 0,
             share,
+            begun: 0,
             places: load.lanes.places(index, load.connections),
             opening: Opening::default(),
             sweep: Sweep::for_limit(load.reply_timeout),
-            cursor: 0,
+            greeted: 0,
             drive_started: Nanos::ZERO,
             schedule: load.schedule(index as u64),
             sends: SendWindows::default(),
             backlog: Backlog::default(),
             next_round: Vec::new(),
             again: VecDeque::new(),
-            begun: 0,
             rest_until: Nanos::ZERO,
+            pinging: false,
             pings: Pings::default(),
-            drain_until: Nanos::MAX,
             leaving: Leaving::default(),
             audited: (!load.audit.is_off()).then(Box::default),
             auditing: false,
@@ -195,49 +194,54 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
-    fn begin<N: Network>(&mut self, core: &mut Table<N, P>, step: Step) {
-        // The run may be cut short in the middle of a step.
-        if self.step == Step::Drive && self.done < Step::Drive {
+    /// A phase begins, or the end.
+    fn begin<N: Network>(
+        &mut self,
+        core: &mut Table<N, P>,
+        number: Option<u16>,
+        act: Act,
+        at: Nanos,
+    ) {
+        // The run may be cut short in the middle of a phase.
+        if self.running.act == Act::Traffic && !self.running.done {
             self.note_drive_ended(core);
         }
-        if step >= Step::Drain {
+        self.running = Running::new(number, act);
+        if !self.running.expects.opening {
             self.abandon_opening(core);
             self.drop_owed();
         }
-        self.step = step;
-        self.cursor = 0;
+        self.pinging &= self.running.expects.pings;
         self.next_round.clear();
-        if matches!(step, Step::AuditFrom | Step::AuditTo) {
-            self.begin_audit();
-        }
-        if step == Step::Drive {
-            core.times.clear();
-            self.effort.begin();
-            self.backlog.begin(self.drive_started, self.load.duration);
-            if matches!(self.load.model, Model::Open(_)) {
-                self.sends = SendWindows::for_span(self.load.duration);
-            }
-        }
-        if step == Step::Drain {
-            self.drain_until = core.now() + self.load.drain_timeout;
+        self.acting = Acting::begin(act, at, self, core);
+    }
+
+    /// Traffic begins at this time.
+    fn begin_traffic<N: Network>(&mut self, core: &mut Table<N, P>, at: Nanos) {
+        self.drive_started = at;
+        self.schedule = self.load.schedule(self.index as u64);
+        core.times.clear();
+        self.effort.begin();
+        self.backlog.begin(at, self.load.duration);
+        if matches!(self.load.model, Model::Open(_)) {
+            self.sends = SendWindows::for_span(self.load.duration);
         }
     }
 
-    /// The step has come to its end: say so, once, behind the counts.
-    fn finish_step<N: Network>(&mut self, core: &Table<N, P>) {
-        if self.done >= self.step {
-            return;
-        }
-        self.done = self.step;
+    /// The phase has come to its end: say so, once, behind the counts.
+    fn finish_phase<N: Network>(&mut self, core: &Table<N, P>) {
+        let Some(phase) = self.running.number.filter(|_| !self.running.done) else { return };
+        self.running.done = true;
+        self.pinging |= self.running.expects.pings;
         let at = core.now();
-        if self.step == Step::Drive {
+        if self.running.act == Act::Traffic {
             self.note_drive_ended(core);
         }
         self.report_second(at.0 / SECOND, false);
-        if self.step == Step::Drain {
+        if self.running.act == Act::Leave {
             self.report_final(core);
         }
-        self.report(Report::Done { reactor: self.index, step: self.step, at });
+        self.report(Report::Done { reactor: self.index, phase, at });
     }
 
     /// The traffic has come to its end, planned or not.
@@ -354,14 +358,18 @@ impl<P: Protocol> LoadDriver<P> {
     /// Replies have come: the closed model goes on by them, and so does the round of first echoes.
     #[inline]
     fn answered<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, replies: u32, now: Nanos) {
-        match (self.step, self.load.model) {
-            (Step::Drive, Model::Closed(_)) if now < self.drive_started + self.load.duration => {
+        match (self.running.act, self.load.model) {
+            (Act::Traffic, Model::Closed(_)) if now < self.drive_started + self.load.duration => {
                 self.next_round.push((key, replies));
                 if self.next_round.len() == NEXT_ROUND {
                     self.send_next_round(core);
                 }
             }
-            (Step::FirstEcho, _) => self.first_echo(core),
+            (Act::FirstEcho, _) => {
+                if self.first_echo(core) == Turn::Done {
+                    self.finish_phase(core);
+                }
+            }
             _ => {}
         }
     }
@@ -543,19 +551,15 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
 
     fn on_command(&mut self, core: &mut Table<N, P>, command: Command) {
         match command {
-            Command::Ramp(started) => {
-                self.ramp_started = started;
-                self.begin(core, Step::Ramp);
+            Command::Begin { phase, at } => {
+                // The conductor goes by the same list.
+                let Some(act) = self.load.phases.get(usize::from(phase)).map(|phase| phase.act)
+                else {
+                    return;
+                };
+                self.begin(core, Some(phase), act, at);
             }
-            Command::FirstEcho => self.begin(core, Step::FirstEcho),
-            Command::AuditFrom => self.begin(core, Step::AuditFrom),
-            Command::AuditTo => self.begin(core, Step::AuditTo),
-            Command::Drive(start) => {
-                self.drive_started = start;
-                self.begin(core, Step::Drive);
-            }
-            Command::Drain => self.begin(core, Step::Drain),
-            Command::Close => self.begin(core, Step::Close),
+            Command::Close => self.begin(core, None, Act::Close, core.now()),
             Command::Abort => {
                 self.report_final(core);
                 self.finished = true;
@@ -566,21 +570,11 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
     fn on_turn(&mut self, core: &mut Table<N, P>) -> Option<Nanos> {
         self.flush_reports();
         self.give_up_leaving(core);
-        if P::RENEWS && self.step > Step::Ramp {
-            self.give_up_opening(core);
+        self.give_up_opening(core);
+        let due = self.act(core);
+        if self.running.act == Act::Close {
+            return Some(due);
         }
-        let due = match self.step {
-            Step::Waiting => Nanos::MAX,
-            Step::Ramp => self.ramp(core),
-            Step::FirstEcho => {
-                self.first_echo(core);
-                Nanos::MAX
-            }
-            Step::AuditFrom | Step::AuditTo => self.survey(core),
-            Step::Drive => self.drive(core),
-            Step::Drain => self.drain(core),
-            Step::Close => return Some(self.close(core)),
-        };
         let pings = self.send_pings(core);
         let waiting = self.give_up_waiting(core).min(self.leaving_deadline());
         let now = core.turn_started();
@@ -592,8 +586,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         let retry =
             if self.unsent_reports.is_empty() { Nanos::MAX } else { now + Nanos::from_millis(10) };
         let second = Nanos(self.next_second * SECOND);
-        let opening = if P::RENEWS { self.opening_deadline() } else { Nanos::MAX };
-        Some(due.min(opening).min(pings).min(waiting).min(second).min(retry))
+        Some(due.min(self.opening_deadline()).min(pings).min(waiting).min(second).min(retry))
     }
 
     fn is_finished(&self) -> bool {
@@ -601,6 +594,9 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
         self.finished && self.unsent_reports.is_empty()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod drop_tests;
 
 #[cfg(test)]
 #[path = "pair_tests.rs"]

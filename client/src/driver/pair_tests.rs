@@ -7,6 +7,7 @@ use crate::load::audited_share::Share;
 use crate::load::bounds::CONNECTING_MAX;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
+use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
@@ -32,6 +33,7 @@ pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
     let source = IpAddr::from([127, 0, 0, 2]);
     let cores: Vec<usize> = (0..reactors as usize).collect();
     Load {
+        phases: all(),
         connections,
         reactors,
         addresses: Addresses::new(&[vec![target()]], &[source], (1024, 65_535), false),
@@ -81,7 +83,7 @@ pub(super) struct Rig {
     pub(super) clients: Vec<Reactor<Sim, LoadDriver<Raw>>>,
     outsides: Vec<Outside<Command>>,
     reports: Receiver<Report>,
-    done: Vec<Step>,
+    done: Vec<Option<u16>>,
     pub(super) finals: BTreeMap<usize, Box<Final>>,
     /// The running totals as the reports of the seconds told them, and what their histograms held.
     told: Vec<Totals>,
@@ -123,7 +125,7 @@ impl Rig {
             clients,
             outsides,
             reports: taken,
-            done: vec![Step::Waiting; count],
+            done: vec![None; count],
             finals: BTreeMap::new(),
             told: vec![Totals::default(); count],
             told_responses: 0,
@@ -150,7 +152,7 @@ impl Rig {
                     self.told[second.reactor] = second.totals;
                     self.told_responses += second.response.count();
                 }
-                Report::Done { reactor, step, .. } => self.done[reactor] = step,
+                Report::Done { reactor, phase, .. } => self.done[reactor] = Some(phase),
                 Report::Final { reactor, last } => {
                     let before = self.finals.insert(reactor, last);
                     assert!(before.is_none(), "two finals of one reactor");
@@ -210,38 +212,38 @@ impl Rig {
     }
 
     /// Lets time pass until all reactors have come to the end of a step.
-    pub(super) fn until_done(&mut self, step: Step) {
+    pub(super) fn until_done(&mut self, step: u16) {
         for _ in 0..TURNS_MAX {
             self.settle();
-            if self.done.iter().all(|done| *done >= step) {
+            if self.done.iter().all(|done| *done >= Some(step)) {
                 return;
             }
             let next = self.next_moment().expect("a step that is not done has a deadline");
             self.world.advance_to(next);
         }
-        panic!("{step:?} never ends");
+        panic!("phase {step} never ends");
     }
 
-    pub(super) fn step(&mut self, command: Command, step: Step) {
+    pub(super) fn step(&mut self, command: Command, step: u16) {
         self.tell(command);
         self.until_done(step);
     }
 
     pub(super) fn ramp(&mut self) {
         let now = self.world.now();
-        self.step(Command::Ramp(now), Step::Ramp);
+        self.step(begin(RAMP, now), RAMP);
     }
 
     pub(super) fn open_all(&mut self) {
         self.ramp();
         if self.load.first_echo {
-            self.step(Command::FirstEcho, Step::FirstEcho);
+            self.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
         }
     }
 
     pub(super) fn drive(&mut self) {
         let now = self.world.now();
-        self.step(Command::Drive(now), Step::Drive);
+        self.step(begin(DRIVE, now), DRIVE);
     }
 
     /// The counts of the moment, over all reactors.
@@ -255,7 +257,7 @@ impl Rig {
 
     /// Drains, checks that every account balances, closes, checks that nothing is left.
     pub(super) fn finish(mut self) -> (Totals, Recorder) {
-        self.step(Command::Drain, Step::Drain);
+        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         // What happens from here on is no part of the result.
         self.run_until(self.world.now() + Nanos::from_secs(2));
         assert_eq!(self.finals.len(), self.clients.len());
@@ -434,12 +436,12 @@ fn one_byte_pipes_and_budgets_of_one_lose_nothing() {
 fn connections_open_at_the_rate_that_was_asked_for() {
     let load = Load { connect_rate: Some(1_000.0), ..load(100, 4, Model::Idle) };
     let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(128));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     for millis in 0..100 {
         rig.run_until(Nanos::from_millis(millis));
         assert_eq!(rig.totals().opened, millis + 1, "at {millis} ms");
     }
-    rig.until_done(Step::Ramp);
+    rig.until_done(RAMP);
     rig.finish();
 }
 
@@ -454,7 +456,7 @@ fn the_open_model_sends_each_message_at_its_time() {
     let (mut rig, mut server) = Rig::by_hand(load);
     rig.ramp();
     let start = rig.world.now() + Nanos::from_millis(20);
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.run_until(start + duration);
     let read = server.read();
     let mut all: Vec<Stamp> = read.iter().flat_map(|bytes| stamps(bytes)).collect();
@@ -491,7 +493,7 @@ fn random_arrivals_leave_at_their_own_times_however_many_reactors_send_them() {
             }
         }
         due.sort_unstable();
-        rig.tell(Command::Drive(start));
+        rig.tell(begin(DRIVE, start));
         rig.run_until(start + rig.load.duration);
         let read = server.read();
         let mut all: Vec<Stamp> = read.iter().flat_map(|bytes| stamps(bytes)).collect();
@@ -511,15 +513,15 @@ fn windows(stall: bool) -> (Vec<u64>, Vec<u64>) {
     let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
     rig.open_all();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     if stall {
         rig.run_until(start + Nanos::from_millis(100));
         rig.world.advance_to(start + Nanos::from_millis(110));
     }
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     let due = rig.load.due_windows(MILLI, 300);
-    rig.tell(Command::Drain);
-    rig.until_done(Step::Drain);
+    rig.tell(begin(DRAIN, Nanos::ZERO));
+    rig.until_done(DRAIN);
     let sends: Vec<_> = rig.finals.values().map(|last| last.sends.clone()).collect();
     (crate::books::send_windows::added(sends.iter(), 300), due)
 }
@@ -542,10 +544,10 @@ fn a_generator_that_was_held_up_catches_up_and_says_how_late_it_was() {
     let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
     rig.open_all();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.run_until(start + Nanos::from_millis(300));
     rig.world.advance_to(start + Nanos::from_millis(360));
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     // Nobody else was in the way: it was its own fault, and its loop knows how late it came.
     let own = rig.clients.iter().map(|client| client.driver().own_lag.max()).max().flatten();
     assert_eq!(own, Some(59_000_000));
@@ -578,7 +580,7 @@ fn with_a_pause(model: Model) -> (Totals, Recorder) {
     let mut rig = Rig::new(load(2, 1, model), faults, 1, Limits::for_slots(16));
     rig.open_all();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     for micros in (0..1_100_000).step_by(500) {
         let at = Nanos::from_micros(micros);
         rig.serving = !(Nanos::from_millis(300)..Nanos::from_millis(400)).contains(&at);
@@ -590,7 +592,7 @@ fn with_a_pause(model: Model) -> (Totals, Recorder) {
             rig.settle();
         }
     }
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     // However late messages were, it was the server that took none.
     let own = rig.clients[0].driver().own_lag.max().unwrap_or(0);
     assert!(own < 1_000_000, "{own}");
@@ -633,13 +635,13 @@ fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() 
         let mut rig = Rig::new(load, faults, 1, Limits::for_slots(16));
         rig.open_all();
         let start = rig.world.now();
-        rig.tell(Command::Drive(start));
+        rig.tell(begin(DRIVE, start));
         rig.run_until(start + Nanos::from_millis(300));
         rig.serving = false;
         rig.run_until(start + Nanos::from_millis(450));
         rig.serving = true;
         rig.run_until(start + duration);
-        rig.until_done(Step::Drive);
+        rig.until_done(DRIVE);
         let backlog = &rig.clients[0].driver().backlog;
         let quiet = |marks: &[u64]| marks.iter().all(|owed| *owed <= 1);
         assert!(quiet(&backlog.marks[..30]) && quiet(&backlog.marks[45..]), "{:?}", backlog.marks);
@@ -671,7 +673,7 @@ fn the_closed_model_keeps_exactly_so_many_on_the_way() {
         let faults = Faults { pipe_bytes, ..Faults::default() };
         let mut rig = Rig::new(load, faults, 2, Limits::for_slots(64));
         rig.open_all();
-        rig.tell(Command::Drive(rig.world.now()));
+        rig.tell(begin(DRIVE, rig.world.now()));
         rig.round();
         for _ in 0..900 {
             rig.world.advance_to(rig.world.now() + MILLI);
@@ -681,7 +683,7 @@ fn the_closed_model_keeps_exactly_so_many_on_the_way() {
                 assert_eq!(client.driver().totals.in_flight(), here);
             }
         }
-        while rig.done.iter().any(|done| *done < Step::Drive) {
+        while rig.done.iter().any(|done| *done < Some(DRIVE)) {
             rig.world.advance_to(rig.world.now() + MILLI);
             rig.round();
         }
@@ -696,7 +698,7 @@ fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
     let load = Load { first_echo: false, ..load(4, 1, Model::Closed(1)) };
     let (mut rig, mut server) = Rig::by_hand(load);
     rig.ramp();
-    rig.tell(Command::Drive(rig.world.now()));
+    rig.tell(begin(DRIVE, rig.world.now()));
     rig.settle();
     server.answer(|bytes| bytes);
     server.peers.clear();
@@ -704,7 +706,7 @@ fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
     let totals = rig.totals();
     assert_eq!((totals.sent, totals.received, totals.unanswered), (4, 4, 0));
     assert_eq!((totals.lost, totals.in_flight()), (4, 0));
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     rig.finish();
 }
 
@@ -720,10 +722,10 @@ fn connects_that_take_too_long_are_given_up_and_counted() {
     let load = Load { connect_timeout: Nanos::from_millis(100), ..load(20, 2, Model::Idle) };
     let faults = Faults { connect_takes: Nanos::from_secs(60), ..Faults::default() };
     let mut rig = Rig::new(load, faults, 1, Limits::for_slots(32));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.run_until(Nanos::from_millis(99));
     assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
-    rig.until_done(Step::Ramp);
+    rig.until_done(RAMP);
     assert_eq!(rig.world.now(), Nanos::from_millis(100));
     let (sum, _) = rig.finish();
     assert_eq!((sum.opened, failures(&sum)), (0, vec![(Failure::TimedOut, 20)]));
@@ -735,10 +737,10 @@ fn no_more_connects_are_under_way_than_the_bound_says() {
     let load = load(count, 1, Model::Idle);
     let faults = Faults { connect_takes: Nanos::from_millis(5), ..Faults::default() };
     let mut rig = Rig::new(load, faults, 1, Limits::for_slots(512));
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.settle();
     assert_eq!(rig.clients[0].core().connections(), CONNECTING_MAX);
-    rig.until_done(Step::Ramp);
+    rig.until_done(RAMP);
     assert_eq!(rig.totals().opened, count);
     rig.finish();
 }
@@ -790,13 +792,13 @@ fn peers_that_never_answer_are_given_up_within_an_eighth_of_the_limit() {
     let (mut rig, mut server) = Rig::by_hand(load);
     rig.ramp();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.run_until(start + limit);
     server.read();
     assert_eq!(rig.totals().lost, 0);
     rig.run_until(start + Nanos(limit.0 + limit.0 / 8 + 1));
     assert_eq!(rig.totals().lost, 6);
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     let (sum, _) = rig.finish();
     assert_eq!((sum.sent, sum.unanswered), (12, 12));
     assert_eq!(failures(&sum), [(Failure::TimedOut, 6)]);
@@ -807,14 +809,14 @@ fn peers_that_close_at_once_are_lost_by_kind() {
     for (unread, kind) in [(false, Failure::Closed), (true, Failure::Reset)] {
         let (mut rig, mut server) = Rig::by_hand(load(8, 2, Model::Open(100.0)));
         rig.ramp();
-        rig.tell(Command::FirstEcho);
+        rig.tell(begin(FIRST_ECHO, Nanos::ZERO));
         rig.settle();
         server.accept();
         if !unread {
             server.read();
         }
         server.peers.clear();
-        rig.until_done(Step::FirstEcho);
+        rig.until_done(FIRST_ECHO);
         rig.drive();
         let (sum, _) = rig.finish();
         assert_eq!((sum.opened, sum.lost, sum.sent), (8, 8, 0));
@@ -829,12 +831,12 @@ fn answered_by(change: impl Fn(Vec<u8>) -> Vec<u8>) -> Totals {
     let (mut rig, mut server) = Rig::by_hand(load);
     rig.ramp();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.settle();
     server.answer(change);
     rig.run_until(start + MILLI);
     // Those that are still open are answered rightly from here on, until the time is over.
-    while rig.done.iter().any(|done| *done < Step::Drive) {
+    while rig.done.iter().any(|done| *done < Some(DRIVE)) {
         server.answer(|bytes| bytes);
         rig.world.advance_to(rig.world.now() + Nanos::from_millis(10));
         rig.round();
@@ -879,7 +881,7 @@ fn a_reply_for_another_connection_is_a_mismatch() {
     let load = Load { first_echo: false, ..load(2, 1, Model::Closed(1)) };
     let (mut rig, mut server) = Rig::by_hand(load);
     rig.ramp();
-    rig.tell(Command::Drive(rig.world.now()));
+    rig.tell(begin(DRIVE, rig.world.now()));
     rig.settle();
     let read = server.read();
     for (peer, bytes) in server.peers.iter().zip(read.iter().rev()) {
@@ -888,7 +890,7 @@ fn a_reply_for_another_connection_is_a_mismatch() {
     rig.settle();
     let totals = rig.totals();
     assert_eq!((totals.mismatched, totals.lost, totals.received), (2, 2, 0));
-    rig.until_done(Step::Drive);
+    rig.until_done(DRIVE);
     rig.finish();
 }
 
@@ -898,13 +900,13 @@ fn replies_that_come_after_the_drain_change_nothing() {
     let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
     rig.open_all();
     let start = rig.world.now();
-    rig.tell(Command::Drive(start));
+    rig.tell(begin(DRIVE, start));
     rig.run_until(start + Nanos::from_millis(500));
     rig.serving = false;
     // The traffic waits for late replies, then the drain does, in vain.
-    rig.until_done(Step::Drive);
-    rig.tell(Command::Drain);
-    rig.until_done(Step::Drain);
+    rig.until_done(DRIVE);
+    rig.tell(begin(DRAIN, Nanos::ZERO));
+    rig.until_done(DRAIN);
     let before = rig.totals();
     assert_eq!((before.sent, before.received + before.unanswered), (100, 100));
     assert!(before.unanswered >= 49, "{before:?}");
@@ -917,11 +919,11 @@ fn a_connection_that_opens_after_the_drain_changes_nothing() {
     let load = load(4, 1, Model::Idle);
     let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
     rig.world.set_faults(Faults { connect_takes: Nanos::from_millis(50), ..Faults::default() });
-    rig.tell(Command::Ramp(Nanos::ZERO));
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.run_until(MILLI);
     // Somebody has interrupted the ramp.
-    rig.tell(Command::Drain);
-    rig.until_done(Step::Drain);
+    rig.tell(begin(DRAIN, Nanos::ZERO));
+    rig.until_done(DRAIN);
     rig.run_until(Nanos::from_secs(3));
     let opened = rig.finals[&0].totals.opened;
     assert_eq!((opened, rig.told[0].opened), (0, 0), "the timeline tells what the result does");
@@ -937,10 +939,10 @@ fn leaving_at_once_reports_what_there_is_once() {
         let mut rig = Rig::new(load, Faults::default(), 1, Limits::for_slots(16));
         rig.open_all();
         rig.serving = false;
-        rig.tell(Command::Drive(rig.world.now()));
+        rig.tell(begin(DRIVE, rig.world.now()));
         rig.settle();
         if drained {
-            rig.tell(Command::Drain);
+            rig.tell(begin(DRAIN, Nanos::ZERO));
             rig.settle();
         }
         rig.tell(Command::Abort);
@@ -958,7 +960,7 @@ fn the_same_seed_gives_the_same_bytes() {
         let plan = Load { size: 64, first_echo: false, ..load(3, 1, Model::Open(50.0)) };
         let (mut rig, mut server) = Rig::by_hand(plan);
         rig.ramp();
-        rig.tell(Command::Drive(rig.world.now()));
+        rig.tell(begin(DRIVE, rig.world.now()));
         rig.run_until(rig.world.now() + Nanos::from_secs(1));
         server.read()
     };

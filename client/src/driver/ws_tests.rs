@@ -6,6 +6,7 @@ use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
+use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Setup, WebSocket};
 use crossbeam_channel::{Receiver, bounded};
@@ -136,6 +137,7 @@ fn target() -> SocketAddr {
 
 fn load(connections: u64, model: Model) -> Load {
     Load {
+        phases: all(),
         connections,
         reactors: 1,
         addresses: Addresses::new(
@@ -170,7 +172,7 @@ struct Rig {
     client: Reactor<Sim, LoadDriver<WebSocket>>,
     outside: Outside<Command>,
     reports: Receiver<Report>,
-    done: Step,
+    done: Option<u16>,
     last: Option<Box<Final>>,
 }
 
@@ -192,7 +194,7 @@ impl Rig {
         let protocol = WebSocket::new(Arc::new(setup), 0);
         let driver = LoadDriver::new(0, Arc::new(load), protocol, send, Nanos::ZERO);
         let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
-        Self { world, server, client, outside, reports, done: Step::Waiting, last: None }
+        Self { world, server, client, outside, reports, done: None, last: None }
     }
 
     /// Without a server, and the means to be one by hand.
@@ -216,7 +218,7 @@ impl Rig {
             }
             while let Ok(report) = self.reports.try_recv() {
                 match report {
-                    Report::Done { step, .. } => self.done = step,
+                    Report::Done { phase, .. } => self.done = Some(phase),
                     Report::Final { last, .. } => self.last = Some(last),
                     Report::Second(_) => {}
                 }
@@ -252,17 +254,17 @@ impl Rig {
         self.settle();
     }
 
-    fn step(&mut self, command: Command, step: Step) {
+    fn step(&mut self, command: Command, step: u16) {
         self.outside.send(command).expect("room");
         for _ in 0..100_000 {
             self.settle();
-            if self.done >= step {
+            if self.done >= Some(step) {
                 return;
             }
             let next = self.client.deadline().into_iter().chain(self.world.next_event()).min();
             self.world.advance_to(next.expect("a step that is not done has a deadline"));
         }
-        panic!("{step:?} never ends");
+        panic!("phase {step} never ends");
     }
 
     fn totals(&self) -> Totals {
@@ -271,7 +273,7 @@ impl Rig {
 
     /// Drains, checks that every account balances, closes.
     fn finish(mut self) -> Box<Final> {
-        self.step(Command::Drain, Step::Drain);
+        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         let driver = self.client.driver();
         let opening = (driver.opening.count, driver.opening.upgrading);
         assert_eq!(opening, (0, 0), "nobody is on the way any more");
@@ -348,11 +350,11 @@ proptest! {
             ..WsPeer::default()
         };
         let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
-        rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+        rig.step(begin(RAMP, Nanos::ZERO), RAMP);
         prop_assert_eq!(rig.totals().opened, connections);
-        rig.step(Command::FirstEcho, Step::FirstEcho);
+        rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
         let start = rig.world.now();
-        rig.step(Command::Drive(start), Step::Drive);
+        rig.step(begin(DRIVE, start), DRIVE);
         let last = rig.finish();
         let sum = last.totals;
         prop_assert_eq!((sum.first_received, sum.sent, sum.received), (connections, planned, planned));
@@ -378,10 +380,10 @@ fn one_byte_pipes_lose_nothing() {
     let peer = WsPeer { pings: true, ..WsPeer::default() };
     let setup = setup(&load, target());
     let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
-    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
-    rig.step(Command::FirstEcho, Step::FirstEcho);
+    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
+    rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
     let start = rig.world.now();
-    rig.step(Command::Drive(start), Step::Drive);
+    rig.step(begin(DRIVE, start), DRIVE);
     let last = rig.finish();
     assert_eq!((last.totals.received, last.totals.lost), (20, 0));
     assert_eq!(count(&last, Stage::Close), 6);
@@ -393,7 +395,7 @@ fn pings_are_spread_evenly_and_each_is_timed() {
     let setup = setup(&load, target());
     let limits = Limits::for_slots(16);
     let mut rig = Rig::new(load, setup, Some(WsPeer::default()), Faults::default(), limits);
-    rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
+    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
     for millis in [10, 50, 100, 500] {
         rig.run_until(Nanos::from_millis(millis) + Nanos::from_micros(1));
         let histogram = rig.client.driver().recorder.stage(Stage::Ping).expect("recorded");
@@ -432,7 +434,7 @@ fn upgrade_all(net: &mut Sim) -> Vec<SimStream> {
 fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
     let load = Load { connect_timeout: Nanos::from_millis(300), ..load(40, Model::Idle) };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
     rig.settle();
     // It might be quick: not all are let loose on it at once, until it turns out not to be.
     let _peers = accept_all(&mut net);
@@ -442,7 +444,7 @@ fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
     rig.run_until(Nanos::from_millis(299));
     assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
     rig.run_until(Nanos::from_millis(306));
-    assert_eq!(rig.done, Step::Ramp);
+    assert_eq!(rig.done, Some(RAMP));
     let last = rig.finish();
     assert_eq!(failures(&last.totals), [(Failure::TimedOut, 40)]);
     assert_eq!(count(&last, Stage::Connect), 40);
@@ -452,7 +454,7 @@ fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
 fn handshakes_are_fresh_for_each_connection_and_the_same_for_a_seed() {
     let requests = |seed| {
         let (mut rig, mut net) = Rig::by_hand(Load { seed, ..load(20, Model::Idle) });
-        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
         rig.settle();
         accept_all(&mut net).iter().map(read_all).collect::<Vec<_>>()
     };
@@ -473,12 +475,12 @@ fn told(bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
 fn told_to(load: Load, bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
     let load = Load { first_echo: false, ..load };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
     rig.settle();
     let peers = upgrade_all(&mut net);
     rig.settle();
     assert_eq!(rig.totals().opened, 4);
-    rig.outside.send(Command::Drive(rig.world.now())).expect("room");
+    rig.outside.send(begin(DRIVE, rig.world.now())).expect("room");
     rig.settle();
     let mut answers = Vec::new();
     for peer in &peers {
@@ -531,18 +533,18 @@ fn a_rule_that_is_broken_instead_of_taking_leave_is_named_too() {
     for (bytes, rule) in [(&[0x88, 1, 3][..], "half a code"), (&[0x88, 0x80, 1, 2, 3, 4], "a mask")]
     {
         let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
-        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
         rig.settle();
         let peers = upgrade_all(&mut net);
         rig.settle();
-        rig.outside.send(Command::Drain).expect("room");
+        rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
         rig.settle();
         for peer in &peers {
             assert_eq!(read_all(peer)[0], 0x88);
             assert_eq!(peer.send(bytes).ok(), Some(bytes.len()));
         }
         rig.settle();
-        assert_eq!((rig.done, rig.client.core().connections()), (Step::Drain, 0));
+        assert_eq!((rig.done, rig.client.core().connections()), (Some(DRAIN), 0));
         let last = rig.finish();
         assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)]);
         assert_eq!((last.totals.lost, count(&last, Stage::Close)), (4, 0));
@@ -570,12 +572,12 @@ fn tcp_is_the_servers_to_close_behind_both_close_frames() {
     };
     for (we_begin, closes) in [(true, true), (true, false), (false, true), (false, false)] {
         let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
-        rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
         rig.settle();
         let peers = upgrade_all(&mut net);
         rig.settle();
         if we_begin {
-            rig.outside.send(Command::Drain).expect("room");
+            rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
             rig.settle();
             assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
         }
@@ -585,18 +587,18 @@ fn tcp_is_the_servers_to_close_behind_both_close_frames() {
         rig.settle();
         if !we_begin {
             assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
-            rig.outside.send(Command::Drain).expect("room");
+            rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
             rig.settle();
         }
         assert_eq!(rig.client.core().connections(), 4);
-        assert!(peers.iter().all(waits) && (!we_begin || rig.done < Step::Drain));
+        assert!(peers.iter().all(waits) && (!we_begin || rig.done < Some(DRAIN)));
         let before = rig.world.now();
         if closes {
             drop(peers);
             rig.settle();
         }
         rig.run_until(before + Nanos::from_secs(if closes { 1 } else { 6 }));
-        assert_eq!((rig.done, rig.client.core().connections()), (Step::Drain, 0));
+        assert_eq!((rig.done, rig.client.core().connections()), (Some(DRAIN), 0));
         let last = rig.finish();
         let left = if we_begin { (0, 4) } else { (4, 0) };
         assert_eq!((last.totals.lost, count(&last, Stage::Close)), left);
@@ -634,20 +636,20 @@ fn close_codes_and_reasons_are_kept() {
 #[test]
 fn servers_that_never_answer_the_close_are_not_waited_for_one_by_one() {
     let (mut rig, mut net) = Rig::by_hand(load(300, Model::Idle));
-    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
     let mut peers = Vec::new();
     while rig.totals().opened < 300 {
         rig.settle();
         peers.extend(upgrade_all(&mut net));
     }
     let before = rig.world.now();
-    rig.outside.send(Command::Drain).expect("room");
+    rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
     rig.settle();
     // 64 at a time are asked, and no more after them.
     let asked = |peer: &&SimStream| read_all(peer).first() == Some(&0x88);
     assert_eq!(peers.iter().filter(asked).count(), 64);
     rig.run_until(before + Nanos::from_secs(6));
-    assert_eq!(rig.done, Step::Drain);
+    assert_eq!(rig.done, Some(DRAIN));
     assert_eq!(peers.iter().filter(asked).count(), 0);
     let last = rig.last.take().expect("the last word");
     assert_eq!((last.totals.lost, count(&last, Stage::Close)), (0, 0));
@@ -661,7 +663,7 @@ fn a_server_that_never_answers_pings_is_given_up() {
         ..load(4, Model::Idle)
     };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(Command::Ramp(Nanos::ZERO)).expect("room");
+    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
     rig.settle();
     let _peers = upgrade_all(&mut net);
     rig.run_until(Nanos::from_millis(200));
@@ -684,9 +686,9 @@ fn the_next_address_is_upgraded_where_one_is_silent_and_the_wait_is_part_of_the_
         if silent {
             rig.world.silence(dead);
         }
-        rig.step(Command::Ramp(Nanos::ZERO), Step::Ramp);
-        rig.step(Command::FirstEcho, Step::FirstEcho);
-        rig.step(Command::Drive(rig.world.now()), Step::Drive);
+        rig.step(begin(RAMP, Nanos::ZERO), RAMP);
+        rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
+        rig.step(begin(DRIVE, rig.world.now()), DRIVE);
         let last = rig.finish();
         let sum = last.totals;
         assert_eq!((sum.opened, sum.failed, sum.lost, sum.tried_again), (20, 0, 0, 20));

@@ -5,12 +5,14 @@ pub(crate) mod audited_share;
 pub(crate) mod bounds;
 pub(crate) mod lanes;
 pub(crate) mod pace;
+pub(crate) mod phases;
 pub(crate) mod schedule;
 
 use addresses::Addresses;
 use audited_share::Share;
 use lanes::Lanes;
 use measure::Nanos;
+use phases::{Act, Phase};
 use schedule::{Arrivals, Schedule};
 
 /// How messages are sent.
@@ -27,6 +29,8 @@ pub(crate) enum Model {
 /// What all reactors of a run have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
+    /// What the run consists of, in its order.
+    pub(crate) phases: Vec<Phase>,
     /// Connections in all.
     pub(crate) connections: u64,
     /// Reactors.
@@ -68,6 +72,11 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Whether connections are opened more than once: then four-tuples are used again.
+    pub(crate) fn opens_again(&self) -> bool {
+        self.phases.iter().filter(|phase| phase.act == Act::Open).count() > 1
+    }
+
     /// Messages that one connection is given at once.
     pub(crate) fn in_flight(&self) -> u32 {
         match self.model {

@@ -4,6 +4,7 @@ pub(crate) mod checks;
 mod http;
 mod names;
 pub(crate) mod record;
+mod scenario;
 mod sources;
 mod websocket;
 
@@ -68,8 +69,6 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// Whether each reactor has a descriptor table of its own.
     pub(crate) own_tables: bool,
-    /// How long to hold the connections after the traffic.
-    pub(crate) hold: Nanos,
     /// What is asked of this machine, and what it was found to offer.
     pub(crate) demand: Demand,
     /// The findings.
@@ -142,7 +141,8 @@ impl Plan {
         };
         let asked = (scheme == Protocol::Http).then(|| Asked::new(args)).transpose()?;
         let seed = args.seed.unwrap_or_else(fresh_seed);
-        let load = Load {
+        let mut load = Load {
+            phases: Vec::new(),
             connections: args.connections,
             reactors: reactors as u64,
             addresses,
@@ -171,6 +171,7 @@ impl Plan {
             audit: if model == Model::Idle { Share::OFF } else { args.audit },
             seed,
         };
+        load.phases = scenario::phases(&load, args.hold);
         let spoken = match (&asked, scheme) {
             (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load)?)),
             (None, Protocol::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load)?)),
@@ -229,7 +230,6 @@ impl Plan {
             seats,
             limits,
             own_tables,
-            hold: args.hold,
             demand,
             findings,
             record,

@@ -216,7 +216,7 @@ impl Protocol for Http {
     type Session = Session;
 
     const HANDSHAKES: bool = false;
-    const RENEWS: bool = true;
+    const ENDS_AGREED: bool = true;
     const STAGES: &'static [Stage] = &[
         Stage::FirstByte,
         Stage::Response2xx,

@@ -35,9 +35,9 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
     /// Whether a connection has to be upgraded before it is usable, and is taken leave of at the end.
     const HANDSHAKES: bool;
 
-    /// Whether a connection may come to an agreed end in the middle of the run. Another one then takes
-    /// its place.
-    const RENEWS: bool = false;
+    /// Whether a connection may come to an agreed end in the middle of a phase that opens others. Another
+    /// one then takes its place.
+    const ENDS_AGREED: bool = false;
 
     /// The stages that only this protocol has.
     const STAGES: &'static [Stage];

@@ -12,7 +12,7 @@ use super::file::save;
 use super::result_of;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::conductor::crew_tests::{Serving, Simulated};
-use crate::conductor::{Coordinator, Measured};
+use crate::conductor::{Conductor, Measured};
 use crate::driver::http_tests::Script;
 use crate::plan::Plan;
 use clap::Parser;
@@ -69,7 +69,7 @@ fn golden(line: &str, serving: Serving) -> String {
     let plan = Plan::new(&arguments(line), &facts).expect("a plan");
     let crew = Simulated::of(&plan, serving);
     let progress = Progress::new(Mode::detect(plan.output.quiet));
-    let mut measured = Coordinator::new(&plan, crew, progress).measure();
+    let mut measured = Conductor::new(&plan, crew, progress).measure();
     without_machine(&mut measured);
     let started = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let mut result = result_of(&plan, &facts, &[0, 1], measured, started);

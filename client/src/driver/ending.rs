@@ -1,26 +1,23 @@
 //! How connections come to their end: lost by themselves, given up, or taken leave of.
 
-use super::drive::is_open;
+use super::sending::is_open;
 use super::{LoadDriver, Session, Table};
-use crate::orders::Step;
 use crate::protocol::{Before, End, Owed, Phase, Protocol};
 use measure::{Failure, Nanos};
 use reactor::{Ending, Key, Marks, Network, Receipt};
 use std::collections::VecDeque;
 
-/// Connections closed before other work gets its turn.
-const CLOSE_BATCH: usize = 1024;
+/// Connections of one reactor that wait for their peer's leave at the same time.
+const FAREWELL_WINDOW: usize = 64;
+/// So many peers in a row that never answered it: then the others are not waited for. A million of
+/// them, some at a time, would take hours.
+const FAREWELLS_IN_VAIN: u32 = 64;
 /// A connection that served nothing and was ended sooner was never kept: opening another one in its place
 /// at once would only be a loop around a server that closes whatever comes.
 const KEPT: Nanos = Nanos::from_millis(100);
 /// How long opening rests behind a failure where each message has a connection of its own, in the closed
 /// model: trying at once would only be a loop around a refusal.
 pub(super) const REST: Nanos = Nanos::from_millis(10);
-/// Connections of one reactor that wait for their peer's leave at the same time.
-const FAREWELL_WINDOW: usize = 64;
-/// So many peers in a row that never answered it: then the others are not waited for. A million of
-/// them, some at a time, would take hours.
-const FAREWELLS_IN_VAIN: u32 = 64;
 
 /// Connections on which our last word was said.
 #[derive(Debug, Default)]
@@ -36,6 +33,16 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
+    /// Whether no more peers are taken leave of: so many have not answered that none will.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain >= FAREWELLS_IN_VAIN
+    }
+
+    /// Whether as many are waited for as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.awaited >= FAREWELL_WINDOW
+    }
+
     /// How many are still in the table.
     pub(super) fn here(&self) -> usize {
         self.count
@@ -147,7 +154,7 @@ impl<P: Protocol> LoadDriver<P> {
                 }
                 return self.go_on_opening(core, opened);
             }
-            Ending::Closed if P::RENEWS => {
+            Ending::Closed if P::ENDS_AGREED => {
                 if self.protocol.is_between(&session.spoken) {
                     return self.ended_between(core, session, Failure::Closed, marks);
                 }
@@ -160,12 +167,14 @@ impl<P: Protocol> LoadDriver<P> {
                 }
             }
             Ending::Closed => Failure::Closed,
-            Ending::Broken(kind) if P::RENEWS => return self.broken(core, session, kind, marks),
+            Ending::Broken(kind) if P::ENDS_AGREED => {
+                return self.broken(core, session, kind, marks);
+            }
             Ending::Broken(kind) => kind,
             // A client is not asked to: it has no bound beyond which others go.
             Ending::Evicted => Failure::NoMemory,
         };
-        if P::RENEWS {
+        if P::ENDS_AGREED {
             return self.count_lost(&mut session, kind);
         }
         self.protocol.forget(&mut session.spoken);
@@ -244,7 +253,7 @@ impl<P: Protocol> LoadDriver<P> {
         let waits = P::in_flight(&session.spoken) > 0;
         let kept = P::has_served(&session.spoken) || core.now() - session.since >= KEPT;
         let may_repeat = self.protocol.may_repeat(&session.spoken);
-        let goes_on = if waits { may_repeat && self.step < Step::Drain } else { kept };
+        let goes_on = if waits { may_repeat && self.running.expects.opening } else { kept };
         if !goes_on {
             return self.count_lost(&mut session, kind);
         }
@@ -285,7 +294,7 @@ impl<P: Protocol> LoadDriver<P> {
         marks: Marks,
     ) {
         self.protocol.forget(&mut session.spoken);
-        if self.step >= Step::Drain {
+        if !self.running.expects.opening {
             self.drop_owed();
         } else if !self.load.churn {
             self.replace(core, number, marks.audited, before);
@@ -318,7 +327,7 @@ impl<P: Protocol> LoadDriver<P> {
         key: Key,
         kind: Failure,
     ) {
-        if !P::RENEWS {
+        if !P::ENDS_AGREED {
             return self.lose(core, key, kind);
         }
         let marks = core.marks(key);
@@ -348,7 +357,7 @@ impl<P: Protocol> LoadDriver<P> {
         let first = self.load.first_echo && P::received(&session.spoken) == 0;
         self.totals.first_unanswered += u64::from(first).min(unanswered);
         // What happens while everything is being closed is no loss.
-        if self.step < Step::Close {
+        if !self.running.expects.ends {
             self.totals.lost += 1;
             self.totals.fail(kind);
         }
@@ -362,7 +371,7 @@ impl<P: Protocol> LoadDriver<P> {
         let (now, limit) = (core.turn_started(), self.load.reply_timeout);
         for index in self.sweep.step(now, core.high_water()).into_iter().flatten() {
             let Some(key) = core.key_at(index) else { continue };
-            if P::RENEWS && core.is_connecting(key) {
+            if P::ENDS_AGREED && core.is_connecting(key) {
                 // That has a limit of its own.
                 continue;
             }
@@ -379,50 +388,7 @@ impl<P: Protocol> LoadDriver<P> {
 
     // ---- Leave ----------------------------------------------------------------------------------
 
-    /// Waits for what is on its way, then takes leave. Returns when to go on.
-    pub(super) fn drain<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
-        if self.done >= Step::Drain {
-            return Nanos::MAX;
-        }
-        if self.totals.in_flight() > 0 && core.turn_started() < self.drain_until {
-            return self.drain_until;
-        }
-        // Whoever takes leave sends nothing more, so this is not gone back from.
-        self.drain_until = Nanos::ZERO;
-        if P::HANDSHAKES
-            && let Some(next) = self.take_leave(core)
-        {
-            return next;
-        }
-        self.finish_step(core);
-        Nanos::MAX
-    }
-
-    /// Takes leave on the next connections, some at a time. Returns when to go on; `None` if all have
-    /// left, or none is going to.
-    fn take_leave<N: Network>(&mut self, core: &mut Table<N, P>) -> Option<Nanos> {
-        for _ in 0..CLOSE_BATCH {
-            if self.leaving.in_vain >= FAREWELLS_IN_VAIN {
-                return None;
-            }
-            if self.cursor >= core.high_water() {
-                // A peer that has answered closes TCP (RFC 6455 7.1.1), as long as that takes no longer than
-                // the drain may.
-                return (self.leaving.count > 0).then_some(Nanos::MAX);
-            }
-            if self.leaving.awaited >= FAREWELL_WINDOW {
-                return Some(Nanos::MAX);
-            }
-            let key = core.key_at(self.cursor);
-            self.cursor += 1;
-            if let Some(key) = key {
-                self.say_farewell(core, key);
-            }
-        }
-        Some(Nanos::ZERO)
-    }
-
-    fn say_farewell<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+    pub(super) fn say_farewell<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let now = core.now();
         let Some(session) = core.session(key).filter(|session| is_open(session)) else { return };
         let bytes = self.protocol.farewell(&mut session.spoken, now);
@@ -460,19 +426,6 @@ impl<P: Protocol> LoadDriver<P> {
             }
             self.leaving.queue.pop_front();
         }
-    }
-
-    /// Closes the next connections; ends the reactor after the last.
-    pub(super) fn close<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
-        let to = (self.cursor + CLOSE_BATCH).min(core.high_water());
-        for index in self.cursor..to {
-            if let Some(key) = core.key_at(index) {
-                core.reset(key);
-            }
-        }
-        self.cursor = to;
-        self.finished = to == core.high_water();
-        Nanos::ZERO
     }
 }
 

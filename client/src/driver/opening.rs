@@ -1,11 +1,10 @@
-//! Opening connections: one after the other by the first four-tuple that nobody has, at one address of
-//! the target after the other, so many under way at once, given up in time.
+//! Opening connections: by the first four-tuple that nobody has, at one address of the target after the
+//! other, so many under way at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
 use crate::load::Model;
 use crate::load::bounds::CONNECTING_MAX;
-use crate::load::pace::Pace;
-use crate::orders::Step;
+use crate::load::phases::Act;
 use crate::protocol::{Before, Owed, Phase, Protocol};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos, Stage};
@@ -13,8 +12,6 @@ use reactor::{Key, Network, Opened};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 
-/// Connects started before other work gets its turn.
-const OPEN_BATCH: u64 = 16;
 /// Upgrades under way at the same time where the target answers them quickly: enough to keep it busy.
 /// With more, the times of upgrades would be those of a queue that we made ourselves.
 const UPGRADING_NEAR: usize = 32;
@@ -46,41 +43,8 @@ pub(super) struct Attempt {
 }
 
 impl<P: Protocol> LoadDriver<P> {
-    /// Opens what is due. Returns when to go on.
-    pub(super) fn ramp<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
-        if self.load.churn {
-            // Connections are opened when there is something to say on them.
-            self.tried = self.share;
-        }
-        self.give_up_opening(core);
-        for _ in 0..OPEN_BATCH {
-            if self.tried == self.share || core.turn_started() < self.opening_room_at() {
-                break;
-            }
-            if let Some(rate) = self.load.connect_rate {
-                let due = self.ramp_started + Pace::new(rate).due_at(self.places.of(self.tried));
-                if due > core.now() {
-                    return due.min(self.opening_deadline());
-                }
-            }
-            self.open_next(core);
-        }
-        if self.tried == self.share {
-            if self.opening.count == 0 {
-                self.finish_step(core);
-            }
-            return self.opening_deadline();
-        }
-        let room_at = self.opening_room_at();
-        if room_at <= core.turn_started() {
-            Nanos::ZERO
-        } else {
-            room_at.min(self.opening_deadline())
-        }
-    }
-
     /// From when on one more may be opened, if none that is under way comes to its end before.
-    fn opening_room_at(&self) -> Nanos {
+    pub(super) fn opening_room_at(&self) -> Nanos {
         if self.opening.count >= CONNECTING_MAX {
             return Nanos::MAX;
         }
@@ -91,13 +55,19 @@ impl<P: Protocol> LoadDriver<P> {
         oldest - self.load.connect_timeout + FAR
     }
 
+    /// The number of the next connection. They interleave like four-tuples: reactor r has r, r + k,
+    /// r + 2k …
+    fn next_number(&mut self) -> u32 {
+        let number = self.index as u64 + self.begun * self.load.reactors;
+        self.begun += 1;
+        number as u32
+    }
+
     /// Opens the next connection of this reactor's share.
-    fn open_next<N: Network>(&mut self, core: &mut Table<N, P>) {
-        // Connection numbers interleave like four-tuples: reactor r has r, r + k, r + 2k …
-        let number = self.index as u64 + self.tried * self.load.reactors;
-        self.tried += 1;
-        let audited = self.load.audit.has(number as u32, self.load.reactors);
-        let opened = self.open(core, number as u32, audited, Before::Nothing);
+    pub(super) fn open_next<N: Network>(&mut self, core: &mut Table<N, P>) {
+        let number = self.next_number();
+        let audited = self.load.audit.has(number, self.load.reactors);
+        let opened = self.open(core, number, audited, Before::Nothing);
         self.go_on_opening(core, opened);
     }
 
@@ -121,8 +91,7 @@ impl<P: Protocol> LoadDriver<P> {
         due: Option<Nanos>,
         owed: Option<Owed>,
     ) -> bool {
-        let number = self.index as u64 + self.begun * self.load.reactors;
-        self.begun += 1;
+        let number = self.next_number();
         // It counts as sent when its connection begins to open, so that its time has the connect in it.
         let now = core.now();
         self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
@@ -131,8 +100,8 @@ impl<P: Protocol> LoadDriver<P> {
             Some(_) => self.totals.resent += 1,
             None => self.totals.sent += 1,
         }
-        let audited = self.load.audit.has(number as u32, self.load.reactors);
-        let opened = self.open(core, number as u32, audited, Before::Nothing);
+        let audited = self.load.audit.has(number, self.load.reactors);
+        let opened = self.open(core, number, audited, Before::Nothing);
         let key = opened.map(|(Opened::AtOnce(key) | Opened::Waiting(key))| key);
         let Some((key, session)) = key.and_then(|key| Some((key, core.session(key)?))) else {
             self.totals.unanswered += 1;
@@ -162,7 +131,7 @@ impl<P: Protocol> LoadDriver<P> {
         audited: bool,
         before: Before,
     ) -> Option<Opened> {
-        let mut rewound = !P::RENEWS;
+        let mut rewound = !self.opens_again;
         loop {
             let Some((at, route)) = self.hands.first(&self.load.addresses) else {
                 if !std::mem::replace(&mut rewound, true) {
@@ -199,7 +168,7 @@ impl<P: Protocol> LoadDriver<P> {
             let next = self.load.addresses.after(attempt.at);
             // What this machine lacks it lacks for the next one too.
             let own = matches!(failure, Failure::NoPorts | Failure::NoFds | Failure::NoMemory);
-            if own || next == attempt.began || self.step >= Step::Drain {
+            if own || next == attempt.began || !self.running.expects.opening {
                 self.protocol.forget(&mut session.spoken);
                 self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
                 self.failed(failure);
@@ -221,7 +190,7 @@ impl<P: Protocol> LoadDriver<P> {
         at: u32,
         mut session: Session<P>,
     ) -> Result<Opened, (Failure, Session<P>)> {
-        let mut rewound = !P::RENEWS;
+        let mut rewound = !self.opens_again;
         loop {
             let Some(route) = self.hands.to(&self.load.addresses, at) else {
                 if !std::mem::replace(&mut rewound, true) {
@@ -316,7 +285,7 @@ impl<P: Protocol> LoadDriver<P> {
         if !P::HANDSHAKES {
             let before = core.session(key).map_or(Before::Nothing, |s| P::before(&s.spoken));
             self.usable(core, before != Before::Nothing);
-            if P::RENEWS {
+            if P::ENDS_AGREED {
                 self.join_in(core, key, now);
             }
             return;
@@ -357,11 +326,11 @@ impl<P: Protocol> LoadDriver<P> {
             }
             return;
         }
-        if self.step == Step::FirstEcho {
+        if self.running.act == Act::FirstEcho {
             self.join_first_echo(core, key);
             return;
         }
-        if self.step != Step::Drive || now < self.drive_started {
+        if self.running.act != Act::Traffic || now < self.drive_started {
             return;
         }
         // What is owed is sent here first: of this connection it is known that it is not about to end.
@@ -373,6 +342,17 @@ impl<P: Protocol> LoadDriver<P> {
             && now < self.drive_started + self.load.duration
         {
             self.send(core, key, in_flight.saturating_sub(again), None);
+        }
+    }
+
+    /// A connection was established in the middle of the audit.
+    #[cold]
+    pub(super) fn audit_late<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        if let Some(audited) = &mut self.audited
+            && core.is_audited(key)
+        {
+            core.stamp(key);
+            audited.connections += 1;
         }
     }
 

@@ -1,0 +1,54 @@
+//! A phase of a test's own, as `docs/EXTENDING.md` describes it: a part of the connections is reset at once.
+//! It is an arm of `Act` and one of `Acting`, and what is here.
+
+use super::acts::Turn;
+use super::{LoadDriver, Table};
+use crate::protocol::Protocol;
+use measure::Nanos;
+use reactor::Network;
+
+/// Slots looked at before other work gets its turn.
+const DROP_BATCH: usize = 16;
+
+/// Which part: every `each`-th connection of the table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) each: usize,
+}
+
+/// Dropping under way.
+#[derive(Debug)]
+pub(crate) struct Dropping {
+    each: usize,
+    /// Where it goes on in the table.
+    cursor: usize,
+}
+
+impl Part {
+    pub(super) fn begin(self) -> Dropping {
+        Dropping { each: self.each, cursor: 0 }
+    }
+}
+
+impl Dropping {
+    pub(super) fn turn<N: Network, P: Protocol>(
+        &mut self,
+        driver: &mut LoadDriver<P>,
+        core: &mut Table<N, P>,
+    ) -> Turn {
+        for _ in 0..DROP_BATCH {
+            if self.cursor >= core.high_water() {
+                return Turn::Done;
+            }
+            let key = core.key_at(self.cursor).filter(|_| self.cursor.is_multiple_of(self.each));
+            self.cursor += 1;
+            if let Some(key) = key
+                && driver.reset(core, key).is_some()
+            {
+                // That is no loss: it was meant.
+                driver.totals.ended += 1;
+            }
+        }
+        Turn::Again(Nanos::ZERO)
+    }
+}
