@@ -4,7 +4,6 @@
 use super::Conductor;
 use super::crew_tests::{Serving, Simulated};
 use crate::cli::{Cli, Command};
-use crate::driver::drop_tests::Part;
 use crate::load::Load;
 use crate::load::phases::{Act, Phase};
 use crate::plan::Plan;
@@ -30,7 +29,7 @@ fn half_is_dropped_and_opened_again_and_traffic_goes_on() {
         let acts = [
             ("ramp", Act::Open),
             ("calm", Act::Traffic),
-            ("storm", Act::Drop(Part { each: 2 })),
+            ("storm", Act::Drop { each: 2 }),
             ("again", Act::Open),
             ("after", Act::Traffic),
             ("drain", Act::Leave),

@@ -1,5 +1,4 @@
-//! A phase of a test's own, as `docs/EXTENDING.md` describes it: a part of the connections is reset at once.
-//! It is an arm of `Act` and one of `Acting`, and what is here.
+//! A phase of a test's own: a part of the connections is reset at once. It is an arm of `Act` and one of `Acting`, and what is here.
 
 use super::acts::Turn;
 use super::{LoadDriver, Table};
@@ -10,27 +9,19 @@ use reactor::Network;
 /// Slots looked at before other work gets its turn.
 const DROP_BATCH: usize = 16;
 
-/// Which part: every `each`-th connection of the table.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Part {
-    pub(crate) each: usize,
-}
-
 /// Dropping under way.
 #[derive(Debug)]
-pub(crate) struct Dropping {
+pub(super) struct Dropping {
     each: usize,
     /// Where it goes on in the table.
     cursor: usize,
 }
 
-impl Part {
-    pub(super) fn begin(self) -> Dropping {
-        Dropping { each: self.each, cursor: 0 }
-    }
-}
-
 impl Dropping {
+    pub(super) fn new(each: usize) -> Self {
+        Self { each, cursor: 0 }
+    }
+
     pub(super) fn turn<N: Network, P: Protocol>(
         &mut self,
         driver: &mut LoadDriver<P>,
@@ -42,9 +33,8 @@ impl Dropping {
             }
             let key = core.key_at(self.cursor).filter(|_| self.cursor.is_multiple_of(self.each));
             self.cursor += 1;
-            if let Some(key) = key
-                && driver.reset(core, key).is_some()
-            {
+            if let Some(mut session) = key.and_then(|key| core.reset(key)) {
+                driver.forgo_replies(&mut session);
                 // That is no loss: it was meant.
                 driver.totals.ended += 1;
             }

@@ -347,7 +347,8 @@ impl<P: Protocol> LoadDriver<P> {
         Some(session)
     }
 
-    fn count_lost(&mut self, session: &mut Session<P>, kind: Failure) {
+    /// A connection is gone: what was on its way there will not be answered.
+    pub(super) fn forgo_replies(&mut self, session: &mut Session<P>) {
         while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
             self.unanswered(owed);
         }
@@ -356,6 +357,10 @@ impl<P: Protocol> LoadDriver<P> {
         self.totals.unanswered += unanswered;
         let first = self.load.first_echo && P::received(&session.spoken) == 0;
         self.totals.first_unanswered += u64::from(first).min(unanswered);
+    }
+
+    fn count_lost(&mut self, session: &mut Session<P>, kind: Failure) {
+        self.forgo_replies(session);
         // What happens while everything is being closed is no loss.
         if !self.running.expects.ends {
             self.totals.lost += 1;

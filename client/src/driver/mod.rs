@@ -596,7 +596,7 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
 }
 
 #[cfg(test)]
-pub(crate) mod drop_tests;
+mod drop_tests;
 
 #[cfg(test)]
 #[path = "pair_tests.rs"]

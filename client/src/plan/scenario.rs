@@ -74,24 +74,24 @@ mod tests {
         plan.load.phases.iter().map(line).collect()
     }
 
-    const OPENING: &str = "ramp: Open\nsettle: Rest for 300ms, behind it [Opened]\n";
+    const OPENING: &str = "ramp: Open\nsettle: Rest for 300 ms, behind it [Opened]\n";
     const DRIVE: &str = "drive: Traffic, before it [TrafficFrom], behind it [TrafficTo]\n";
 
     #[test]
     fn options_decide_which_phases_there_are_and_in_which_order() {
         let (tcp, ws, http) =
             ("tcp://127.0.0.1:9000", "ws://127.0.0.1:9000", "http://127.0.0.1:9000");
-        let idle = "ramp: Open\nsettle: Rest for 300ms, behind it [Opened]\n\
+        let idle = "ramp: Open\nsettle: Rest for 300 ms, behind it [Opened]\n\
             first_echo: FirstEcho, behind it [TrafficFrom, TrafficTo]\n";
         for target in [tcp, ws, http] {
             assert_eq!(order(target), format!("{idle}drain: Leave\n"));
             assert_eq!(
                 order(&format!("{target} --hold 2s")),
-                format!("{idle}hold: Rest for 2s\ndrain: Leave\n")
+                format!("{idle}hold: Rest for 2 s\ndrain: Leave\n")
             );
             assert_eq!(
                 order(&format!("{target} --no-first-echo")),
-                "ramp: Open\nsettle: Rest for 300ms, behind it [Opened, TrafficFrom, TrafficTo]\n\
+                "ramp: Open\nsettle: Rest for 300 ms, behind it [Opened, TrafficFrom, TrafficTo]\n\
                  drain: Leave\n"
             );
             for traffic in ["--rate 10", "--closed"] {
@@ -99,7 +99,7 @@ mod tests {
                     order(&format!("{target} {traffic} --hold 1s")),
                     format!(
                         "{OPENING}first_echo: FirstEcho\naudit_before: Survey(Before)\n{DRIVE}\
-                         audit_behind: Survey(Behind)\nhold: Rest for 1s\ndrain: Leave\n"
+                         audit_behind: Survey(Behind)\nhold: Rest for 1 s\ndrain: Leave\n"
                     )
                 );
                 assert_eq!(

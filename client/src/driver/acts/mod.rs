@@ -84,7 +84,7 @@ impl Acting {
             Act::Leave => Self::Leave(Leave::new(core.now() + driver.load.drain_timeout)),
             Act::Close => Self::Close(Close::default()),
             #[cfg(test)]
-            Act::Drop(part) => Self::Drop(part.begin()),
+            Act::Drop { each } => Self::Drop(super::drop_tests::Dropping::new(each)),
         }
     }
 }
