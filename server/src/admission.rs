@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Connections that all reactors together may hold. An atomic counter, touched once when a connection
-/// comes and once when it goes; no lock.
+/// Connections that all reactors together may hold. An atomic counter, touched once when a
+/// connection comes and once when it goes; no lock.
 #[derive(Debug)]
 pub struct Admission {
     open: AtomicU64,

@@ -1,5 +1,5 @@
-//! The thread behind the page of the HTTP service: once a second it asks the reactors what they have
-//! done, and tells each of them what all have.
+//! The thread behind the page of the HTTP service: once a second it asks the reactors what they
+//! have done, and tells each of them what all have.
 
 use crate::metrics::Watcher;
 use control::spawn::{STACK_BYTES, spawn_named};

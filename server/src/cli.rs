@@ -11,16 +11,17 @@ use std::path::PathBuf;
 use wire::Url;
 use wire::http::HeadLimits;
 
-/// The matching target for c1000k-client: sends back what it gets, or serves files, on up to millions of
-/// connections.
+/// The matching target for c1000k-client: sends back what it gets, or serves files, on up to
+/// millions of connections.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "c1000k-server",
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Counts take k and m (1m = 1,000,000), sizes k and m (64k = 65,536), times us, ms, s, m, h.\n\
-                  Exit codes: 0 ended as asked, 1 failed while running, 2 usage, 3 refused by preflight."
+    after_help = "Counts take k and m (1m = 1,000,000), sizes k and m (64k = 65,536), times us, \
+                  ms, s, m, h.\nExit codes: 0 ended as asked, 1 failed while running, 2 usage, \
+                  3 refused by preflight."
 )]
 pub struct Cli {
     /// Another thing to do than to serve.
@@ -76,9 +77,9 @@ pub enum Deflate {
 /// The options of a server.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Where to listen and what for: echo of bytes (tcp://127.0.0.1:9000), echo of WebSocket messages
-    /// (ws://127.0.0.1:9001, on every path), files over HTTP (http://127.0.0.1:8080, which also takes
-    /// WebSocket); IPv6 in brackets, port 0 takes any free one
+    /// Where to listen and what for: echo of bytes (tcp://127.0.0.1:9000), echo of WebSocket
+    /// messages (ws://127.0.0.1:9001, on every path), files over HTTP (http://127.0.0.1:8080, which
+    /// also takes WebSocket); IPv6 in brackets, port 0 takes any free one
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
     /// Connections to hold at the same time; more are refused and counted [default: as many as the
@@ -91,7 +92,8 @@ pub struct ServeArgs {
     /// CPUs to pin reactors to, e.g. 0,2-3 [default: all that this process may use]
     #[arg(long, value_name = "LIST", value_parser = parse_cores)]
     pub cores: Option<Cores>,
-    /// Connections that may wait to be accepted, per reactor [default: what net.core.somaxconn allows]
+    /// Connections that may wait to be accepted, per reactor [default: what net.core.somaxconn
+    /// allows]
     #[arg(long, value_name = "N", value_parser = parse_backlog)]
     pub backlog: Option<u32>,
     /// How new connections are spread over the reactors
@@ -103,14 +105,17 @@ pub struct ServeArgs {
     /// The folder whose files http:// serves [default: none, but a page with the server's counters]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Large files (over 64 KiB) of --root that each reactor has open, those that are being sent included;
-    /// a request for one more is answered with 503 [default: 512, or an eighth of a descriptor table]
+    /// Large files (over 64 KiB) of --root that each reactor has open, those that are being sent
+    /// included; a request for one more is answered with 503 [default: 512, or an eighth of a
+    /// descriptor table]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub open_files: Option<u64>,
-    /// The largest body of an HTTP request, which is read and dropped; a larger one is refused (413)
+    /// The largest body of an HTTP request, which is read and dropped; a larger one is refused
+    /// (413)
     #[arg(long, value_name = "SIZE", default_value = "1m", value_parser = parse_size)]
     pub body_max: u64,
-    /// The largest head of an HTTP request (request line and headers); a larger one is refused (431)
+    /// The largest head of an HTTP request (request line and headers); a larger one is refused
+    /// (431)
     #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = parse_head_max)]
     pub head_max: usize,
     /// The most header lines of an HTTP request; one with more is refused (431)
@@ -119,15 +124,16 @@ pub struct ServeArgs {
     /// Close connections that stay silent for so long (0: never)
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     pub idle_timeout: Nanos,
-    /// Refuse WebSocket handshakes and HTTP requests that are not complete after so long (408; 0: never)
+    /// Refuse WebSocket handshakes and HTTP requests that are not complete after so long (408; 0:
+    /// never)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub handshake_timeout: Nanos,
-    /// End WebSocket connections whose message is not complete after so long (1008; 0: never); within a
-    /// message this holds instead of --idle-timeout
+    /// End WebSocket connections whose message is not complete after so long (1008; 0: never);
+    /// within a message this holds instead of --idle-timeout
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub message_timeout: Nanos,
-    /// The largest WebSocket message, after decompression; a larger one, or one in more than 131,072
-    /// fragments, ends its connection (1009)
+    /// The largest WebSocket message, after decompression; a larger one, or one in more than
+    /// 131,072 fragments, ends its connection (1009)
     #[arg(long, value_name = "SIZE", default_value = "16m", value_parser = parse_message_max)]
     pub message_max: u64,
     /// Compress WebSocket messages for clients that offer it (permessage-deflate); 'dedicated' lets
@@ -156,7 +162,8 @@ pub struct ServeArgs {
     /// given, and once if no period is (100ms/1s, 100ms/1s@5s, 1s@8s)
     #[arg(long, value_name = "LENGTH[/PERIOD][@FIRST]", value_parser = parse_stall)]
     pub stall: Option<Stall>,
-    /// Let each reply wait for so long, up to 10s, and nothing else; replies of one read wait together
+    /// Let each reply wait for so long, up to 10s, and nothing else; replies of one read wait
+    /// together
     #[arg(long, value_name = "TIME", value_parser = parse_delay)]
     pub delay: Option<Nanos>,
     /// Serve /metrics, /snapshot.json and /healthz here, e.g. 127.0.0.1:9100

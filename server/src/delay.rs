@@ -1,8 +1,8 @@
 //! `Delayed`: the replies of one reactor that wait for `--delay` to pass.
 //!
-//! The delay is the same for all, so they fall due in the order in which they came: one queue, no timers,
-//! and nothing is kept per connection but that something is owed to it ([`Core::owe`]). Whoever is owed
-//! something is read on from, and is not done with before it has left.
+//! The delay is the same for all, so they fall due in the order in which they came: one queue, no
+//! timers, and nothing is kept per connection but that something is owed to it ([`Core::owe`]).
+//! Whoever is owed something is read on from, and is not done with before it has left.
 
 use crate::session::Session;
 use measure::{Failure, Nanos};
@@ -125,8 +125,9 @@ impl Delayed {
         core.owe(key);
         let (now, turn_started) = (core.now(), core.turn_started());
         if last && let Some(session) = core.session(key) {
-            // The time that the peer has to close begins to count. By the turn's clock, as all such times:
-            // one that lies behind the beginning of its turn would look like one of long ago.
+            // The time that the peer has to close begins to count. By the turn's clock, as all such
+            // times: one that lies behind the beginning of its turn would look like one of long
+            // ago.
             session.since_ms = (turn_started.0 / 1_000_000) as u32;
         }
         let crowded = self.bytes() >= self.bytes_max / 2;

@@ -1,5 +1,5 @@
-//! The server's side of the loop: admits connections, hands their bytes to the service they belong to
-//! and sends its answers, at once or after a delay, keeps the time limits, stops.
+//! The server's side of the loop: admits connections, hands their bytes to the service they belong
+//! to and sends its answers, at once or after a delay, keeps the time limits, stops.
 
 use crate::delay::{Delayed, Sent, Words};
 use crate::faults::Faults;
@@ -29,8 +29,8 @@ pub enum Command {
     Stop,
 }
 
-/// Connections that ended because their peers took too little of what they had asked for, and room ran
-/// out: no failure of the machine, but of those peers.
+/// Connections that ended because their peers took too little of what they had asked for, and room
+/// ran out: no failure of the machine, but of those peers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unread {
     /// Pongs and nothing else waited for them.

@@ -1,5 +1,5 @@
-//! The invariant that an echo allocates nothing, kept by counting: the server over real sockets, the
-//! kernel's event queue and all, while its peer is turned by hand on the same thread.
+//! The invariant that an echo allocates nothing, kept by counting: the server over real sockets,
+//! the kernel's event queue and all, while its peer is turned by hand on the same thread.
 
 use super::*;
 use host::socket::{self, ListenOptions};

@@ -1,5 +1,5 @@
-//! Good peers beside bad ones: whatever the bad ones send, the work between two answers to a good one is
-//! bounded, however many they are. Work is counted, not timed, so this holds on any machine.
+//! Good peers beside bad ones: whatever the bad ones send, the work between two answers to a good
+//! one is bounded, however many they are. Work is counted, not timed, so this holds on any machine.
 
 use super::tests::Rig;
 use super::*;
@@ -21,7 +21,8 @@ const SLACK: u64 = 4 * 64 * 1024;
 fn upgrade(extensions: &str) -> Vec<u8> {
     format!(
         "GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         {extensions}\r\n"
     )
     .into_bytes()
 }

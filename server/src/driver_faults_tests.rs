@@ -1,4 +1,5 @@
-//! Faults on the simulated network, to the nanosecond: replies that wait, reactors that stand still.
+//! Faults on the simulated network, to the nanosecond: replies that wait, reactors that stand
+//! still.
 
 use super::tests::{Rig, is_closed};
 use super::*;

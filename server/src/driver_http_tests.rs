@@ -1,5 +1,5 @@
-//! HTTP on the simulated network: the same answers however bytes arrive, files of any size, every time
-//! limit, and what waits behind what.
+//! HTTP on the simulated network: the same answers however bytes arrive, files of any size, every
+//! time limit, and what waits behind what.
 
 use super::tests::{Rig, is_closed};
 use super::*;

@@ -395,9 +395,9 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     let ordinary = bombs(100, 12);
     let carried = |bytes: &[u8]| carried(&[bytes.len()]) - carried(&[]);
     assert_eq!(spent(&mut rig, &peers[0], &ordinary), (carried(&ordinary), 0));
-    // A bomb is worked on a piece at a time, from the first on, and others have their turn between: it
-    // gives 6 MiB, each byte counts for three, and no piece goes beyond its portion by more than the
-    // 16 KiB that are inflated at once.
+    // A bomb is worked on a piece at a time, from the first on, and others have their turn between:
+    // it gives 6 MiB, each byte counts for three, and no piece goes beyond its portion by more than
+    // the 16 KiB that are inflated at once.
     let bomb = bombs(1 << 20, 6);
     assert!((2 * 1024..64 * 1024).contains(&bomb.len()), "{}", bomb.len());
     let (read, pieces) = spent(&mut rig, &peers[0], &bomb);
@@ -412,8 +412,8 @@ fn a_few_bytes_that_make_much_work_are_read_a_few_at_a_time() {
     assert_eq!(rig.websockets().messages, 12 + 6 + 12 + 12);
 }
 
-/// Its answers wait, and it reads none before it has sent all: reading goes on behind each heavy read, or
-/// both would wait for ever.
+/// Its answers wait, and it reads none before it has sent all: reading goes on behind each heavy
+/// read, or both would wait for ever.
 #[test]
 fn whoever_makes_much_work_and_reads_nothing_yet_is_read_on() {
     // Their answers take more than there is room for.
@@ -468,8 +468,8 @@ fn half_a_message_is_not_waited_for_for_ever() {
     let mut rig = Rig::of(vec![one], 2, sharing(Limits::for_slots(100), 1));
     let peers = rig.upgraded(5);
     let whole = frame(0x82, b"whole");
-    // Nothing; whole messages; the half of a text, byte by byte; fragments without an end; half of a
-    // binary message, whose answer has begun.
+    // Nothing; whole messages; the half of a text, byte by byte; fragments without an end; half of
+    // a binary message, whose answer has begun.
     let text = frame(0x81, &[b'a'; 100]);
     peers[2].send(&text[..10]).expect("room");
     peers[3].send(&frame(0x01, b"a")).expect("room");
@@ -496,8 +496,8 @@ fn half_a_message_is_not_waited_for_for_ever() {
     assert_eq!(rig.say(&peers[0], &whole), reply(0x82, b"whole"));
 }
 
-/// Whose answers wait until room runs out is no failure of the machine, and who asked for pongs without
-/// reading them is told from who asked for messages.
+/// Whose answers wait until room runs out is no failure of the machine, and who asked for pongs
+/// without reading them is told from who asked for messages.
 #[test]
 fn who_pings_and_reads_no_pongs_is_named_so() {
     let limits = Limits {

@@ -1,5 +1,6 @@
-//! What the server does wrong on purpose, so that what a client measures can be held against what is
-//! known: it stands still at known times (`--stall`), and replies late by a known time (`--delay`).
+//! What the server does wrong on purpose, so that what a client measures can be held against what
+//! is known: it stands still at known times (`--stall`), and replies late by a known time
+//! (`--delay`).
 
 use crate::limits::{
     DELAY_MAX, DELAYED_BYTES_MAX, DELAYED_BYTES_PER_REACTOR_MIN, STALL_LENGTH_MAX,
@@ -60,8 +61,8 @@ impl Faults {
     }
 }
 
-/// The faults that the server was told to have. Times are nanoseconds of the server's clock, which begins
-/// when it starts.
+/// The faults that the server was told to have. Times are nanoseconds of the server's clock, which
+/// begins when it starts.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct FaultsSnapshot {
     /// When all reactors stand still, if they do.
@@ -183,7 +184,10 @@ mod tests {
         let json = serde_json::to_string(&both.snapshot()).expect("JSON");
         assert_eq!(
             json,
-            r#"{"stall":{"length_ns":1000000000,"period_ns":null,"first_ns":8000000000},"delay_ns":5000000}"#
+            concat!(
+                r#"{"stall":{"length_ns":1000000000,"period_ns":null,"first_ns":8000000000},"#,
+                r#""delay_ns":5000000}"#
+            )
         );
     }
 }

@@ -1,9 +1,9 @@
-//! The files below a root, as one reactor serves them: found without leaving the root, the small ones
-//! kept with their answers laid out, the large ones kept open for `sendfile(2)`.
+//! The files below a root, as one reactor serves them: found without leaving the root, the small
+//! ones kept with their answers laid out, the large ones kept open for `sendfile(2)`.
 //!
-//! A file may change, shrink or vanish at any time. What is kept is compared with the file again when
-//! it is older than [`FRESH`]; a small file's length is that of the bytes that were read; and a large
-//! one that ends before its answer does is an error, never a short answer.
+//! A file may change, shrink or vanish at any time. What is kept is compared with the file again
+//! when it is older than [`FRESH`]; a small file's length is that of the bytes that were read; and
+//! a large one that ends before its answer does is an error, never a short answer.
 
 use measure::Nanos;
 use reactor::FilePart;
@@ -34,8 +34,8 @@ pub const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Files that one reactor keeps, small and large.
 pub const KEPT_FILES_MAX: usize = 4096;
 
-/// Large files that one reactor keeps open, or half of those that it may have open, if that is less.
-/// Transfers under way hold theirs, too.
+/// Large files that one reactor keeps open, or half of those that it may have open, if that is
+/// less. Transfers under way hold theirs, too.
 pub const KEPT_DESCRIPTORS_MAX: usize = 256;
 
 /// How often a file that changes while it is read is read anew.
@@ -48,7 +48,8 @@ const LOOKUPS_MAX: usize = 8;
 const INDEX: &str = "index.html";
 
 /// A file changed so shortly before it was read may change again without a new time: the kernel's
-/// clock for files ticks every 1 to 10 milliseconds, those of some file systems every second or two.
+/// clock for files ticks every 1 to 10 milliseconds, those of some file systems every second or
+/// two.
 const RACY: Nanos = Nanos::from_secs(2);
 
 // A single file always finds room.
@@ -130,8 +131,9 @@ impl Root {
     /// Links may be followed as long as they stay below the root; those into `/proc` may not.
     const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-    /// Says which file is meant by a path, and describes it: for a folder that is its index. Nothing is
-    /// opened for that, because opening is noticed: by the writer of a pipe, by a device.
+    /// Says which file is meant by a path, and describes it: for a folder that is its index.
+    /// Nothing is opened for that, because opening is noticed: by the writer of a pipe, by a
+    /// device.
     fn find(&self, path: SafePath<'_>) -> Result<(Vec<u8>, Stat), FileError> {
         let mut name = path.as_bytes().to_vec();
         let mut stat = self.look_at(&name)?;
@@ -374,7 +376,8 @@ struct Entry {
 }
 
 impl Files {
-    /// Nothing kept yet. Large files may take so many descriptors, those of transfers under way included.
+    /// Nothing kept yet. Large files may take so many descriptors, those of transfers under way
+    /// included.
     #[must_use]
     pub fn new(root: Arc<Root>, open_max: usize) -> Self {
         Self {
@@ -392,9 +395,9 @@ impl Files {
         }
     }
 
-    /// Answers a request: writes head and body behind `out`, or the head alone where what follows it
-    /// is a part of a file, to be sent when `out` has left. `now` is the time since 1970, and `date`
-    /// its text.
+    /// Answers a request: writes head and body behind `out`, or the head alone where what follows
+    /// it is a part of a file, to be sent when `out` has left. `now` is the time since 1970, and
+    /// `date` its text.
     #[inline]
     pub(crate) fn answer(
         &mut self,

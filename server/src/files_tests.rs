@@ -261,7 +261,8 @@ fn a_large_file_under_many_spellings_is_open_once() {
     disk::write(folder.path().join("root/large.bin"), vec![b'y'; 200_000]).expect("a file");
     let descriptors = || disk::read_dir("/proc/self/fd").expect("listed").count();
     let before = descriptors();
-    // Each of the nine letters as it is or in hexadecimal: 512 paths, of which each is kept by itself.
+    // Each of the nine letters as it is or in hexadecimal: 512 paths, of which each is kept by
+    // itself.
     let spelling = |n: usize| -> String {
         let letters = b"large.bin".iter().enumerate();
         letters
@@ -282,8 +283,8 @@ fn a_large_file_under_many_spellings_is_open_once() {
     assert_eq!(files.open.len(), 1);
 }
 
-/// Each transfer holds the descriptor of its file, but no more may be open than agreed; those that are only
-/// kept go first.
+/// Each transfer holds the descriptor of its file, but no more may be open than agreed; those that
+/// are only kept go first.
 #[test]
 fn large_files_that_are_open_are_bounded() {
     let (folder, root) = site();

@@ -1,12 +1,12 @@
 //! `c1000k-server`: the matching target. One reactor per pinned core, each behind a `SO_REUSEPORT`
-//! listener of its own, sends back what it gets, bytes over plain TCP and messages over WebSocket, or serves
-//! files over HTTP.
+//! listener of its own, sends back what it gets, bytes over plain TCP and messages over WebSocket,
+//! or serves files over HTTP.
 //!
 //! ```text
 //!   main ── reads the command line, plans, starts:
 //!     ├─ reactor-0 … reactor-k   pinned; own descriptor table, own listeners, own connections
 //!     │    driver ── a service per listener: plain TCP, websocket, http
-//!     ├─ counters                for the page of the HTTP service: once a second, all reactors' to each
+//!     ├─ counters                for HTTP's page: once a second, those of all reactors to each
 //!     ├─ metrics                 asks the reactors for snapshots when somebody asks it
 //!     └─ signals                 the first stops politely, the second at once
 //! ```

@@ -13,8 +13,8 @@ pub(crate) const STOP_PATIENCE: Nanos = Nanos::from_secs(1);
 /// How long a peer has to close after our last word (RFC 6455, section 7.1.1, leaves it to us).
 pub(crate) const CLOSING_TIMEOUT: Nanos = Nanos::from_secs(5);
 
-/// Bytes of requests that are only partly here, over all reactors, once for each of WebSocket and HTTP.
-/// As vectors grow by doubling they may hold twice as much memory.
+/// Bytes of requests that are only partly here, over all reactors, once for each of WebSocket and
+/// HTTP. As vectors grow by doubling they may hold twice as much memory.
 pub(crate) const PARTIAL_HEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The same for one reactor, however many there are: a head of the usual size finds room.
@@ -38,13 +38,13 @@ pub(crate) const STREAMS_MEMORY_SHARE: u64 = 4;
 /// Streams of either kind that a reactor has in any case.
 pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
 
-/// Work for one connection before the others get their turn, in units of about a nanosecond: a read of
-/// 64 KiB may be 11,000 empty frames, or give 64 MiB inflated, which take a fifth of a second to inflate
-/// and to deflate again.
+/// Work for one connection before the others get their turn, in units of about a nanosecond: a read
+/// of 64 KiB may be 11,000 empty frames, or give 64 MiB inflated, which take a fifth of a second to
+/// inflate and to deflate again.
 pub(crate) const WORK_PER_PORTION: u64 = 64 * 1024;
 
-/// Work of one turn for all connections that need more than one portion, in the same units: so much longer
-/// does who needs little wait because of them, however many they are.
+/// Work of one turn for all connections that need more than one portion, in the same units: so much
+/// longer does who needs little wait because of them, however many they are.
 pub(crate) const WORK_PER_TURN: u64 = 4 * WORK_PER_PORTION;
 
 /// Bytes that were read and wait for the work on them, over all reactors.
@@ -53,8 +53,8 @@ pub(crate) const PUT_BACK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for one reactor, however many there are.
 pub(crate) const PUT_BACK_BYTES_PER_REACTOR_MIN: usize = 1024 * 1024;
 
-/// These bounds for one reactor of so many of a server, where no peer may hold up the others by the work
-/// that it makes.
+/// These bounds for one reactor of so many of a server, where no peer may hold up the others by the
+/// work that it makes.
 pub(crate) fn sharing(limits: Limits, reactors: usize) -> Limits {
     let put_back_bytes = PUT_BACK_BYTES_MAX / reactors.max(1);
     Limits {
@@ -79,8 +79,8 @@ pub(crate) const REQUEST_WORK: u64 = 500;
 /// What it costs to look at a file, or for one, in the same units: a few system calls.
 pub(crate) const LOOKUP_WORK: u64 = 6_000;
 
-/// With `--delay`, bytes of one connection that may wait for its peer besides those that may do so without:
-/// the replies to a burst all fall due at the same time.
+/// With `--delay`, bytes of one connection that may wait for its peer besides those that may do so
+/// without: the replies to a burst all fall due at the same time.
 pub(crate) const DELAYED_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A buffer for answers that has grown beyond this is not kept, in bytes.
@@ -90,8 +90,8 @@ pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// header of a fragment, what was held of the read before, and a close frame.
 pub(crate) const ANSWER_EXCESS_BYTES: usize = 1024;
 
-/// Answers to the requests of one read are sent when there are so many bytes of them, before the next
-/// request is answered.
+/// Answers to the requests of one read are sent when there are so many bytes of them, before the
+/// next request is answered.
 pub(crate) const HTTP_ANSWERS_BYTES_MAX: usize = 128 * 1024;
 
 /// Bytes of pipelined requests that wait for the answers before them, over all reactors: up to one
@@ -107,8 +107,8 @@ pub(crate) const STALL_LENGTH_MAX: Nanos = Nanos::from_secs(60);
 /// How long replies may be delayed.
 pub(crate) const DELAY_MAX: Nanos = Nanos::from_secs(10);
 
-/// Bytes of replies that wait for their delay to pass, over all reactors, with 56 for each reply. Once
-/// half of it is used up, whoever is owed one more is read from no more until that has left.
+/// Bytes of replies that wait for their delay to pass, over all reactors, with 56 for each reply.
+/// Once half of it is used up, whoever is owed one more is read from no more until that has left.
 pub(crate) const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The same for one reactor, however many there are.
@@ -117,8 +117,8 @@ pub(crate) const DELAYED_BYTES_PER_REACTOR_MIN: usize = 4 * 1024 * 1024;
 /// Delayed replies that are sent before the loop looks for events again.
 pub(crate) const DELAYED_PER_TURN: usize = 1024;
 
-/// Large files that one reactor has open, those on their way included, unless told otherwise: descriptors
-/// of its table that connections do not get.
+/// Large files that one reactor has open, those on their way included, unless told otherwise:
+/// descriptors of its table that connections do not get.
 pub(crate) const OPEN_FILES: u64 = 512;
 
 /// Where tables are small, no more than this part of one.

@@ -28,8 +28,8 @@ use wire::{Protocol, Url};
 /// Slots that one reactor has room for at the most where descriptors set no lower bound.
 const SLOTS_MAX: u64 = 4_000_000;
 
-/// Memory of ours for one idle connection besides its slot, in bytes: its share of the reactor's buffers
-/// and lists. Measured, with a million connections, plain TCP and WebSocket alike.
+/// Memory of ours for one idle connection besides its slot, in bytes: its share of the reactor's
+/// buffers and lists. Measured, with a million connections, plain TCP and WebSocket alike.
 const USER_BYTES_BESIDES_SLOT: u64 = 8;
 /// The same with its slot.
 const USER_BYTES_PER_CONNECTION: u64 = SLOT_BYTES as u64 + USER_BYTES_BESIDES_SLOT;
@@ -110,8 +110,8 @@ impl Plan {
         let mut notes = Vec::new();
         if facts.memory.is_none() {
             notes.push(
-                "this system shows nothing in /proc: the server's memory and the bounds that follow \
-                 from the machine's are not known; mount it (mount -t proc proc /proc)"
+                "this system shows nothing in /proc: the server's memory and the bounds that \
+                 follow from the machine's are not known; mount it (mount -t proc proc /proc)"
                     .to_owned(),
             );
         }
@@ -205,8 +205,8 @@ fn unless_zero(time: Nanos) -> Option<Nanos> {
 }
 
 /// The bounds of each reactor. An answer must find room whole: reading rests only behind it. For
-/// WebSocket it goes on while a whole message's answer waits: many clients send a message to its end
-/// before they read.
+/// WebSocket it goes on while a whole message's answer waits: many clients send a message to its
+/// end before they read.
 fn choose_limits(args: &ServeArgs, slots: usize, reactors: usize) -> Result<Limits, Error> {
     let usual = sharing(Limits::for_slots(slots), reactors);
     let serves_ws = takes_websocket(args);
@@ -283,7 +283,8 @@ fn choose_open_files(args: &ServeArgs, facts: &Facts) -> Result<u64, Error> {
     }
     if asked == 0 || asked > table / 2 {
         return Err(Error::Usage(format!(
-            "--open-files {}: give from 1 to {}, half of a descriptor table: connections need the other half",
+            "--open-files {}: give from 1 to {}, half of a descriptor table: connections \
+             need the other half",
             format_grouped(asked),
             format_grouped(table / 2)
         )));
@@ -313,8 +314,8 @@ fn choose_faults(args: &ServeArgs, reactors: usize) -> Result<Faults, Error> {
         for (option, limit) in limits {
             if limit.is_some_and(|limit| limit <= stall.length) {
                 return Err(Error::Usage(format!(
-                    "{option} would close connections whose bytes wait for the end of a stall: give more than \
-                     the {} of --stall",
+                    "{option} would close connections whose bytes wait for the end of a stall: \
+                     give more than the {} of --stall",
                     format_duration(stall.length)
                 )));
             }

@@ -234,7 +234,8 @@ impl Server {
         Ok(self.watcher.sum(last))
     }
 
-    /// One line per bound address. Who cannot be told where the server listens waits for it in vain.
+    /// One line per bound address. Who cannot be told where the server listens waits for it in
+    /// vain.
     fn announce(&self, plan: &Plan) -> Result<(), Error> {
         for url in &self.watcher.urls {
             let line = if plan.json {
@@ -262,7 +263,8 @@ impl Server {
                     format!(", {} large files open per reactor", plan.http.open_files_max)
                 });
                 format!(
-                    "listening on {url} ({} reactor{} on CPU {}, up to {} connections{files}{}{metrics})",
+                    "listening on {url} ({} reactor{} on CPU {}, up to {} \
+                     connections{files}{}{metrics})",
                     self.reactors.len(),
                     if self.reactors.len() == 1 { "" } else { "s" },
                     host::cpu::format_cpu_list(&cores),

@@ -1,5 +1,5 @@
-//! `Service`: the seam between the driver and a protocol. Bytes and time limits that have passed come in,
-//! answers go out; a service sees no socket, no clock and no key.
+//! `Service`: the seam between the driver and a protocol. Bytes and time limits that have passed
+//! come in, answers go out; a service sees no socket, no clock and no key.
 
 use measure::Nanos;
 use reactor::FilePart;
@@ -10,8 +10,8 @@ pub(crate) trait Service {
     /// Where a connection stands. A million of them are held: keep it small.
     type Phase;
 
-    /// Whether answers leave one after the other: what comes behind a request waits until all of its
-    /// answer has left.
+    /// Whether answers leave one after the other: what comes behind a request waits until all of
+    /// its answer has left.
     const IN_TURN: bool = false;
 
     /// A connection has come.
@@ -33,8 +33,8 @@ pub(crate) trait Service {
         Ok(())
     }
 
-    /// Some of what was said has left, all of it if nothing is `blocked` any more: what was held and is to
-    /// be read now. `None`: no time limit counts from here.
+    /// Some of what was said has left, all of it if nothing is `blocked` any more: what was held
+    /// and is to be read now. `None`: no time limit counts from here.
     fn resume(&mut self, _: &mut Self::Phase, _blocked: bool) -> Option<Vec<u8>> {
         None
     }
@@ -97,8 +97,8 @@ pub(crate) struct Reply<'a> {
     pub bytes: &'a [u8],
     /// To be sent behind them.
     pub file: Option<FilePart>,
-    /// How many of the bytes were taken. The others are to come again: in a later turn, or, if answers leave
-    /// in turn, when this one has left.
+    /// How many of the bytes were taken. The others are to come again: in a later turn, or, if
+    /// answers leave in turn, when this one has left.
     pub used: usize,
     /// What becomes of the connection.
     pub then: Then,

@@ -1,5 +1,5 @@
-//! What is kept for each connection, and the services that it can belong to: the only place that lists
-//! them all.
+//! What is kept for each connection, and the services that it can belong to: the only place that
+//! lists them all.
 
 use crate::http::{self, Http};
 use crate::service::{Full, Parting, Reply, Service, TimeLimits, TimedOut, Turn};

@@ -42,7 +42,8 @@ pub struct Snapshot {
     /// were delayed.
     #[serde(default)]
     pub loop_delay: Spans,
-    /// How long its turns took, since the start: whatever happens meanwhile waits for the end of one.
+    /// How long its turns took, since the start: whatever happens meanwhile waits for the end of
+    /// one.
     #[serde(default)]
     pub turn: Spans,
     /// After each `--stall`: how much later than at its end the loop went on.

@@ -1,7 +1,7 @@
 //! WebSocket at the server: from the request to the close, for all connections of a reactor.
 //!
-//! No socket here, and no clock but for the date of refusals: bytes and time limits that have passed come in,
-//! answers go out.
+//! No socket here, and no clock but for the date of refusals: bytes and time limits that have
+//! passed come in, answers go out.
 //!
 //! ```text
 //!  Opening ── good request ──► Open ── close, broken rule, going away ──► Closing
@@ -58,8 +58,8 @@ impl Config {
 }
 
 impl Config {
-    /// The same, with no more streams on each of so many reactors than a quarter of this memory has room
-    /// for; one of each kind in any case.
+    /// The same, with no more streams on each of so many reactors than a quarter of this memory has
+    /// room for; one of each kind in any case.
     #[must_use]
     pub fn within(self, memory_bytes: u64, reactors: usize) -> Self {
         let usual = INFLATERS_MAX as u64 * INFLATER_BYTES + DEFLATERS_MAX as u64 * DEFLATER_BYTES;
@@ -155,8 +155,8 @@ impl WebSockets {
         Phase::Open(Ws::new(Role::Server, accepted.deflate))
     }
 
-    /// Takes the next bytes of the request. Nearly always it comes whole in one read and is answered
-    /// from there.
+    /// Takes the next bytes of the request. Nearly always it comes whole in one read and is
+    /// answered from there.
     fn read_request<'a>(
         &'a mut self,
         phase: &mut Phase,
@@ -181,8 +181,8 @@ impl WebSockets {
         }
     }
 
-    /// Answers the frames that came right behind the request, which took so many bytes, behind the answer to
-    /// that.
+    /// Answers the frames that came right behind the request, which took so many bytes, behind the
+    /// answer to that.
     fn read_behind<'a>(
         &'a mut self,
         phase: &mut Phase,
@@ -226,8 +226,8 @@ impl WebSockets {
         if answered { Parting::Says(&self.out) } else { Parting::Stays }
     }
 
-    /// Writes a close frame. False if the connection is not open, or in the middle of a frame of ours: a
-    /// close frame would be taken for a part of that.
+    /// Writes a close frame. False if the connection is not open, or in the middle of a frame of
+    /// ours: a close frame would be taken for a part of that.
     fn dismiss(&mut self, phase: &mut Phase, code: CloseCode, why: &str) -> bool {
         match phase {
             Phase::Open(ws) if !ws.writer.is_mid_frame() => {}

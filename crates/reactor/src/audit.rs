@@ -44,8 +44,8 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::STAMPED))
     }
 
-    /// Has the kernel stamp what this connection receives from now on. Where it will not, its reads come
-    /// with [`Receipt::Missing`].
+    /// Has the kernel stamp what this connection receives from now on. Where it will not, its reads
+    /// come with [`Receipt::Missing`].
     pub fn stamp(&mut self, key: Key) {
         if let Some(connection) = self.slots.get_mut(key) {
             connection.flags.set(Flags::STAMPED);

@@ -23,8 +23,8 @@ pub(crate) struct Connection<N: Network, S> {
     pub(crate) layer: PlaceOf<N>,
     pub(crate) unsent: u32,
     pub(crate) flags: Flags,
-    /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most that is
-    /// read from it at a time was halved once less than this.
+    /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most
+    /// that is read from it at a time was halved once less than this.
     pub(crate) heft: u8,
     generation: u32,
     pub(crate) session: S,
@@ -37,8 +37,8 @@ impl<N: Network, S> Tenant for Connection<N, S> {
     }
 }
 
-/// What a connection of a driver with this session costs in the table, in bytes: a million of them cost
-/// as many megabytes. Programs assert it, and predict their memory by it.
+/// What a connection of a driver with this session costs in the table, in bytes: a million of them
+/// cost as many megabytes. Programs assert it, and predict their memory by it.
 #[must_use]
 pub const fn slot_bytes<N: Network, S>() -> usize {
     size_of::<Slot<Connection<N, S>>>()
@@ -96,15 +96,16 @@ impl Flags {
     }
 }
 
-// A million slots times eight bytes is 8 MB: growing a slot is a decision. The session comes on top.
+// A million slots times eight bytes is 8 MB: growing a slot is a decision. The session comes on
+// top.
 const _: () = assert!(slot_bytes::<crate::System, ()>() == 16);
 
 /// What a read costs, and the write that answers it, besides what it is long, in units of about a
 /// nanosecond.
 pub(crate) const READ_WORK: u64 = 2_000;
 
-/// How often what is read at a time, and the portion of the work, are halved for who is taken to need
-/// little.
+/// How often what is read at a time, and the portion of the work, are halved for who is taken to
+/// need little.
 const LIGHT_SHIFT: u8 = 2;
 
 /// However much work its bytes make, so many are read from a connection at a time.
@@ -222,8 +223,8 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
     }
 
-    /// Whether sending to this connection failed because too much waits for its peer: else it is the
-    /// kernel that has no memory.
+    /// Whether sending to this connection failed because too much waits for its peer: else it is
+    /// the kernel that has no memory.
     pub fn is_overfull(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|connection| connection.flags.has(Flags::OVERFULL))
     }
@@ -254,12 +255,12 @@ impl<N: Network, S> Core<N, S> {
     /// Starts to open a connection.
     ///
     /// On a loopback address the kernel has done the whole handshake when `connect` returns. Asking
-    /// at once keeps the time of a connection its own: waiting for an event would add the time of all
-    /// the connects that come first in this turn.
+    /// at once keeps the time of a connection its own: waiting for an event would add the time of
+    /// all the connects that come first in this turn.
     ///
     /// # Errors
-    /// Which step failed and why, and the session. A full table and a full event queue are errors of the
-    /// first step.
+    /// Which step failed and why, and the session. A full table and a full event queue are errors
+    /// of the first step.
     pub fn open(&mut self, route: &Route, session: S) -> Result<Opened, (ConnectError, S)> {
         let no_room = |error| ConnectError { step: ConnectStep::Socket, error };
         if self.slots.is_full() {
@@ -334,12 +335,12 @@ impl<N: Network, S> Core<N, S> {
     }
 
     /// Sends bytes, now or as soon as the peer makes room. A key of a connection that is gone is
-    /// ignored, and so is what would follow our last word ([`Core::finish`]), or come before the layers of
-    /// both ends have agreed.
+    /// ignored, and so is what would follow our last word ([`Core::finish`]), or come before the
+    /// layers of both ends have agreed.
     ///
     /// # Errors
-    /// If the connection is broken, or too many bytes wait already (as [`Failure::NoMemory`]). It is
-    /// still in the table: the driver is to [`Core::close`] it.
+    /// If the connection is broken, or too many bytes wait already (as [`Failure::NoMemory`]). It
+    /// is still in the table: the driver is to [`Core::close`] it.
     #[inline]
     pub fn send(&mut self, key: Key, bytes: &[u8]) -> Result<(), Failure> {
         let Some(connection) = self.slots.get_mut(key) else { return Ok(()) };
@@ -420,9 +421,9 @@ impl<N: Network, S> Core<N, S> {
         Ok(())
     }
 
-    /// Sends bytes and, behind them, a part of a file that is not empty. The connection is read from no
-    /// more until all of it has left, and nothing else may be sent on it before that: `send` would say
-    /// that there is no room.
+    /// Sends bytes and, behind them, a part of a file that is not empty. The connection is read
+    /// from no more until all of it has left, and nothing else may be sent on it before that:
+    /// `send` would say that there is no room.
     ///
     /// # Errors
     /// As [`Core::send`]. A file that ends early breaks its connection, now or later: that is to be
@@ -457,8 +458,8 @@ impl<N: Network, S> Core<N, S> {
         Ok(())
     }
 
-    /// Notes that this connection will be sent something later: until [`Core::pay`] has been called as
-    /// often as this, it is not done with, although its peer may have closed.
+    /// Notes that this connection will be sent something later: until [`Core::pay`] has been called
+    /// as often as this, it is not done with, although its peer may have closed.
     pub fn owe(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
         connection.unsent = self.unsent.owe(connection.unsent);
@@ -483,8 +484,8 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
-    /// Lets this connection be read from no more until all that waits for its peer has left, however
-    /// little that is.
+    /// Lets this connection be read from no more until all that waits for its peer has left,
+    /// however little that is.
     pub fn pause_reads(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
         if connection.unsent != NOTHING {
@@ -492,8 +493,8 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
-    /// Ends this connection's part in the turn, although there is more to do for it: nothing more is
-    /// read from it before the next turn calls [`crate::Driver::on_progress`].
+    /// Ends this connection's part in the turn, although there is more to do for it: nothing more
+    /// is read from it before the next turn calls [`crate::Driver::on_progress`].
     pub fn yield_turn(&mut self, key: Key) {
         self.counters.sends_budget_hits += 1;
         self.end_turn(key);
@@ -512,9 +513,9 @@ impl<N: Network, S> Core<N, S> {
         self.counters.work += units;
     }
 
-    /// How much work a driver may make of one read, in units. Beyond that the rest of the read is to be
-    /// [put back](Core::put_back). No bound, if there is no room for what would be put back: so
-    /// little is read at a time then that it does not matter.
+    /// How much work a driver may make of one read, in units. Beyond that the rest of the read is
+    /// to be [put back](Core::put_back). No bound, if there is no room for what would be put back:
+    /// so little is read at a time then that it does not matter.
     #[inline]
     pub fn work_allowed(&self) -> u64 {
         if self.has_put_back_room() { self.portion } else { u64::MAX }
@@ -525,9 +526,9 @@ impl<N: Network, S> Core<N, S> {
         self.put_back_bytes <= self.limits.put_back_bytes
     }
 
-    /// Ends this connection's part in the turn before the end of what was read: the rest comes again
-    /// in a later turn, behind what others have to say. The connection is read from in smaller pieces
-    /// from now on, until its bytes make less work.
+    /// Ends this connection's part in the turn before the end of what was read: the rest comes
+    /// again in a later turn, behind what others have to say. The connection is read from in
+    /// smaller pieces from now on, until its bytes make less work.
     #[cold]
     pub fn put_back(&mut self, key: Key, used: usize, rest: &[u8]) {
         let Some(connection) = self.slots.get_mut(key) else { return };
@@ -578,8 +579,9 @@ impl<N: Network, S> Core<N, S> {
         self.limits.work_per_portion < u64::MAX
     }
 
-    /// Begins a portion of the work for a connection of this heft, and says how much that is. Who is
-    /// taken to need little gets less: it comes before the others, and may turn out to need much.
+    /// Begins a portion of the work for a connection of this heft, and says how much that is. Who
+    /// is taken to need little gets less: it comes before the others, and may turn out to need
+    /// much.
     #[inline]
     pub(crate) fn begin_portion(&mut self, heft: u8) -> u64 {
         let shift = if heft == 0 && self.shares_work() { LIGHT_SHIFT } else { 0 };
@@ -739,9 +741,9 @@ impl<N: Network, S> Core<N, S> {
     }
 
     /// Says that nothing more will be sent: what waits still goes out, then our side closes
-    /// (`shutdown(2)`), and the connection ends when the peer has closed its own. Closing at once would
-    /// instead reset a connection whose peer is still sending, and destroy our last words on their way
-    /// (RFC 1122, section 4.2.2.13). The driver sets the time limit for the wait.
+    /// (`shutdown(2)`), and the connection ends when the peer has closed its own. Closing at once
+    /// would instead reset a connection whose peer is still sending, and destroy our last words on
+    /// their way (RFC 1122, section 4.2.2.13). The driver sets the time limit for the wait.
     pub fn finish(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
         if !connection.flags.has(Flags::FINISHING) {
@@ -764,8 +766,8 @@ impl<N: Network, S> Core<N, S> {
         }
     }
 
-    /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it. Its layer
-    /// says good-bye if nothing is in the way.
+    /// Closes a connection at once, in the ordinary way (FIN), and returns what was kept for it.
+    /// Its layer says good-bye if nothing is in the way.
     pub fn close(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.get_mut(key)?;
         if let Some(number) = connection.layer.number()

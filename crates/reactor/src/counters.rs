@@ -56,15 +56,16 @@ counters! {
     reads_budget_hits,
     /// Times that one connection was made to wait because it had used up its sending of a turn.
     sends_budget_hits,
-    /// Work that was done, in units of about a nanosecond: reads, their bytes, and what drivers added.
+    /// Work that was done, in units of about a nanosecond: reads, their bytes, and what drivers
+    /// added.
     work,
     /// Times that one connection was made to wait because it had used up its work of a turn.
     work_budget_hits,
-    /// Times that all connections with much work were made to wait because a turn's work for them was
-    /// used up.
+    /// Times that all connections with much work were made to wait because a turn's work for them
+    /// was used up.
     turn_budget_hits,
-    /// Times that a few bytes of one connection made so much work that the rest of a read had to wait,
-    /// and less is read from it at a time.
+    /// Times that a few bytes of one connection made so much work that the rest of a read had to
+    /// wait, and less is read from it at a time.
     heavy_reads,
     /// Files that ended before what was promised of them: their connections were reset.
     files_cut,

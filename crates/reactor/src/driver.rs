@@ -10,9 +10,9 @@ use measure::{Failure, Nanos};
 /// How a connection came to its end without the driver asking for it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// Connecting failed, or the layers of the two ends did not agree: it never was open. The key that
-    /// [`Core::open`] had given for it names nothing any more; there is none for one that arrived on a
-    /// listener and could not be kept.
+    /// Connecting failed, or the layers of the two ends did not agree: it never was open. The key
+    /// that [`Core::open`] had given for it names nothing any more; there is none for one that
+    /// arrived on a listener and could not be kept.
     NotOpened(Failure, Option<Key>),
     /// The peer closed its side, and everything that was to be sent was sent.
     Closed,
@@ -52,8 +52,8 @@ pub trait Driver<N: Network>: Sized {
     /// ends that wait for each other would stand still for ever.
     const PAUSE_READS_WHILE_BLOCKED: bool;
 
-    /// When the reactor is to stand still; asked once, at the start. During a stall nothing is read,
-    /// accepted or sent, and no command is taken.
+    /// When the reactor is to stand still; asked once, at the start. During a stall nothing is
+    /// read, accepted or sent, and no command is taken.
     fn stall(&self) -> Option<Stall> {
         None
     }
@@ -65,8 +65,9 @@ pub trait Driver<N: Network>: Sized {
         listener: usize,
     ) -> Option<Self::Session>;
 
-    /// A connection is open: accepted, or connected after some waiting, and its layer, if it has one, has
-    /// agreed with its peer's. (One that connects at once is reported by [`Core::open`] itself.)
+    /// A connection is open: accepted, or connected after some waiting, and its layer, if it has
+    /// one, has agreed with its peer's. (One that connects at once is reported by [`Core::open`]
+    /// itself.)
     fn on_open(&mut self, core: &mut Core<N, Self::Session>, key: Key);
 
     /// Bytes have arrived.

@@ -141,8 +141,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         self.core.net.wait(&mut self.ready, self.deadline)
     }
 
-    /// Stands still while a stall lasts. True if it still does: then the clock is moved by hand, and
-    /// nothing may be done before it was.
+    /// Stands still while a stall lasts. True if it still does: then the clock is moved by hand,
+    /// and nothing may be done before it was.
     #[inline]
     fn stands_still(&mut self) -> bool {
         let Some(stall) = self.stall else { return false };
@@ -215,8 +215,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
     }
 
-    /// The same for a connection that is known to make much work, is being sent a file, or waits for its
-    /// next turn already: it comes behind the others.
+    /// The same for a connection that is known to make much work, is being sent a file, or waits
+    /// for its next turn already: it comes behind the others.
     #[cold]
     fn defer(&mut self, key: Key, ready: Ready) {
         let Some(connection) = self.core.slots.get_mut(key) else { return };
@@ -283,8 +283,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             return;
         }
         if connection.unsent != NOTHING {
-            // Whether that keeps it from being read is for `read_ready` to say, which leaves the mark
-            // where it does.
+            // Whether that keeps it from being read is for `read_ready` to say, which leaves the
+            // mark where it does.
             if connection.flags.has(Flags::READ_AGAIN) {
                 self.read_ready(key);
             }
@@ -412,8 +412,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         heard
     }
 
-    /// The stream has come to its end. On a connection with a layer that is as it should be only behind the
-    /// peer's good-bye, or ours.
+    /// The stream has come to its end. On a connection with a layer that is as it should be only
+    /// behind the peer's good-bye, or ours.
     #[cold]
     fn stream_ended(&mut self, key: Key) {
         let Some(connection) = self.core.slots.get_mut(key) else { return };
@@ -464,9 +464,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         }
     }
 
-    /// Goes on with the connections that have more to do, one portion each, until the turn's work for
-    /// them is done, or as much as the turn's events were at the least: who needs little has come before
-    /// them and comes before the rest of them.
+    /// Goes on with the connections that have more to do, one portion each, until the turn's work
+    /// for them is done, or as much as the turn's events were at the least: who needs little has
+    /// come before them and comes before the rest of them.
     fn resume_marked(&mut self) {
         let work_before = self.core.counters.work;
         let work_max = self.core.limits.work_per_turn.max(self.ready.len() as u64 * READ_WORK);

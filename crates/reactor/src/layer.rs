@@ -1,20 +1,22 @@
-//! `Layer`: what may lie between a connection's socket and its driver, and change the bytes on their way.
+//! `Layer`: what may lie between a connection's socket and its driver, and change the bytes on
+//! their way.
 //!
 //! ```text
 //!  socket ◄── bytes as they travel ──► Core [ Layer ] ◄── bytes as they are meant ──► Driver
 //! ```
 //!
-//! A connection has a layer or none: where it comes from decides ([`crate::Network::layer`]), so that both
-//! kinds live in one reactor. What comes is opened into a buffer that all connections share, what is sent
-//! is sealed when it is queued: everything in [`crate::unsent`] is sealed already, and all bounds hold for
-//! bytes as they travel. Parts of files are read and sealed piece by piece, as far as a turn lasts.
+//! A connection has a layer or none: where it comes from decides ([`crate::Network::layer`]), so
+//! that both kinds live in one reactor. What comes is opened into a buffer that all connections
+//! share, what is sent is sealed when it is queued: everything in [`crate::unsent`] is sealed
+//! already, and all bounds hold for bytes as they travel. Parts of files are read and sealed piece
+//! by piece, as far as a turn lasts.
 //!
-//! The layers of two ends may have to agree first. Until they have, the connection is no more open to its
-//! driver than one that is still connecting. Each side then ends with a good-bye of its layer: where the
-//! stream ends without one it was cut.
+//! The layers of two ends may have to agree first. Until they have, the connection is no more open
+//! to its driver than one that is still connecting. Each side then ends with a good-bye of its
+//! layer: where the stream ends without one it was cut.
 //!
-//! Which layers there are is known at compile time. Where there are none ([`Plain`]) a slot has no room for
-//! one, and no instruction asks.
+//! Which layers there are is known at compile time. Where there are none ([`Plain`]) a slot has no
+//! room for one, and no instruction asks.
 
 use crate::core::{Core, Flags};
 use crate::network::Network;
@@ -35,8 +37,9 @@ pub trait Layer: Sized {
     /// What is said first, when the connection stands; nothing where the peer begins.
     fn begin(&mut self, out: &mut Vec<u8>);
 
-    /// Opens what has come. All of it is taken: a record that is only partly here is kept until the rest of
-    /// it comes. What the bytes mean is appended to `plain`, and what has to be said to them to `out`.
+    /// Opens what has come. All of it is taken: a record that is only partly here is kept until the
+    /// rest of it comes. What the bytes mean is appended to `plain`, and what has to be said to
+    /// them to `out`.
     fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Progress;
 
     /// Seals bytes that are to be sent. Never called before the layers have agreed, nor after
@@ -198,8 +201,8 @@ impl<N: Network, S> Core<N, S> {
         Ok(())
     }
 
-    /// Reads the next bytes of the file that this connection is sent, `most` at the most, and queues them
-    /// sealed. How many those were; 0 says that the file ends before they do.
+    /// Reads the next bytes of the file that this connection is sent, `most` at the most, and
+    /// queues them sealed. How many those were; 0 says that the file ends before they do.
     pub(crate) fn seal_piece(
         &mut self,
         key: Key,

@@ -15,9 +15,9 @@ pub struct Limits {
     /// Work for one connection before the others get their turn, in units: see
     /// [`crate::Core::charge`]. What is left of a read then waits.
     pub work_per_portion: u64,
-    /// Work of one turn for connections that had a portion already, or made much work before; as much
-    /// as the turn's events make at the least, if that is more. Who has not had a turn by then is the
-    /// first of the next one, behind whoever needs little.
+    /// Work of one turn for connections that had a portion already, or made much work before; as
+    /// much as the turn's events make at the least, if that is more. Who has not had a turn by then
+    /// is the first of the next one, behind whoever needs little.
     pub work_per_turn: u64,
     /// Bytes that all connections of this reactor together may have read and not worked on yet, but
     /// for one read.

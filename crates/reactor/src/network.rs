@@ -93,17 +93,18 @@ pub trait Stream {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Has the kernel note when bytes arrive, from now on: for [`Stream::receive_stamped`].
     fn stamp_receipts(&self) -> io::Result<()>;
-    /// The same as [`Stream::receive`], and the time of day at which the last packet arrived that any of
-    /// the bytes were taken from, if it was noted.
+    /// The same as [`Stream::receive`], and the time of day at which the last packet arrived that
+    /// any of the bytes were taken from, if it was noted.
     fn receive_stamped(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)>;
     /// What TCP knows of the connection, if it tells.
     fn health(&self) -> Option<TcpHealth>;
     /// Hands bytes to the kernel; it may take only some.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// The same for bytes that more will follow at once: the kernel may wait for it, and fill a packet.
+    /// The same for bytes that more will follow at once: the kernel may wait for it, and fill a
+    /// packet.
     fn send_ahead(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Hands the next bytes of a file to the kernel, `max` at the most; it may take only some. 0 says
-    /// that the file ends before they do.
+    /// Hands the next bytes of a file to the kernel, `max` at the most; it may take only some. 0
+    /// says that the file ends before they do.
     fn send_file(&self, part: &FilePart, max: usize) -> io::Result<usize>;
     /// Whether connecting has succeeded.
     fn is_established(&self) -> bool;
@@ -131,11 +132,13 @@ pub trait Network {
     /// The time, on the run's clock, of a stamp that was just read. `now` is about the time it is.
     fn receipt(&mut self, stamp: Wall, now: Nanos) -> Nanos;
 
-    /// How often the time of day was found to have been set, so that stamps of that moment are wrong.
+    /// How often the time of day was found to have been set, so that stamps of that moment are
+    /// wrong.
     fn wall_steps(&self) -> u64;
 
-    /// Waits until something is ready or `deadline` has come (`None`: no deadline), and puts what is
-    /// ready into `ready`, which it empties first. A deadline that has passed does not wait at all.
+    /// Waits until something is ready or `deadline` has come (`None`: no deadline), and puts what
+    /// is ready into `ready`, which it empties first. A deadline that has passed does not wait at
+    /// all.
     fn wait(&mut self, ready: &mut Vec<Ready>, deadline: Option<Nanos>) -> io::Result<()>;
 
     /// Lets the thread stand still until then. A network whose clock is moved by hand comes back at

@@ -1,14 +1,15 @@
 //! The simulated network: pipes instead of sockets, and a clock that only moves by hand.
 //!
 //! Readiness is edge-triggered exactly as epoll's: an event comes when something changed, never for
-//! what was left undone. That is what makes the simulator worth having: a loop that forgets a mark or
-//! does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads and
-//! writes to any size, shrink pipes, delay and refuse connects, and starve `accept`. Stamps of receipt
-//! are those of a kernel: one for each write that arrived, by a time of day that can be set.
+//! what was left undone. That is what makes the simulator worth having: a loop that forgets a mark
+//! or does not arm a write stands still here, at once and every time. Faults ([`Faults`]) cut reads
+//! and writes to any size, shrink pipes, delay and refuse connects, and starve `accept`. Stamps of
+//! receipt are those of a kernel: one for each write that arrived, by a time of day that can be
+//! set.
 //!
 //! Connections to some addresses ([`World::add_layer`]), or to all of them if the environment has
-//! [`LAYER_VARIABLE`], have a layer ([`Toy`]), those by hand as well: so tests that know nothing of layers
-//! hold with one.
+//! [`LAYER_VARIABLE`], have a layer ([`Toy`]), those by hand as well: so tests that know nothing of
+//! layers hold with one.
 
 mod toy;
 
@@ -29,8 +30,8 @@ use std::rc::Rc;
 /// With this in the environment all connections of a simulation have a layer.
 pub const LAYER_VARIABLE: &str = "C1000K_SIM_LAYER";
 
-/// Runs those tests of this program whose names begin like this a second time, all connections with layers,
-/// but for those whose names contain one of `but`.
+/// Runs those tests of this program whose names begin like this a second time, all connections with
+/// layers, but for those whose names contain one of `but`.
 ///
 /// # Panics
 /// If one of them fails then.
@@ -49,8 +50,8 @@ pub fn again_with_layers(begin: &str, but: &[&str]) {
     assert!(!said.contains("running 0 tests"), "no test is named {begin}");
 }
 
-/// The bytes that a connection carries one way for writes of so many bytes: what was written, and, if all
-/// connections of this test have layers, what their layers add.
+/// The bytes that a connection carries one way for writes of so many bytes: what was written, and,
+/// if all connections of this test have layers, what their layers add.
 #[must_use]
 pub fn carried(writes: &[usize]) -> u64 {
     let written = writes.iter().sum::<usize>();
@@ -254,15 +255,15 @@ impl World {
         self.state.borrow().ends.iter().filter(|end| end.open).count()
     }
 
-    /// A network for one more reactor, which listens on these addresses. Several reactors may listen
-    /// on one address: connections go to them in turn.
+    /// A network for one more reactor, which listens on these addresses. Several reactors may
+    /// listen on one address: connections go to them in turn.
     #[must_use]
     pub fn network(&self, listen: &[SocketAddr]) -> Sim {
         self.listen(listen, false)
     }
 
-    /// A network whose connections are accepted and served by hand. Their layers, if they have any, agree
-    /// as soon as a connection stands.
+    /// A network whose connections are accepted and served by hand. Their layers, if they have any,
+    /// agree as soon as a connection stands.
     #[must_use]
     pub fn network_by_hand(&self, listen: &[SocketAddr]) -> Sim {
         self.listen(listen, true)
@@ -389,8 +390,8 @@ pub struct SimStream {
     hand: Option<RefCell<Hand>>,
 }
 
-/// The layer of an end without a reactor, and what it has opened. It knows no bound but that of the pipe: its
-/// own records arrive whole, whatever the faults.
+/// The layer of an end without a reactor, and what it has opened. It knows no bound but that of the
+/// pipe: its own records arrive whole, whatever the faults.
 #[derive(Debug)]
 struct Hand {
     layer: Toy,
@@ -493,8 +494,8 @@ impl SimStream {
                 end.packets.pop_front();
             }
         }
-        // A fault that cuts a read leaves bytes behind without an edge to come; as a short read says
-        // that nothing is left, the rest has to be news of its own.
+        // A fault that cuts a read leaves bytes behind without an edge to come; as a short read
+        // says that nothing is left, the rest has to be news of its own.
         if !end.arrived.is_empty() && count == read_max && count < buffer.len() {
             state.edge(self.at);
         }

@@ -27,8 +27,9 @@ impl Key {
     }
 }
 
-/// What lives in a slot. It keeps its generation itself, where its other fields leave room for that:
-/// beside it the generation would cost a slot eight bytes wherever a tenant is aligned to eight.
+/// What lives in a slot. It keeps its generation itself, where its other fields leave room for
+/// that: beside it the generation would cost a slot eight bytes wherever a tenant is aligned to
+/// eight.
 pub(crate) trait Tenant {
     /// The generation that it was given.
     fn generation(&self) -> u32;
@@ -149,8 +150,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_map_that_never_reuses_a_key(steps in prop::collection::vec((any::<bool>(), any::<u16>()), 0..200)) {
-            let (mut slots, mut model, mut dead) = (Slots::with_capacity(8), HashMap::new(), Vec::new());
+        fn behaves_like_a_map_that_never_reuses_a_key(
+            steps in prop::collection::vec((any::<bool>(), any::<u16>()), 0..200)
+        ) {
+            let mut slots = Slots::with_capacity(8);
+            let (mut model, mut dead) = (HashMap::new(), Vec::new());
             for (insert, value) in steps {
                 if insert {
                     match slots.insert(|generation| Valued { generation, value }) {
@@ -160,7 +164,9 @@ mod tests {
                         }
                         None => prop_assert_eq!(model.len(), 8),
                     }
-                } else if let Some(&key) = model.keys().nth(usize::from(value) % model.len().max(1)) {
+                } else if let Some(&key) =
+                    model.keys().nth(usize::from(value) % model.len().max(1))
+                {
                     let removed = slots.remove(key).map(|tenant| tenant.value);
                     prop_assert_eq!(removed, model.remove(&key));
                     prop_assert!(slots.remove(key).is_none());
@@ -169,7 +175,8 @@ mod tests {
                 prop_assert_eq!(slots.len(), model.len());
                 prop_assert_eq!(slots.is_full(), model.len() == 8);
                 prop_assert!(dead.iter().all(|&key| slots.get_mut(key).is_none()));
-                let live: Vec<Key> = (0..slots.high_water()).filter_map(|i| slots.key_at(i)).collect();
+                let live: Vec<Key> =
+                    (0..slots.high_water()).filter_map(|i| slots.key_at(i)).collect();
                 prop_assert_eq!(live.len(), model.len());
                 for key in live {
                     let found = slots.get_mut(Key::from_bits(key.to_bits()));

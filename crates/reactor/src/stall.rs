@@ -1,14 +1,16 @@
-//! `Stall`: when a reactor is to stand still, for measurements whose truth must be known beforehand.
+//! `Stall`: when a reactor is to stand still, for measurements whose truth must be known
+//! beforehand.
 
 use measure::Nanos;
 
-/// Times at which a reactor does nothing at all, on the run's clock: all reactors of a program that are
-/// given the same stand still at the same moments.
+/// Times at which a reactor does nothing at all, on the run's clock: all reactors of a program that
+/// are given the same stand still at the same moments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stall {
     /// How long each time. Not zero.
     pub length: Nanos,
-    /// From the beginning of one to that of the next, longer than `length`; `None`: it happens once.
+    /// From the beginning of one to that of the next, longer than `length`; `None`: it happens
+    /// once.
     pub period: Option<Nanos>,
     /// When the first begins.
     pub first: Nanos,

@@ -2,19 +2,20 @@
 
 use measure::{IntervalHistogram, Nanos};
 
-/// How late the loop came to what was due, and how long its turns took, since the start or since they
-/// were cleared. Owned by the reactor's thread; recording allocates nothing. `docs/METHODOLOGY.md`
-/// says what they mean.
+/// How late the loop came to what was due, and how long its turns took, since the start or since
+/// they were cleared. Owned by the reactor's thread; recording allocates nothing.
+/// `docs/METHODOLOGY.md` says what they mean.
 #[derive(Clone, Debug, Default)]
 pub struct LoopTimes {
     /// For each turn whose driver had named a time, and that came to the driver after it: by how
     /// much. Work that is to be done at once, and turns that events brought before their time, are
     /// not in it.
     pub delay: IntervalHistogram,
-    /// For each turn: from when its events were taken to its end. Whatever happens in that time waits.
+    /// For each turn: from when its events were taken to its end. Whatever happens in that time
+    /// waits.
     pub turn: IntervalHistogram,
-    /// For each stall on request: how much later than at its end the loop went on. Reactors that share
-    /// a core go on one after the other.
+    /// For each stall on request: how much later than at its end the loop went on. Reactors that
+    /// share a core go on one after the other.
     pub stall_late: IntervalHistogram,
     /// For each stall on request: from its end until nothing was left to be read.
     pub stall_backlog: IntervalHistogram,

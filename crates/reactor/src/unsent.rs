@@ -1,5 +1,6 @@
-//! Bytes that the kernel did not take: kept only while there are any, and never more than agreed. A part
-//! of a file may follow them. And what is to be said only later, which lies elsewhere, is counted here.
+//! Bytes that the kernel did not take: kept only while there are any, and never more than agreed. A
+//! part of a file may follow them. And what is to be said only later, which lies elsewhere, is
+//! counted here.
 
 use crate::file_part::FilePart;
 
@@ -22,7 +23,8 @@ struct Entry {
     file: Option<FilePart>,
     /// Whether the connection is to be read from no more, however little waits.
     rests: bool,
-    /// How often the connection will be sent something later: it is not done with while there is any.
+    /// How often the connection will be sent something later: it is not done with while there is
+    /// any.
     owed: u32,
 }
 
@@ -66,8 +68,8 @@ impl Unsent {
         }
         let at = if at == NOTHING { self.entry() } else { at };
         let entry = &mut self.entries[at as usize];
-        // What was taken makes room when it is at least half: each byte is moved once or twice at the
-        // most, and an entry that never empties does not grow.
+        // What was taken makes room when it is at least half: each byte is moved once or twice at
+        // the most, and an entry that never empties does not grow.
         if entry.taken * 2 >= entry.bytes.len() {
             entry.bytes.drain(..entry.taken);
             entry.taken = 0;
@@ -100,7 +102,8 @@ impl Unsent {
         if at == NOTHING { None } else { self.entries[at as usize].file.as_ref() }
     }
 
-    /// Puts bytes in the place of the next `count` bytes of the file of entry `at`. There is room for them.
+    /// Puts bytes in the place of the next `count` bytes of the file of entry `at`. There is room
+    /// for them.
     pub(crate) fn replace_file(&mut self, at: u32, count: usize, bytes: &[u8]) {
         let entry = &mut self.entries[at as usize];
         let Some(part) = &mut entry.file else { return };
@@ -187,8 +190,8 @@ impl Unsent {
         self.entries.len() - self.free.len()
     }
 
-    /// Whether enough waits in entry `at` for its connection to be read from no more: `to_pause` bytes,
-    /// or anything at all once half of the room is used up.
+    /// Whether enough waits in entry `at` for its connection to be read from no more: `to_pause`
+    /// bytes, or anything at all once half of the room is used up.
     pub(crate) fn pauses(&self, at: u32, to_pause: usize) -> bool {
         if at == NOTHING {
             return false;
@@ -218,8 +221,8 @@ impl Unsent {
         let entry = &mut self.entries[at as usize];
         entry.taken += count;
         if entry.taken < entry.bytes.len() {
-            // What is held stays below twice what waits, or a peer that takes all but one byte would
-            // hold memory that is counted no more.
+            // What is held stays below twice what waits, or a peer that takes all but one byte
+            // would hold memory that is counted no more.
             if entry.taken >= SHRINK_BYTES_MIN && entry.taken * 2 >= entry.bytes.len() {
                 entry.bytes.drain(..entry.taken);
                 entry.bytes.shrink_to_fit();

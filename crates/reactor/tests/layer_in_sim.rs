@@ -1,5 +1,5 @@
-//! The loop and a layer, against the simulated network: records that reads cut anywhere, handshakes,
-//! good-byes and streams that end without one, bounds, files.
+//! The loop and a layer, against the simulated network: records that reads cut anywhere,
+//! handshakes, good-byes and streams that end without one, bounds, files.
 
 use c1000k_reactor::sim::{CONTENT_BYTES_MAX, Faults, HEADER_BYTES, Sim, SimStream, Toy, World};
 use c1000k_reactor::{

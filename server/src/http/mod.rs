@@ -1,6 +1,7 @@
 //! HTTP at the server: requests in, answers out, for all connections of a reactor.
 //!
-//! No socket here: bytes and time limits that have passed come in, answers and parts of files go out.
+//! No socket here: bytes and time limits that have passed come in, answers and parts of files go
+//! out.
 //!
 //! ```text
 //!          ┌── request complete: answered ──┐
@@ -44,7 +45,8 @@ pub struct Config {
     pub body_bytes_max: u64,
     /// How large the head of a request may be.
     pub heads: HeadLimits,
-    /// Bytes of requests that may be only partly here, per reactor. Of one with a body that is its head.
+    /// Bytes of requests that may be only partly here, per reactor. Of one with a body that is its
+    /// head.
     pub partial_request_bytes_max: usize,
     /// Large files that may be open, those on their way included, per reactor.
     pub open_files_max: usize,
@@ -257,8 +259,8 @@ impl Service for Http {
         Phase::default()
     }
 
-    /// Answers all requests that the bytes complete, up to one whose body has to leave first, or with which
-    /// so much work is done.
+    /// Answers all requests that the bytes complete, up to one whose body has to leave first, or
+    /// with which so much work is done.
     #[inline]
     fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
         let (now, work_max) = (turn.now, turn.work_max);
@@ -372,7 +374,8 @@ impl Service for Http {
     fn time_out(&mut self, phase: &mut Phase, blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
         let (parting, silence) = match phase {
             _ if blocked => {
-                // The peer took nothing of its answer for too long. One that ends early must not look whole.
+                // The peer took nothing of its answer for too long. One that ends early must not
+                // look whole.
                 self.counts.stalled_closed += 1;
                 (Parting::Resets, true)
             }

@@ -28,8 +28,8 @@ pub enum Site {
 }
 
 impl Site {
-    /// The site that is configured. Folders are opened here, by the reactor's own thread: it may have
-    /// a descriptor table of its own.
+    /// The site that is configured. Folders are opened here, by the reactor's own thread: it may
+    /// have a descriptor table of its own.
     ///
     /// # Errors
     /// If the root is no folder, or may not be opened.

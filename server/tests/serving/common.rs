@@ -1,5 +1,5 @@
-//! What the tests share: the server as a child process, peers made of plain sockets, and waiting for
-//! a condition instead of for a time.
+//! What the tests share: the server as a child process, peers made of plain sockets, and waiting
+//! for a condition instead of for a time.
 
 use c1000k_server::Summary;
 use control::peer::fetch_snapshot;

@@ -1,5 +1,5 @@
-//! HTTP over real sockets: statuses, pipelining, ranges, conditions, what ends a connection, what leads
-//! out of the root, files that are large or change, upgrades, limits.
+//! HTTP over real sockets: statuses, pipelining, ranges, conditions, what ends a connection, what
+//! leads out of the root, files that are large or change, upgrades, limits.
 
 use crate::common::{PATIENCE, Server, command, eventually, is_closed};
 use crate::ws::{BINARY, Frame, Peer, frame, request};
@@ -191,7 +191,8 @@ fn conditions_ranges_and_heads() {
             format!("If-None-Match: {tag}\r\n"),
             "If-None-Match: *\r\n".to_owned(),
             format!(
-                "If-None-Match: \"other\", W/{tag}\r\nIf-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+                "If-None-Match: \"other\", W/{tag}\r\n\
+                 If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
             ),
             format!("If-Modified-Since: {date}\r\n"),
         ] {
@@ -376,7 +377,8 @@ fn a_slow_reader_of_a_large_file_gets_all_of_it_and_holds_up_nobody() {
     assert!(got[head..] == large);
 }
 
-/// Descriptors that files may take are announced, and one file more is refused until another has left.
+/// Descriptors that files may take are announced, and one file more is refused until another has
+/// left.
 #[test]
 fn large_files_on_their_way_are_bounded_and_announced() {
     let folder = site();

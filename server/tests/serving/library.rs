@@ -1,4 +1,5 @@
-//! WebSocket with a client that is not ours: `tungstenite`, at a `ws://` port and at the port of HTTP.
+//! WebSocket with a client that is not ours: `tungstenite`, at a `ws://` port and at the port of
+//! HTTP.
 
 use crate::common::{PATIENCE, Server};
 use std::net::TcpStream;

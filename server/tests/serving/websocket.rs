@@ -1,5 +1,5 @@
-//! WebSocket as a service: large messages, limits, slow readers, both protocols in one process, what
-//! is counted, and how it ends.
+//! WebSocket as a service: large messages, limits, slow readers, both protocols in one process,
+//! what is counted, and how it ends.
 
 use crate::common::{Server, echo, eventually, is_closed};
 use crate::ws::{

@@ -151,7 +151,8 @@ impl Peer {
         bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte))
     }
 
-    /// The next message, its fragments put together, or the control frame that comes before its end.
+    /// The next message, its fragments put together, or the control frame that comes before its
+    /// end.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         loop {
             let frame = self.next_frame()?;

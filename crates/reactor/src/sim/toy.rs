@@ -1,6 +1,6 @@
-//! `Toy`: a layer as simple as one can be that has all that makes layers hard: records with a header, which
-//! reads cut anywhere, a number that tells where one is missing, bytes that mean nothing unopened, a
-//! handshake of one record each way, a good-bye. It hides nothing from anybody.
+//! `Toy`: a layer as simple as one can be that has all that makes layers hard: records with a
+//! header, which reads cut anywhere, a number that tells where one is missing, bytes that mean
+//! nothing unopened, a handshake of one record each way, a good-bye. It hides nothing from anybody.
 //!
 //! ```text
 //!  kind (1) │ number (1) │ length (2) │ content, each byte XOR key + number + place
@@ -66,7 +66,8 @@ impl Toy {
     }
 }
 
-/// What the bytes of a record are XORed with. A hello has the key 0 and the number 0: it can be read.
+/// What the bytes of a record are XORed with. A hello has the key 0 and the number 0: it can be
+/// read.
 fn masks(key: u8, number: u8) -> impl Iterator<Item = u8> {
     let first = key.wrapping_add(number);
     (0..CONTENT_BYTES_MAX).map(move |place| first.wrapping_add(place as u8))
