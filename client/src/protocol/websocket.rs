@@ -343,7 +343,7 @@ impl Replies<'_> {
             return;
         }
         if self.order.is_some() {
-            if self.greets() {
+            if self.is_unasked() {
                 return self.partials.pass_over(payload);
             }
             return self.end(on_reply);
@@ -361,9 +361,10 @@ impl Replies<'_> {
         }
     }
 
-    /// Whether what comes now comes before anything was sent, so that it is no reply in any order.
-    fn greets(&self) -> bool {
-        self.echo.is_unused() && !self.setup.strict
+    /// Whether what comes now comes while nothing is on its way, so that it is no reply in any
+    /// order.
+    fn is_unasked(&self) -> bool {
+        self.echo.in_flight() == 0 && !self.setup.strict
     }
 
     fn start(&mut self, kind: Kind) {
@@ -371,7 +372,7 @@ impl Replies<'_> {
             return;
         }
         if self.order.is_some() {
-            if self.greets() {
+            if self.is_unasked() {
                 self.echo.begin_unasked(self.partials);
             }
             return;

@@ -25,6 +25,14 @@ pub(crate) fn try_output(path: &Path) -> Result<(), Error> {
         // A device, or a pipe that the shell made and holds, takes what it gets.
         return Ok(());
     }
+    if let Err(error) = path.metadata()
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(Error::Usage(format!(
+            "--output {}: it cannot be used ({error}): choose another name",
+            path.display()
+        )));
+    }
     // Of a symbolic link it is the target's folder that is written into.
     let target = target_of(path);
     let folder = match target.parent() {

@@ -119,6 +119,12 @@ fn outputs_that_are_no_files_are_refused_or_streamed() {
     let ran = run(&["run", server.url(), "-c", "2", "-q", "-o", text(&link)]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("missing"), "{}", ran.stderr);
+    // One that leads to itself.
+    let link = folder.path().join("loop");
+    std::os::unix::fs::symlink("loop", &link).expect("linked");
+    let ran = run(&["run", server.url(), "-c", "2", "-q", "-o", text(&link)]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("it cannot be used"), "{}", ran.stderr);
 }
 
 #[test]

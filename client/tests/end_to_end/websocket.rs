@@ -286,6 +286,29 @@ fn greetings_are_no_replies_where_only_the_order_counts_either() {
 }
 
 #[test]
+fn pushes_while_nothing_is_on_its_way_are_no_replies_where_only_the_order_counts_either() {
+    let url = upgraded(
+        |_, _| {},
+        |socket| {
+            while let Ok(message) = socket.read() {
+                if message.is_binary() {
+                    let _ = socket.send(Message::text("yes"));
+                    let _ = socket.send(Message::text("and more"));
+                }
+            }
+        },
+    );
+    // A second and more between two messages of a connection.
+    let args = [&url, "-c", "10", "-r", "8", "-d", "1s", "--match", "order"];
+    let (ran, result) = measure(&args);
+    assert_eq!((result.connections.lost, result.messages.mismatched), (0, 0), "{ran:?}");
+    assert_eq!(result.messages.unasked, 10 + result.messages.sent);
+    assert_eq!(result.messages.unasked_first.as_deref(), Some("and more"));
+    let (ran, result) = measure(&[&args[..], &["--strict"]].concat());
+    assert_eq!((ran.code, result.failures.protocol), (Some(6), 10), "{ran:?}");
+}
+
+#[test]
 fn close_codes_and_their_reasons_are_told() {
     let url = upgraded(
         |_, _| {},

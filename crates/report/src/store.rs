@@ -251,10 +251,16 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// So many characters of a name, of four bytes at most, stand in that of its temporary file; names
+/// have 255 bytes (`NAME_MAX`).
+const NAME_KEPT: usize = 50;
+
 /// Puts what `write` makes of a temporary file in the place of `path`.
 fn replace_by(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::InvalidFilename)?;
-    let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
+    // With more around it a name that is as long as names may be would be too long.
+    let short: String = name.to_string_lossy().chars().take(NAME_KEPT).collect();
+    let temporary = format!(".{short}.{}.tmp", std::process::id());
     let temporary = folder_of(path).join(temporary);
     let done = write(&temporary).and_then(|()| fs::rename(&temporary, path));
     if done.is_err() {
@@ -430,6 +436,16 @@ mod tests {
         let written = write(folder.path(), &ResultFile::default());
         assert!(matches!(written, Err(StoreError::IsFolder(_))));
         assert!(matches!(read(folder.path()), Err(StoreError::IsFolder(_))));
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_names_are() {
+        let folder = folder();
+        for name in ["n".repeat(255), "\u{1f980}".repeat(63)] {
+            let path = folder.path().join(name);
+            write(&path, &ResultFile::default()).expect("written");
+            assert!(read(&path).is_ok());
+        }
     }
 
     #[cfg(unix)]

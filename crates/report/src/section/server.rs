@@ -97,11 +97,18 @@ const OUTGREW: f64 = 1.25;
 /// A server that keeps requests waiting takes so many times its least service, at the median.
 const QUEUED: u64 = 3;
 
+/// A server that is silent for so much of the planned time, up to its end, has not caught up.
+const SILENT_AT_END: f64 = 0.25;
+
+/// With fewer messages in its backlog than this a server's silence at the end is no evidence.
+const OWED_AT_END: u64 = 10;
+
 /// A silence shorter than this is no stall.
 pub const SILENCE: Nanos = Nanos::from_millis(200);
 
 /// A stall is so many times the median of the service: a server that always takes its time does not
-/// stall.
+/// stall. Of a silence that lasts to the end it is the least service that counts: the replies that
+/// came after it are late themselves.
 const MEDIANS: u64 = 5;
 
 /// How the server fared, in three words.
@@ -122,13 +129,13 @@ pub fn fill(result: &mut ResultFile, silence: Option<(Nanos, Nanos)>) {
         return;
     }
     let stalled = silence.and_then(|silence| stall(result, silence));
-    result.server = Some(Server { behind: is_behind(result), stalled });
+    let behind = is_behind(result, stalled);
+    result.server = Some(Server { behind, stalled });
     result.run.warnings.extend(warnings(result));
 }
 
 /// Whether the server fell behind, by the rules above.
-#[must_use]
-pub fn is_behind(result: &ResultFile) -> bool {
+fn is_behind(result: &ResultFile, stalled: Option<Stall>) -> bool {
     let messages = &result.messages;
     let (Some(share), Some(at_end)) = (share(result), messages.backlog_at_end) else {
         return false;
@@ -136,8 +143,20 @@ pub fn is_behind(result: &ResultFile) -> bool {
     let limited = !generator::reasons(result).is_empty();
     share < SERVED
         && !limited
-        && grew(&messages.backlog, at_end)
+        && (grew(&messages.backlog, at_end) || silent_at_end(result, stalled))
         && (waiting(result) <= at_end / 2 || queued(result))
+}
+
+/// Whether the server stood still for the last part of the time, so that nothing was caught up.
+fn silent_at_end(result: &ResultFile, stalled: Option<Stall>) -> bool {
+    let planned = result.messages.served_seconds;
+    let still = stalled.is_some_and(|stall| {
+        stall.to_seconds >= planned && stall.from_seconds <= (1.0 - SILENT_AT_END) * planned
+    });
+    let marks = &result.messages.backlog;
+    let longest = marks[..marks.len() / 2].iter().max().map_or(0.0, |most| *most as f64);
+    let at_end = result.messages.backlog_at_end.unwrap_or(0);
+    still && at_end >= OWED_AT_END && at_end as f64 > OUTGREW * longest
 }
 
 /// How much of the backlog waited at the client in the end.
@@ -218,9 +237,13 @@ pub fn served_words(result: &ResultFile, share: f64) -> String {
 
 /// The silence, if it was a stall.
 fn stall(result: &ResultFile, (from, to): (Nanos, Nanos)) -> Option<Stall> {
-    let median = result.stages.get(Stage::Service).map_or(0, |service| service.p50);
+    let to_the_end = to.as_secs_f64() >= result.messages.served_seconds;
+    let usual = result
+        .stages
+        .get(Stage::Service)
+        .map_or(0, |service| if to_the_end { service.min } else { service.p50 });
     let silence = to - from;
-    if silence < SILENCE || silence.0 < median.saturating_mul(MEDIANS) {
+    if silence < SILENCE || silence.0 < usual.saturating_mul(MEDIANS) {
         return None;
     }
     Some(Stall {
@@ -372,6 +395,30 @@ mod tests {
         result.stages.set(Stage::Service, Some(service));
         fill(&mut result, Some((Nanos::ZERO, Nanos::from_millis(400))));
         assert_eq!(codes(&result), [""; 0]);
+    }
+
+    #[test]
+    fn a_server_that_stands_still_to_the_end_fell_behind_if_that_was_a_quarter_of_the_time() {
+        let judged = |from: usize, to: Nanos, min, p50| {
+            let mut marks = vec![3; 60];
+            for (index, mark) in marks.iter_mut().enumerate().skip(from) {
+                *mark = (index - from + 1) as u64 * 166;
+            }
+            let served = 10_000 - (60 - from as u64) * 166;
+            let mut result = run(served, marks);
+            let service = StageEntry { count: 9, min, p50, ..StageEntry::default() };
+            result.stages.set(Stage::Service, Some(service));
+            let seconds = result.messages.served_seconds;
+            let began = Nanos((seconds * 1e9) as u64 / 60 * from as u64);
+            fill(&mut result, Some((began, to)));
+            (matches!(fared(&result), Some(Fared::Behind)), codes(&result).contains(&"stalled"))
+        };
+        let (ms, end) = (1_000_000, Nanos::from_secs(12));
+        // Half of the replies are as late as the stall was long: the median knows of nothing else.
+        assert_eq!(judged(40, end, ms, 4_000 * ms), (true, true));
+        assert_eq!(judged(50, end, ms, ms), (false, true), "less than a quarter");
+        assert_eq!(judged(40, Nanos::from_secs(9), ms, ms), (false, true), "not to the end");
+        assert_eq!(judged(40, end, 4_000 * ms, 4_000 * ms), (false, false), "it is that slow");
     }
 
     #[test]

@@ -170,9 +170,9 @@ fn response_doubts(result: &ResultFile, doubts: &mut Doubts) {
             "redirects are not followed: give the URL that the server names",
         );
     }
-    // Of a server that keeps its connections waiting, more of them would wait.
-    let behind = result.server.as_ref().is_some_and(|server| server.behind);
-    if messages::busy_connections(result) && !behind {
+    // Of a server that keeps its connections waiting, or stood still, more of them would wait.
+    let at_fault = result.server.as_ref().is_some_and(|it| it.behind || it.stalled.is_some());
+    if messages::busy_connections(result) && !at_fault {
         doubts.add(
             "connections_busy",
             "requests that were due had to wait since all connections were busy",

@@ -253,12 +253,6 @@ impl Echo {
         self.partial != NO_PARTIAL
     }
 
-    /// Whether no message was sent yet.
-    #[must_use]
-    pub fn is_unused(&self) -> bool {
-        self.sent == 0 && self.received == 0
-    }
-
     /// Whether the message that was begun is not the reply to anything, and these bytes of it are
     /// therefore passed over.
     fn passes(

@@ -172,7 +172,7 @@ fn greeted(
     let (mut at, mut replies) = (0, 0);
     let mut chunks = chunks.iter().copied();
     let verdict = loop {
-        if at >= early.min(stream.len()) && echo.is_unused() {
+        if at >= early.min(stream.len()) && echo.in_flight() == 0 && echo.received() == 0 {
             for n in 0..3 {
                 template.compose(&mut echo, 1, n * 10, n * 10 + 3);
             }
