@@ -365,11 +365,7 @@ impl<P: Protocol> LoadDriver<P> {
                     self.send_next_round(core);
                 }
             }
-            (Act::FirstEcho, _) => {
-                if self.first_echo(core) == Turn::Done {
-                    self.finish_phase(core);
-                }
-            }
+            (Act::FirstEcho, _) if self.first_echo(core) == Turn::Done => self.finish_phase(core),
             _ => {}
         }
     }
