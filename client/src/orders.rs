@@ -61,6 +61,8 @@ pub(crate) struct Final {
     pub(crate) addresses: Vec<Attempts>,
     pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
+    /// The parts of that which were recorded in each phase, by its number.
+    pub(crate) by_phase: Vec<(u16, Recorder)>,
     /// How many messages of the open model were sent when.
     pub(crate) sends: SendWindows,
     /// How many were on their way when.

@@ -41,6 +41,18 @@ impl Recorder {
         self.stages[to as usize] = self.stages[from as usize].clone();
     }
 
+    /// What was recorded since this was asked last. Only where something was, a new histogram takes
+    /// its place: phases that record little take little memory.
+    pub(crate) fn take_recorded(&mut self) -> Self {
+        let mut taken = Self::default();
+        for (mine, theirs) in self.stages.iter_mut().zip(&mut taken.stages) {
+            if mine.as_ref().is_some_and(|histogram| histogram.count() > 0) {
+                *theirs = mine.replace(Box::default());
+            }
+        }
+        taken
+    }
+
     /// Adds all that another reactor recorded.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {

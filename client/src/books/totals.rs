@@ -22,6 +22,15 @@ macro_rules! totals {
                     *mine += theirs;
                 }
             }
+
+            /// What was counted since these were.
+            pub(crate) fn since(mut self, before: &Self) -> Self {
+                $(self.$name -= before.$name;)+
+                for (mine, theirs) in self.failures.iter_mut().zip(before.failures) {
+                    *mine -= theirs;
+                }
+                self
+            }
         }
     };
 }

@@ -57,6 +57,21 @@ pub(crate) enum Halt {
     Abort,
 }
 
+/// A phase that took place.
+#[derive(Debug)]
+pub(crate) struct PhaseRecord {
+    pub(crate) number: u16,
+    pub(crate) name: &'static str,
+    pub(crate) act: Act,
+    pub(crate) from: Nanos,
+    pub(crate) to: Nanos,
+    /// What was counted in it. Reactors are not told of a rest: what they had not reported at its
+    /// end counts to the phase behind it, and what they record in it to the one before.
+    pub(crate) totals: Totals,
+    /// The latencies that were recorded in it.
+    pub(crate) recorder: Recorder,
+}
+
 /// All that a run brought to light.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -74,6 +89,8 @@ pub(crate) struct Measured {
     pub(crate) totals: Totals,
     pub(crate) causes: Causes,
     pub(crate) recorder: Recorder,
+    /// In their order.
+    pub(crate) phases: Vec<PhaseRecord>,
     pub(crate) finals: BTreeMap<usize, Box<Final>>,
     pub(crate) timeline: Vec<schema::Second>,
     pub(crate) notes: Vec<String>,
@@ -163,11 +180,23 @@ impl<'a, C: Crew> Conductor<'a, C> {
         self.checkpoint();
         let mut measured = Measured { before: self.read(), ..Measured::default() };
         let plan = self.plan;
+        let mut counted = Totals::default();
         for (number, phase) in (0..).zip(&plan.load.phases) {
             self.look_at(&phase.before, &mut measured);
             // A run that is cut short only takes leave.
             if self.halt == Halt::None || phase.act == Act::Leave {
-                self.go_through(number, phase, &mut measured);
+                let (from, to) = self.go_through(number, phase, &mut measured);
+                let total = self.timeline.total();
+                measured.phases.push(PhaseRecord {
+                    number,
+                    name: phase.name,
+                    act: phase.act,
+                    from,
+                    to,
+                    totals: total.since(&counted),
+                    recorder: Recorder::default(),
+                });
+                counted = total;
             }
             self.look_at(&phase.behind, &mut measured);
         }
@@ -181,6 +210,12 @@ impl<'a, C: Crew> Conductor<'a, C> {
         for last in self.finals.values() {
             measured.recorder.merge(&last.recorder);
             measured.causes.merge(&last.causes);
+            for (number, recorder) in &last.by_phase {
+                let of = measured.phases.iter_mut().find(|phase| phase.number == *number);
+                if let Some(phase) = of {
+                    phase.recorder.merge(recorder);
+                }
+            }
         }
         measured.finals = std::mem::take(&mut self.finals);
         measured.timeline = self.timeline.finish();
@@ -197,8 +232,13 @@ impl<'a, C: Crew> Conductor<'a, C> {
         self.halt >= Halt::Drain
     }
 
-    /// Goes through one phase, from entering it until it is over.
-    fn go_through(&mut self, number: u16, phase: &'a Phase, measured: &mut Measured) {
+    /// Goes through one phase, from entering it until it is over. When that was.
+    fn go_through(
+        &mut self,
+        number: u16,
+        phase: &'a Phase,
+        measured: &mut Measured,
+    ) -> (Nanos, Nanos) {
         let length = match (phase.act, phase.until) {
             (_, Until::For(span)) => Some(span),
             (Act::Traffic, Until::Done) => Some(self.plan.load.duration),
@@ -244,6 +284,7 @@ impl<'a, C: Crew> Conductor<'a, C> {
             Act::Survey(Edge::Behind) => self.stamping = None,
             _ => {}
         }
+        (from, to)
     }
 
     /// Takes a reading, if it stands for anything.

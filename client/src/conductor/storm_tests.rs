@@ -39,6 +39,28 @@ fn half_is_dropped_and_opened_again_and_traffic_goes_on() {
         let progress = Progress::new(Mode::detect(true));
         let measured = Conductor::new(&plan, crew, progress).measure();
 
+        let counted: Vec<_> = measured
+            .phases
+            .iter()
+            .map(|phase| {
+                let totals = &phase.totals;
+                let count = |stage| phase.recorder.stage(stage).map_or(0, |all| all.count());
+                assert!(phase.from <= phase.to, "{}", phase.name);
+                assert_eq!(count(Stage::Connect), totals.opened, "{target} {}", phase.name);
+                assert_eq!(count(Stage::Response), totals.received, "{target} {}", phase.name);
+                (phase.name, totals.opened, totals.ended, totals.received)
+            })
+            .collect();
+        let planned = [
+            ("ramp", 20, 0, 0),
+            ("calm", 0, 0, 300),
+            ("storm", 0, 10, 0),
+            ("again", 10, 0, 0),
+            ("after", 0, 0, 300),
+            ("drain", 0, 0, 0),
+        ];
+        assert_eq!(counted, planned, "{target}");
+
         let sum = measured.totals;
         let recorded = |stage| measured.recorder.stage(stage).map(|histogram| histogram.count());
         assert_eq!(recorded(Stage::Connect), Some(30), "{target}");

@@ -116,7 +116,9 @@ pub(crate) struct LoadDriver<P: Protocol> {
     auditing: bool,
     totals: Totals,
     causes: Causes,
+    /// Of this phase, and of those before it by their numbers.
     recorder: Recorder,
+    by_phase: Vec<(u16, Recorder)>,
     response: IntervalHistogram,
     service: IntervalHistogram,
     send_lag: IntervalHistogram,
@@ -178,6 +180,7 @@ impl<P: Protocol> LoadDriver<P> {
             totals: Totals::default(),
             causes: Causes::default(),
             recorder: Recorder::for_stages(&stages::<P>(&load)),
+            by_phase: Vec::new(),
             response: IntervalHistogram::new(),
             service: IntervalHistogram::new(),
             send_lag: IntervalHistogram::new(),
@@ -206,6 +209,7 @@ impl<P: Protocol> LoadDriver<P> {
         if self.running.act == Act::Traffic && !self.running.done {
             self.note_drive_ended(core);
         }
+        self.keep_recorded();
         self.running = Running::new(number, act);
         if !self.running.expects.opening {
             self.abandon_opening(core);
@@ -214,6 +218,13 @@ impl<P: Protocol> LoadDriver<P> {
         self.pinging &= self.running.expects.pings;
         self.next_round.clear();
         self.acting = Acting::begin(act, at, self, core);
+    }
+
+    /// What was recorded up to now was in the phase that is over.
+    fn keep_recorded(&mut self) {
+        if let Some(number) = self.running.number.filter(|_| !self.final_reported) {
+            self.by_phase.push((number, self.recorder.take_recorded()));
+        }
     }
 
     /// Traffic begins at this time.
@@ -255,8 +266,13 @@ impl<P: Protocol> LoadDriver<P> {
 
     /// Hands over all that was counted and recorded, once.
     fn report_final<N: Network>(&mut self, core: &Table<N, P>) {
-        if std::mem::replace(&mut self.final_reported, true) {
+        if self.final_reported {
             return;
+        }
+        self.keep_recorded();
+        self.final_reported = true;
+        for (_, part) in &self.by_phase {
+            self.recorder.merge(part);
         }
         for (status, count) in self.protocol.statuses() {
             self.causes.answered_with(status, count);
@@ -279,6 +295,7 @@ impl<P: Protocol> LoadDriver<P> {
             addresses: self.addresses.clone(),
             causes: std::mem::take(&mut self.causes),
             recorder: std::mem::take(&mut self.recorder),
+            by_phase: std::mem::take(&mut self.by_phase),
             sends: std::mem::take(&mut self.sends),
             backlog: std::mem::take(&mut self.backlog),
             counters: core.counters,

@@ -77,6 +77,21 @@ pub(crate) struct Expects {
 }
 
 impl Act {
+    /// As results name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::FirstEcho => "first_echo",
+            Self::Survey(_) => "survey",
+            Self::Traffic => "traffic",
+            Self::Rest => "rest",
+            Self::Leave => "leave",
+            Self::Close => "close",
+            #[cfg(test)]
+            Self::Drop { .. } => "drop",
+        }
+    }
+
     /// What may happen meanwhile.
     pub(crate) fn expects(self) -> Expects {
         let going_on = Expects { ends: false, opening: true, pings: true };

@@ -19,8 +19,9 @@ use clap::Parser;
 use control::live::{Mode, Progress};
 use host::facts::Facts;
 use host::schedule::Switches;
-use measure::Nanos;
+use measure::{Nanos, Stage};
 use report::ResultFile;
+use report::schema::{PhaseTotals, Stages};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -81,7 +82,26 @@ fn golden(line: &str, serving: Serving) -> String {
     result.host = serde_json::json!({ "kernel_release": "none" });
     let text = serde_json::to_string_pretty(&result).expect("JSON");
     serde_json::from_str::<ResultFile>(&text).expect("a result");
+    phases_add_up(&result);
     text + "\n"
+}
+
+/// What is said of the phases is what is said of the whole, in parts.
+fn phases_add_up(result: &ResultFile) {
+    let sum = |of: fn(&PhaseTotals) -> u64| -> u64 {
+        result.phases.iter().map(|phase| of(&phase.totals)).sum()
+    };
+    let ResultFile { connections, messages, .. } = result;
+    assert_eq!(sum(|it| it.opened), connections.opened);
+    assert_eq!(sum(|it| it.failed), connections.failed);
+    assert_eq!(sum(|it| it.lost), connections.lost);
+    assert_eq!(sum(|it| it.ended), connections.ended);
+    assert_eq!(sum(|it| it.mismatched), messages.mismatched);
+    for stage in Stage::ALL {
+        let count = |stages: &Stages| stages.get(stage).map_or(0, |entry| entry.count);
+        let parts: u64 = result.phases.iter().map(|phase| count(&phase.stages)).sum();
+        assert_eq!(parts, count(&result.stages), "{}", stage.name());
+    }
 }
 
 fn compare(name: &str, line: &str, serving: Serving) {

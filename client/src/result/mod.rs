@@ -5,9 +5,11 @@ mod connections;
 pub(crate) mod file;
 mod messages;
 pub(crate) mod pacing;
+mod phases;
 mod reactors;
 mod resources;
 
+use crate::books::recorder::Recorder;
 use crate::conductor::Measured;
 use crate::conductor::doctor::walls;
 use crate::plan::Plan;
@@ -47,9 +49,10 @@ pub(crate) fn result_of(
         audit: audit::section(plan.load.audit, &measured),
         limits_reached: limits_of(&measured),
         timeline: std::mem::take(&mut measured.timeline),
+        phases: phases::section(plan.record.model, std::mem::take(&mut measured.phases)),
         ..frame(plan, facts)
     };
-    fill_stages(&mut result, &mut measured);
+    result.stages = stages_of(plan.record.model, &mut measured.recorder);
     reactors::fill(&mut result, &measured);
     result.fill_derived();
     result.run.warnings = walls(&measured.walls);
@@ -164,20 +167,21 @@ fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
     limits
 }
 
-fn fill_stages(result: &mut ResultFile, measured: &mut Measured) {
-    let recorder = &mut measured.recorder;
+/// What was recorded, stage by stage; what holds for two stages is said of both.
+fn stages_of(model: schema::Model, recorder: &mut Recorder) -> schema::Stages {
     if recorder.stage(Stage::Handshake).is_none() {
         // Without TLS and upgrade a connection is usable as soon as it is established.
         recorder.copy(Stage::Connect, Stage::Handshake);
     }
-    if result.plan.model == schema::Model::Closed {
+    if model == schema::Model::Closed {
         // A closed model means to send exactly when it does.
         recorder.copy(Stage::Service, Stage::Response);
     }
+    let mut stages = schema::Stages::default();
     for stage in Stage::ALL {
-        let entry = recorder.stage(stage).and_then(hist::entry);
-        result.stages.set(stage, entry);
+        stages.set(stage, recorder.stage(stage).and_then(hist::entry));
     }
+    stages
 }
 
 #[cfg(test)]

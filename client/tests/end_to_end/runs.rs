@@ -204,6 +204,21 @@ fn a_missed_threshold_is_exit_code_4() {
 }
 
 #[test]
+fn thresholds_reach_single_phases() {
+    let server = Server::plain();
+    let args = [server.url(), "-c", "10", "--closed", "-d", "50ms"];
+    let limits = ["phase.drive.response.p99>1ns", "phase.drive.lost>0", "phase.ramp.opened<10"];
+    let limits: Vec<_> = limits.iter().flat_map(|limit| ["--fail-if", *limit]).collect();
+    let (ran, result) = measure(&[&args[..], &limits].concat());
+    assert_eq!((ran.code, result.verdict.exit_code), (Some(4), 4));
+    let ok: Vec<bool> = result.verdict.thresholds.iter().map(|threshold| threshold.ok).collect();
+    assert_eq!(ok, [false, true, true]);
+    let names: Vec<_> = result.phases.iter().map(|phase| phase.name.as_str()).collect();
+    let all = ["ramp", "settle", "first_echo", "audit_before", "drive", "audit_behind", "drain"];
+    assert_eq!(names, all);
+}
+
+#[test]
 fn the_same_seed_is_the_same_plan() {
     let server = Server::plain();
     let args = [server.url(), "-c", "5", "--seed", "99"];
