@@ -95,10 +95,11 @@ fn documents_name_files_that_are_there() {
         let is_file = |name: &&str| !name.contains("://") && !name.is_empty();
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         let links = links.filter(is_file).map(|name| folder.join(name));
-        // Without a placeholder in it, and no command.
+        // Without a placeholder in it (`NAME` is one), and no command.
         let is_path = |name: &&str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-            top.iter().any(|top| name.starts_with(top)) && name.chars().all(plain)
+            let known = top.iter().any(|top| name.starts_with(top));
+            known && name.chars().all(plain) && !name.contains("NAME")
         };
         let paths = text.split('`').filter(is_path).map(|name| workspace().join(name));
         for path in links.chain(paths) {
