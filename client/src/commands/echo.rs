@@ -3,7 +3,7 @@
 use crate::books::causes::Causes;
 use crate::cli::EchoArgs;
 use crate::plan::{fresh_seed, request, resolve};
-use crate::protocol::{Reply, Shaking, nonce};
+use crate::protocol::{Reply, Upgrade, nonce};
 use control::Error;
 use control::console::say;
 use control::group::{self, Parts, Seat};
@@ -122,7 +122,7 @@ struct Leave;
 /// Where a connection stands.
 #[derive(Debug)]
 enum State {
-    Shaking(Shaking),
+    Upgrading(Upgrade),
     Open(Ws),
     /// The server has closed, and our close frame waits behind answers that it has yet to take.
     Closing,
@@ -207,7 +207,7 @@ impl EchoDriver {
         let target = self.tried % self.requests.len();
         let number = self.tried as u32;
         self.tried += 1;
-        let state = State::Shaking(Shaking::new(target as u16));
+        let state = State::Upgrading(Upgrade::new(target as u16));
         let until = core.now() + self.connect_timeout;
         self.open(core, Session { state, number, address: 0, until });
     }
@@ -250,10 +250,10 @@ impl EchoDriver {
 
     fn greet<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         let Some(session) = core.session(key) else { return };
-        let State::Shaking(shaking) = &session.state else { return };
+        let State::Upgrading(upgrade) = &session.state else { return };
         self.out.clear();
         let nonce = nonce(self.seed, session.number);
-        self.requests[usize::from(shaking.target)].1.write(nonce, &mut self.out);
+        self.requests[usize::from(upgrade.target)].1.write(nonce, &mut self.out);
         self.send(core, key);
     }
 
@@ -273,7 +273,7 @@ impl EchoDriver {
     /// A connection is gone.
     fn end(&mut self, mut session: Session, cause: &str) {
         match &mut session.state {
-            State::Shaking(shaking) => shaking.forget(&mut self.heads),
+            State::Upgrading(upgrade) => upgrade.forget(&mut self.heads),
             State::Open(ws) => ws.forget(&mut self.pools),
             State::Closing => {}
             State::Left => return self.over += 1,
@@ -324,10 +324,10 @@ impl EchoDriver {
         bytes: &'a mut [u8],
     ) -> &'a mut [u8] {
         let Some(session) = core.session(key) else { return &mut [] };
-        let State::Shaking(shaking) = &mut session.state else { return bytes };
-        let request = &self.requests[usize::from(shaking.target)].1;
+        let State::Upgrading(upgrade) = &mut session.state else { return bytes };
+        let request = &self.requests[usize::from(upgrade.target)].1;
         let nonce = nonce(self.seed, session.number);
-        match shaking.read(&mut self.heads, request, nonce, bytes) {
+        match upgrade.read(&mut self.heads, request, nonce, bytes) {
             Reply::Partial => &mut [],
             Reply::Accepted(accepted, used) => {
                 session.state = State::Open(Ws::new(Role::Client, accepted.deflate));
@@ -390,7 +390,7 @@ impl EchoDriver {
     fn give_up<N: Network>(&mut self, core: &mut Core<N, Session>) {
         let now = core.turn_started();
         while let Some(&(key, until)) = self.opening.front() {
-            let opens = |session: &&mut Session| matches!(session.state, State::Shaking(_));
+            let opens = |session: &&mut Session| matches!(session.state, State::Upgrading(_));
             if core.session(key).filter(opens).is_some() {
                 if until > now {
                     break;
@@ -469,7 +469,7 @@ impl<N: Network> Driver<N> for EchoDriver {
                     self.send(core, key);
                     self.leave(core, key, State::Left);
                 }
-                Some(State::Shaking(_)) => {
+                Some(State::Upgrading(_)) => {
                     if let Some(session) = core.close(key) {
                         self.end(session, "it was not upgraded in time");
                     }
@@ -484,7 +484,7 @@ impl<N: Network> Driver<N> for EchoDriver {
         self.see_off(core);
         if self.opening.len() >= OPENING_MAX {
             // One that is slow must not keep those behind it that have been upgraded, or have ended.
-            let opens = |session: &mut Session| matches!(session.state, State::Shaking(_));
+            let opens = |session: &mut Session| matches!(session.state, State::Upgrading(_));
             self.opening.retain(|(key, _)| core.session(*key).is_some_and(opens));
         }
         while self.tried < self.connections && self.opening.len() < OPENING_MAX {

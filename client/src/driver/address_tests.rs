@@ -38,8 +38,8 @@ fn rig(load: Load, listening: &[u16]) -> (Rig, Sim) {
 
 /// What each address answered, and how many attempts it did not take.
 fn attempts(rig: &Rig) -> Vec<(u64, u64)> {
-    let finals = rig.clients.iter().map(|client| client.driver().addresses.clone());
-    let mut sums = vec![(0, 0); rig.clients[0].driver().addresses.len()];
+    let finals = rig.clients.iter().map(|client| client.driver().books.addresses.clone());
+    let mut sums = vec![(0, 0); rig.clients[0].driver().books.addresses.len()];
     for addresses in finals {
         for (sum, one) in sums.iter_mut().zip(addresses) {
             *sum = (sum.0 + one.connected, sum.1 + one.failures.iter().sum::<u64>());
@@ -53,7 +53,7 @@ fn with_one_address_nothing_is_kept_for_an_attempt() {
     let (mut rig, _net) = rig(many(9, 2, 1, false), &[0]);
     rig.ramp();
     assert_eq!(attempts(&rig), [(9, 0)]);
-    assert!(rig.clients.iter().all(|client| client.driver().attempts.capacity() == 0));
+    assert!(rig.clients.iter().all(|client| client.driver().connections.attempts.capacity() == 0));
     assert_eq!(rig.finish().0.tried_again, 0);
 }
 
@@ -69,8 +69,11 @@ fn an_address_that_refuses_or_is_cut_off_is_followed_by_the_next() {
         assert_eq!(attempts(&rig), [(0, 9), (0, 9), (9, 0), (0, 0)]);
         let kind = if cut_off { Failure::Unreachable } else { Failure::Refused };
         let driver = rig.clients[0].driver();
-        assert_eq!(driver.addresses[0].failures[kind as usize], 5, "the first reactor's share");
-        assert!(driver.attempts.is_empty());
+        assert_eq!(
+            driver.books.addresses[0].failures[kind as usize], 5,
+            "the first reactor's share"
+        );
+        assert!(driver.connections.attempts.is_empty());
         let (sum, _) = rig.finish();
         assert_eq!((sum.opened, sum.failed, sum.tried_again), (9, 0, 18));
         assert_eq!(failures(&sum), [], "no connection failed");
@@ -163,5 +166,5 @@ fn a_run_that_is_cut_short_tries_no_further() {
     rig.run_until(Nanos::from_secs(30));
     let totals = rig.totals();
     assert_eq!((totals.opened, totals.failed, totals.tried_again), (0, 0, 0));
-    assert!(rig.clients.iter().all(|client| client.driver().attempts.is_empty()));
+    assert!(rig.clients.iter().all(|client| client.driver().connections.attempts.is_empty()));
 }

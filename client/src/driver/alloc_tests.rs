@@ -121,7 +121,7 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
     }
 
     fn received(&self) -> u64 {
-        self.client.driver().totals.received
+        self.client.driver().books.totals.received
     }
 
     /// Whether the client has told of a second in the meantime, which is allowed to allocate.
@@ -158,7 +158,7 @@ fn no_allocations<P: Protocol, S: Driver<System, Command: Send>>(mut pair: Pair<
         if !pair.told() {
             assert!(echoes >= turns as u64, "only {echoes} echoes");
             let audited =
-                pair.client.driver().audited.as_ref().map_or(0, |audit| audit.connections);
+                pair.client.driver().books.audited.as_ref().map_or(0, |audit| audit.connections);
             assert!(audited == 0 || audited == CONNECTIONS as u64, "{audited} audited");
             assert_eq!(counted.count_total, 0, "{echoes} echoes, {what}: {counted:?}");
             return;

@@ -2,6 +2,7 @@
 
 use super::tests::{HandServer, Rig, load};
 use super::*;
+use crate::books::audited::Audited;
 use crate::load::audited_share::Share;
 use crate::load::phases::steps::*;
 use host::receipt::TcpHealth;

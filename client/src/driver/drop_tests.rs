@@ -37,7 +37,7 @@ impl Dropping {
             if let Some(mut session) = key.and_then(|key| core.reset(key)) {
                 driver.forgo_replies(&mut session);
                 // That is no loss: it was meant.
-                driver.totals.ended += 1;
+                driver.books.totals.ended += 1;
             }
         }
         Turn::Again(Nanos::ZERO)

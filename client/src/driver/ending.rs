@@ -2,7 +2,7 @@
 
 use super::sending::is_open;
 use super::{LoadDriver, Session, Table};
-use crate::protocol::{Before, End, Owed, Phase, Protocol};
+use crate::protocol::{Before, End, Owed, Protocol, State};
 use measure::{Failure, Nanos};
 use reactor::{Ending, Key, Marks, Network, Receipt};
 use std::collections::VecDeque;
@@ -65,7 +65,7 @@ impl<P: Protocol> LoadDriver<P> {
         end: End,
         told: bool,
     ) {
-        let Some(phase) = core.session(key).map(|session| P::phase(&session.spoken)) else {
+        let Some(phase) = core.session(key).map(|session| P::state(&session.spoken)) else {
             return;
         };
         let peer_leaves = matches!(end, End::Closed);
@@ -73,7 +73,7 @@ impl<P: Protocol> LoadDriver<P> {
             End::Agreed => {
                 let marks = core.marks(key);
                 if let Some(session) = core.reset(key) {
-                    self.totals.ended += 1;
+                    self.books.totals.ended += 1;
                     self.renew(core, session, marks);
                 }
                 return;
@@ -88,24 +88,24 @@ impl<P: Protocol> LoadDriver<P> {
             End::Closed => Failure::Closed,
             End::NoMemory => Failure::NoMemory,
             End::Mismatch(mismatch) => {
-                self.totals.mismatched += 1;
-                self.causes.violated(&mismatch.to_string());
+                self.books.totals.mismatched += 1;
+                self.books.causes.violated(&mismatch.to_string());
                 Failure::Protocol
             }
             End::Violation(rule) => {
-                self.causes.violated(&rule);
+                self.books.causes.violated(&rule);
                 Failure::Protocol
             }
             End::Status(status, meaning) => {
-                self.causes.answered_with(status, 1);
-                self.causes.violated(&meaning);
+                self.books.causes.answered_with(status, 1);
+                self.books.causes.violated(&meaning);
                 Failure::Protocol
             }
             End::NoLeave(rule) => {
-                self.leaving.awaited -= 1;
-                self.leaving.count -= 1;
+                self.connections.leaving.awaited -= 1;
+                self.connections.leaving.count -= 1;
                 if let Some(rule) = rule {
-                    self.causes.violated(&rule);
+                    self.books.causes.violated(&rule);
                     self.lose(core, key, Failure::Protocol);
                 } else {
                     // The run had let it go already.
@@ -115,13 +115,13 @@ impl<P: Protocol> LoadDriver<P> {
             }
         };
         match phase {
-            Phase::Opening => {
-                self.opening.count -= 1;
-                self.opening.upgrading -= 1;
+            State::Opening => {
+                self.connections.opening.count -= 1;
+                self.connections.opening.upgrading -= 1;
                 self.reset(core, key);
                 self.failed(kind);
             }
-            Phase::Left if told => {
+            State::Left if told => {
                 if let Some(session) = core.session(key) {
                     self.count_lost(session, kind);
                 }
@@ -146,11 +146,11 @@ impl<P: Protocol> LoadDriver<P> {
     ) {
         let kind = match ending {
             Ending::NotOpened(kind, key) => {
-                self.opening.count -= 1;
-                let attempt = self.attempt(key);
+                self.connections.opening.count -= 1;
+                let attempt = self.connections.end_attempt(key);
                 let opened = self.try_next(core, attempt, session, kind);
                 if opened.is_none() {
-                    self.rest_until = core.turn_started() + REST;
+                    self.traffic.rest_until = core.turn_started() + REST;
                 }
                 return self.go_on_opening(core, opened);
             }
@@ -161,7 +161,7 @@ impl<P: Protocol> LoadDriver<P> {
                 match self.peer_closed(core, &mut session, marks) {
                     Some(kind) => kind,
                     None => {
-                        self.totals.ended += 1;
+                        self.books.totals.ended += 1;
                         return self.renew(core, session, marks);
                     }
                 }
@@ -178,18 +178,18 @@ impl<P: Protocol> LoadDriver<P> {
             return self.count_lost(&mut session, kind);
         }
         self.protocol.forget(&mut session.spoken);
-        match P::phase(&session.spoken) {
-            Phase::Opening => {
-                self.opening.count -= 1;
-                self.opening.upgrading -= 1;
+        match P::state(&session.spoken) {
+            State::Opening => {
+                self.connections.opening.count -= 1;
+                self.connections.opening.upgrading -= 1;
                 self.failed(kind);
             }
-            Phase::Open => self.count_lost(&mut session, kind),
-            Phase::Leaving => {
-                self.leaving.awaited -= 1;
-                self.leaving.count -= 1;
+            State::Open => self.count_lost(&mut session, kind),
+            State::Leaving => {
+                self.connections.leaving.awaited -= 1;
+                self.connections.leaving.count -= 1;
             }
-            Phase::Left => self.leaving.count -= 1,
+            State::Left => self.connections.leaving.count -= 1,
         }
     }
 
@@ -202,22 +202,20 @@ impl<P: Protocol> LoadDriver<P> {
     ) -> Option<Failure> {
         let now = core.now();
         // The end of a connection has no stamp, so a reply that ends with it has none either.
-        let audited = self.auditing && marks.audited;
+        let audited = self.connections.stamping && marks.audited;
         let receipt = if audited { Receipt::Missing } else { Receipt::NotAudited };
-        self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
-        let (protocol, mut books) = self.books(now, receipt);
-        let heard = protocol.peer_closed(&mut session.spoken, now, |times, content| {
-            books.reply(times, content);
+        let mut replies = self.books.replies(now, receipt, self.traffic.held_up());
+        let received = self.protocol.peer_closed(&mut session.spoken, now, |times, content| {
+            replies.enter(times, content);
         });
-        books.settle();
-        if heard.replies > 0 {
-            self.last_reply_at = now;
-            self.backlog.answered(now, self.totals.in_flight());
+        replies.record_batch();
+        if received.replies > 0 {
+            self.books.answered(now);
         }
-        match heard.end {
+        match received.end {
             Some(End::Agreed) => None,
             Some(End::Violation(rule)) => {
-                self.causes.violated(&rule);
+                self.books.causes.violated(&rule);
                 Some(Failure::Protocol)
             }
             _ => Some(Failure::Closed),
@@ -264,14 +262,14 @@ impl<P: Protocol> LoadDriver<P> {
                 lost = true;
                 self.unanswered(owed);
             } else {
-                self.again.push_back(Owed { repeated: true, ..owed });
+                self.traffic.owed.push_back(Owed { repeated: true, ..owed });
             }
         }
         if lost {
             return self.count_lost(&mut session, kind);
         }
-        self.totals.ended += 1;
-        self.totals.ended_idle += 1;
+        self.books.totals.ended += 1;
+        self.books.totals.ended_idle += 1;
         self.take_place(core, session, (before, number), marks);
     }
 
@@ -280,7 +278,7 @@ impl<P: Protocol> LoadDriver<P> {
     fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>, marks: Marks) {
         let (before, number) = place_of::<P>(&session.spoken);
         while let Some(owed) = self.protocol.take_back(&mut session.spoken) {
-            self.again.push_back(owed);
+            self.traffic.owed.push_back(owed);
         }
         self.take_place(core, session, (before, number), marks);
     }
@@ -303,14 +301,14 @@ impl<P: Protocol> LoadDriver<P> {
 
     /// What was to be sent once more is not any more.
     pub(super) fn drop_owed(&mut self) {
-        while let Some(owed) = self.again.pop_front() {
+        while let Some(owed) = self.traffic.owed.pop_front() {
             self.unanswered(owed);
         }
     }
 
     fn unanswered(&mut self, owed: Owed) {
-        self.totals.unanswered += 1;
-        self.totals.first_unanswered += u64::from(self.load.first_echo && owed.first);
+        self.books.totals.unanswered += 1;
+        self.books.totals.first_unanswered += u64::from(self.load.first_echo && owed.first);
     }
 
     /// Gives up a connection that was open.
@@ -354,27 +352,27 @@ impl<P: Protocol> LoadDriver<P> {
         }
         self.protocol.forget(&mut session.spoken);
         let unanswered = u64::from(P::in_flight(&session.spoken));
-        self.totals.unanswered += unanswered;
+        self.books.totals.unanswered += unanswered;
         let first = self.load.first_echo && P::received(&session.spoken) == 0;
-        self.totals.first_unanswered += u64::from(first).min(unanswered);
+        self.books.totals.first_unanswered += u64::from(first).min(unanswered);
     }
 
     fn count_lost(&mut self, session: &mut Session<P>, kind: Failure) {
         self.forgo_replies(session);
         // What happens while everything is being closed is no loss.
         if !self.running.expects.ends {
-            self.totals.lost += 1;
-            self.totals.fail(kind);
+            self.books.totals.lost += 1;
+            self.books.totals.fail(kind);
         }
     }
 
     /// Gives up connections whose replies, or pongs, take too long. Returns when to look again.
     pub(super) fn give_up_waiting<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
-        if self.totals.in_flight() == 0 && self.load.ping.is_none() {
+        if self.books.totals.in_flight() == 0 && self.load.ping.is_none() {
             return Nanos::MAX;
         }
         let (now, limit) = (core.turn_started(), self.load.reply_timeout);
-        for index in self.sweep.step(now, core.high_water()).into_iter().flatten() {
+        for index in self.connections.sweep.step(now, core.high_water()).into_iter().flatten() {
             let Some(key) = core.key_at(index) else { continue };
             if P::ENDS_AGREED && core.is_connecting(key) {
                 // That has a limit of its own.
@@ -388,7 +386,7 @@ impl<P: Protocol> LoadDriver<P> {
                 self.lose(core, key, Failure::TimedOut);
             }
         }
-        self.sweep.deadline()
+        self.connections.sweep.deadline()
     }
 
     // ---- Leave ----------------------------------------------------------------------------------
@@ -400,36 +398,36 @@ impl<P: Protocol> LoadDriver<P> {
         if let Err(failure) = core.send(key, bytes) {
             return self.lose(core, key, failure);
         }
-        self.leaving.awaited += 1;
+        self.connections.leaving.awaited += 1;
         self.note_leaving(now, key);
     }
 
     fn note_leaving(&mut self, now: Nanos, key: Key) {
-        self.leaving.count += 1;
-        self.leaving.queue.push_back((key, now + self.load.drain_timeout));
+        self.connections.leaving.count += 1;
+        self.connections.leaving.queue.push_back((key, now + self.load.drain_timeout));
     }
 
     /// When the oldest that is still leaving is given up.
     pub(super) fn leaving_deadline(&self) -> Nanos {
-        self.leaving.queue.front().map_or(Nanos::MAX, |(_, until)| *until)
+        self.connections.leaving.queue.front().map_or(Nanos::MAX, |(_, until)| *until)
     }
 
     /// Ends connections whose peers do not close them.
     pub(super) fn give_up_leaving<N: Network>(&mut self, core: &mut Table<N, P>) {
         let now = core.turn_started();
-        while let Some(&(key, until)) = self.leaving.queue.front() {
+        while let Some(&(key, until)) = self.connections.leaving.queue.front() {
             if let Some(session) = core.session(key) {
                 if until > now {
                     return;
                 }
-                if P::phase(&session.spoken) == Phase::Leaving {
-                    self.leaving.awaited -= 1;
-                    self.leaving.in_vain += 1;
+                if P::state(&session.spoken) == State::Leaving {
+                    self.connections.leaving.awaited -= 1;
+                    self.connections.leaving.in_vain += 1;
                 }
-                self.leaving.count -= 1;
+                self.connections.leaving.count -= 1;
                 self.reset(core, key);
             }
-            self.leaving.queue.pop_front();
+            self.connections.leaving.queue.pop_front();
         }
     }
 }

@@ -2,12 +2,14 @@
 //! clock that is moved by hand.
 
 use super::*;
+use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
+use crate::orders::Final;
 use crate::protocol::{Http, HttpSetup};
 use crossbeam_channel::{Receiver, bounded};
 use measure::Failure;
@@ -220,7 +222,7 @@ impl Rig {
         if first_echo {
             self.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
         }
-        let audits = self.client.driver().audited.is_some();
+        let audits = self.client.driver().books.audited.is_some();
         if audits {
             self.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
         }
@@ -234,7 +236,11 @@ impl Rig {
         self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         let last = self.last.take().expect("the last word");
         let sum = last.totals;
-        assert_eq!(self.client.driver().opening.count, 0, "nobody is on the way any more");
+        assert_eq!(
+            self.client.driver().connections.opening.count,
+            0,
+            "nobody is on the way any more"
+        );
         assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost);
         assert_eq!(
             sum.first_sent + sum.sent,
@@ -535,7 +541,7 @@ fn an_open_model_never_has_more_on_a_connection_than_it_may() {
         rig.server.turn().expect("turn");
         rig.world.advance_to(rig.world.now() + Nanos::from_millis(1));
     }
-    let totals = rig.client.driver().totals;
+    let totals = rig.client.driver().books.totals;
     assert_eq!(totals.sent, 6);
     assert!(totals.pace_blocked > 0);
 }

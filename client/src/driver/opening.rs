@@ -5,7 +5,7 @@ use super::{LoadDriver, Session, Table};
 use crate::load::Model;
 use crate::load::bounds::CONNECTING_MAX;
 use crate::load::phases::Act;
-use crate::protocol::{Before, Owed, Phase, Protocol};
+use crate::protocol::{Before, Owed, Protocol, State};
 use host::socket::{ConnectError, ConnectStep};
 use measure::{Failure, Nanos, Stage};
 use reactor::{Key, Network, Opened};
@@ -25,7 +25,7 @@ pub(super) struct Opening {
     /// Oldest first, and when the attempt is given up. Some may be established or gone by now.
     connecting: VecDeque<(Key, Nanos)>,
     /// The same of those whose request has left: when the connection is given up.
-    shaking: VecDeque<(Key, Nanos)>,
+    requested: VecDeque<(Key, Nanos)>,
     /// How many of both are neither usable nor gone.
     pub(super) count: usize,
     /// Those of them that wait for the reply to their request.
@@ -45,21 +45,26 @@ pub(super) struct Attempt {
 impl<P: Protocol> LoadDriver<P> {
     /// From when on one more may be opened, if none that is under way comes to its end before.
     pub(super) fn opening_room_at(&self) -> Nanos {
-        if self.opening.count >= CONNECTING_MAX {
+        if self.connections.opening.count >= CONNECTING_MAX {
             return Nanos::MAX;
         }
-        if self.opening.upgrading < UPGRADING_NEAR {
+        if self.connections.opening.upgrading < UPGRADING_NEAR {
             return Nanos::ZERO;
         }
-        let oldest = self.opening.shaking.front().map_or(Nanos::MAX, |(_, deadline)| *deadline);
+        let oldest = self
+            .connections
+            .opening
+            .requested
+            .front()
+            .map_or(Nanos::MAX, |(_, deadline)| *deadline);
         oldest - self.load.connect_timeout + FAR
     }
 
     /// The number of the next connection. They interleave like four-tuples: reactor r has r, r + k,
     /// r + 2k …
     fn next_number(&mut self) -> u32 {
-        let number = self.index as u64 + self.begun * self.load.reactors;
-        self.begun += 1;
+        let number = self.index as u64 + self.connections.begun * self.load.reactors;
+        self.connections.begun += 1;
         number as u32
     }
 
@@ -94,25 +99,23 @@ impl<P: Protocol> LoadDriver<P> {
         let number = self.next_number();
         // It counts as sent when its connection begins to open, so that its time has the connect in it.
         let now = core.now();
-        self.backlog.look(now, &self.totals, self.held_up.then_some(&self.schedule));
-        self.backlog.sent(now);
+        self.books.sending(now, self.traffic.held_up());
         match owed {
-            Some(_) => self.totals.resent += 1,
-            None => self.totals.sent += 1,
+            Some(_) => self.books.totals.resent += 1,
+            None => self.books.totals.sent += 1,
         }
         let audited = self.load.audit.has(number, self.load.reactors);
         let opened = self.open(core, number, audited, Before::Nothing);
         let key = opened.map(|(Opened::AtOnce(key) | Opened::Waiting(key))| key);
         let Some((key, session)) = key.and_then(|key| Some((key, core.session(key)?))) else {
-            self.totals.unanswered += 1;
+            self.books.totals.unanswered += 1;
             return false;
         };
         let sent = session.since;
         let intended = owed.map_or_else(|| due.unwrap_or(sent), |owed| owed.intended);
-        self.last_sent_at = sent;
+        self.books.last_sent_at = sent;
         if due.is_some() {
-            self.note_lag(sent - intended);
-            self.sends.count(sent - self.drive_started, 1);
+            self.note_lag(sent - intended, sent, 1);
         }
         match owed {
             Some(owed) => self.protocol.compose_owed(&mut session.spoken, owed, sent),
@@ -131,11 +134,11 @@ impl<P: Protocol> LoadDriver<P> {
         audited: bool,
         before: Before,
     ) -> Option<Opened> {
-        let mut rewound = !self.opens_again;
+        let mut rewound = !self.connections.tuples_again;
         loop {
-            let Some((at, route)) = self.hands.first(&self.load.addresses) else {
+            let Some((at, route)) = self.connections.hands.first(&self.load.addresses) else {
                 if !std::mem::replace(&mut rewound, true) {
-                    self.hands.rewind_first();
+                    self.connections.hands.rewind_first();
                     continue;
                 }
                 self.failed(Failure::NoPorts);
@@ -146,7 +149,7 @@ impl<P: Protocol> LoadDriver<P> {
             let attempt = Attempt { began: at, at, audited };
             match core.open(&route, Session { spoken, since }) {
                 Ok(opened) => return Some(self.under_way(core, opened, attempt)),
-                Err((error, _)) if is_taken(&error) => self.totals.tuples_skipped += 1,
+                Err((error, _)) if is_taken(&error) => self.books.totals.tuples_skipped += 1,
                 Err((error, session)) => {
                     return self.try_next(core, attempt, session, Failure::from_io(&error.error));
                 }
@@ -164,18 +167,18 @@ impl<P: Protocol> LoadDriver<P> {
         mut failure: Failure,
     ) -> Option<Opened> {
         loop {
-            self.addresses[attempt.at as usize].failures[failure as usize] += 1;
+            self.books.addresses[attempt.at as usize].failures[failure as usize] += 1;
             let next = self.load.addresses.after(attempt.at);
             // What this machine lacks it lacks for the next one too.
             let own = matches!(failure, Failure::NoPorts | Failure::NoFds | Failure::NoMemory);
             if own || next == attempt.began || !self.running.expects.opening {
                 self.protocol.forget(&mut session.spoken);
-                self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+                self.books.totals.unanswered += u64::from(P::in_flight(&session.spoken));
                 self.failed(failure);
                 return None;
             }
             attempt.at = next;
-            self.totals.tried_again += 1;
+            self.books.totals.tried_again += 1;
             (failure, session) = match self.open_at(core, next, session) {
                 Ok(opened) => return Some(self.under_way(core, opened, attempt)),
                 Err(failed) => failed,
@@ -190,11 +193,11 @@ impl<P: Protocol> LoadDriver<P> {
         at: u32,
         mut session: Session<P>,
     ) -> Result<Opened, (Failure, Session<P>)> {
-        let mut rewound = !self.opens_again;
+        let mut rewound = !self.connections.tuples_again;
         loop {
-            let Some(route) = self.hands.to(&self.load.addresses, at) else {
+            let Some(route) = self.connections.hands.to(&self.load.addresses, at) else {
                 if !std::mem::replace(&mut rewound, true) {
-                    self.hands.rewind_to(at);
+                    self.connections.hands.rewind_to(at);
                     continue;
                 }
                 return Err((Failure::NoPorts, session));
@@ -202,7 +205,7 @@ impl<P: Protocol> LoadDriver<P> {
             session = match core.open(&route, session) {
                 Ok(opened) => return Ok(opened),
                 Err((error, session)) if is_taken(&error) => {
-                    self.totals.tuples_skipped += 1;
+                    self.books.totals.tuples_skipped += 1;
                     session
                 }
                 Err((error, session)) => return Err((Failure::from_io(&error.error), session)),
@@ -221,18 +224,8 @@ impl<P: Protocol> LoadDriver<P> {
         if attempt.audited {
             core.set_audited(key);
         }
-        if self.addresses.len() > 1 {
-            self.attempts.insert(key, attempt);
-        }
+        self.connections.begin_attempt(key, attempt);
         opened
-    }
-
-    /// The attempt has come to its end that a connection was at.
-    pub(super) fn attempt(&mut self, key: Option<Key>) -> Attempt {
-        match key {
-            Some(key) if self.addresses.len() > 1 => self.attempts.remove(&key).unwrap_or_default(),
-            _ => Attempt::default(),
-        }
     }
 
     pub(super) fn go_on_opening<N: Network>(
@@ -243,10 +236,10 @@ impl<P: Protocol> LoadDriver<P> {
         match opened {
             Some(Opened::AtOnce(key)) => self.connected(core, key),
             Some(Opened::Waiting(key)) => {
-                self.opening.count += 1;
+                self.connections.opening.count += 1;
                 let until = core.now() + self.attempt_timeout();
-                let queue = &mut self.opening.connecting;
-                if queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
+                let queue = &mut self.connections.opening.connecting;
+                if queue.len() >= 4 * CONNECTING_MAX + 2 * self.connections.opening.count {
                     // One that is slow must not keep those behind it that have ended.
                     queue.retain(|(key, _)| core.is_connecting(*key));
                 }
@@ -262,12 +255,12 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     /// The request of a connection has left, which began to open at `since`.
-    fn note_shaking<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, since: Nanos) {
-        self.opening.count += 1;
-        self.opening.upgrading += 1;
-        let queue = &mut self.opening.shaking;
-        if queue.len() >= 4 * CONNECTING_MAX + 2 * self.opening.count {
-            queue.retain(|(key, _)| is_shaking(core, *key));
+    fn note_upgrading<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, since: Nanos) {
+        self.connections.opening.count += 1;
+        self.connections.opening.upgrading += 1;
+        let queue = &mut self.connections.opening.requested;
+        if queue.len() >= 4 * CONNECTING_MAX + 2 * self.connections.opening.count {
+            queue.retain(|(key, _)| is_upgrading(core, *key));
         }
         queue.push_back((key, since + self.load.connect_timeout));
     }
@@ -276,10 +269,10 @@ impl<P: Protocol> LoadDriver<P> {
     pub(super) fn connected<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let now = core.now();
         let Some(since) = core.session(key).map(|session| session.since) else { return };
-        let attempt = self.attempt(Some(key));
-        self.addresses[attempt.at as usize].connected += 1;
-        self.recorder.record(Stage::Connect, now - since);
-        if self.auditing {
+        let attempt = self.connections.end_attempt(Some(key));
+        self.books.connected(attempt.at);
+        self.books.recorder.record(Stage::Connect, now - since);
+        if self.connections.stamping {
             self.audit_late(core, key);
         }
         if !P::HANDSHAKES {
@@ -291,12 +284,12 @@ impl<P: Protocol> LoadDriver<P> {
             return;
         }
         let Some(session) = core.session(key) else { return };
-        let request = self.protocol.greet(&mut session.spoken, now);
+        let request = self.protocol.upgrade(&mut session.spoken, now);
         if let Err(failure) = core.send(key, request) {
             self.reset(core, key);
             return self.failed(failure);
         }
-        self.note_shaking(core, key, since);
+        self.note_upgrading(core, key, since);
     }
 
     /// The reply to the request that left at `asked` has come and is right.
@@ -307,12 +300,12 @@ impl<P: Protocol> LoadDriver<P> {
         asked: Nanos,
         now: Nanos,
     ) {
-        self.opening.count -= 1;
-        self.opening.upgrading -= 1;
+        self.connections.opening.count -= 1;
+        self.connections.opening.upgrading -= 1;
         let Some(session) = core.session(key) else { return };
         let since = session.since;
-        self.recorder.record(Stage::Upgrade, now - asked);
-        self.recorder.record(Stage::Handshake, now - since);
+        self.books.recorder.record(Stage::Upgrade, now - asked);
+        self.books.recorder.record(Stage::Handshake, now - since);
         self.usable(core, false);
     }
 
@@ -327,19 +320,18 @@ impl<P: Protocol> LoadDriver<P> {
             return;
         }
         if self.running.act == Act::FirstEcho {
-            self.join_first_echo(core, key);
-            return;
+            return self.traffic.newcomers.push_back(key);
         }
-        if self.running.act != Act::Traffic || now < self.drive_started {
+        if self.running.act != Act::Traffic || now < self.traffic.started {
             return;
         }
         // What is owed is sent here first: of this connection it is known that it is not about to end.
-        let again = self.load.in_flight_max.min(self.again.len() as u32);
+        let again = self.load.in_flight_max.min(self.traffic.owed.len() as u32);
         for _ in 0..again {
             self.send_again(core, key);
         }
         if let Model::Closed(in_flight) = self.load.model
-            && now < self.drive_started + self.load.duration
+            && now < self.traffic.started + self.load.duration
         {
             self.send(core, key, in_flight.saturating_sub(again), None);
         }
@@ -348,7 +340,7 @@ impl<P: Protocol> LoadDriver<P> {
     /// A connection was established in the middle of the audit.
     #[cold]
     pub(super) fn audit_late<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
-        if let Some(audited) = &mut self.audited
+        if let Some(audited) = &mut self.books.audited
             && core.is_audited(key)
         {
             core.stamp(key);
@@ -357,61 +349,62 @@ impl<P: Protocol> LoadDriver<P> {
     }
 
     fn usable<N: Network>(&mut self, core: &Table<N, P>, replaces: bool) {
-        self.totals.opened += 1;
-        self.totals.replaced += u64::from(replaces);
-        let open = core.connections() - self.opening.count - self.leaving.here();
-        self.open_peak = self.open_peak.max(open as u64);
+        self.books.totals.opened += 1;
+        self.books.totals.replaced += u64::from(replaces);
+        let open =
+            core.connections() - self.connections.opening.count - self.connections.leaving.here();
+        self.books.open_peak = self.books.open_peak.max(open as u64);
     }
 
     /// A connection could not be opened.
     pub(super) fn failed(&mut self, kind: Failure) {
-        self.totals.failed += 1;
-        self.totals.fail(kind);
+        self.books.totals.failed += 1;
+        self.books.totals.fail(kind);
     }
 
     /// When the next of those in the making is given up.
     pub(super) fn opening_deadline(&self) -> Nanos {
-        let Opening { connecting, shaking, .. } = &self.opening;
-        let next = connecting.front().into_iter().chain(shaking.front());
+        let Opening { connecting, requested, .. } = &self.connections.opening;
+        let next = connecting.front().into_iter().chain(requested.front());
         next.map(|(_, deadline)| *deadline).min().unwrap_or(Nanos::MAX)
     }
 
     /// Drops what is still in the making, since the run is cut short: neither opened nor failed.
     pub(super) fn abandon_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
-        self.attempts.clear();
-        for (key, _) in std::mem::take(&mut self.opening.connecting) {
+        self.connections.attempts.clear();
+        for (key, _) in std::mem::take(&mut self.connections.opening.connecting) {
             if core.is_connecting(key) {
-                self.opening.count -= 1;
+                self.connections.opening.count -= 1;
                 if let Some(session) = self.reset(core, key) {
-                    self.totals.unanswered += u64::from(P::in_flight(&session.spoken));
+                    self.books.totals.unanswered += u64::from(P::in_flight(&session.spoken));
                 }
             }
         }
-        for (key, _) in std::mem::take(&mut self.opening.shaking) {
-            self.drop_shaking(core, key);
+        for (key, _) in std::mem::take(&mut self.connections.opening.requested) {
+            self.drop_upgrading(core, key);
         }
     }
 
     pub(super) fn give_up_opening<N: Network>(&mut self, core: &mut Table<N, P>) {
-        while let Some(&(key, deadline)) = self.opening.connecting.front() {
+        while let Some(&(key, deadline)) = self.connections.opening.connecting.front() {
             let connecting = core.is_connecting(key);
             if connecting && deadline > core.turn_started() {
                 break;
             }
-            self.opening.connecting.pop_front();
+            self.connections.opening.connecting.pop_front();
             if connecting {
                 self.out_of_time(core, key);
             }
         }
-        while let Some(&(key, deadline)) = self.opening.shaking.front() {
-            if is_shaking(core, key) {
+        while let Some(&(key, deadline)) = self.connections.opening.requested.front() {
+            if is_upgrading(core, key) {
                 if deadline > core.turn_started() {
                     return;
                 }
-                self.drop_shaking(core, key);
+                self.drop_upgrading(core, key);
                 self.failed(Failure::TimedOut);
             }
-            self.opening.shaking.pop_front();
+            self.connections.opening.requested.pop_front();
         }
     }
 
@@ -419,24 +412,24 @@ impl<P: Protocol> LoadDriver<P> {
     fn out_of_time<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
         let Some(since) = core.session(key).map(|session| session.since) else { return };
         let (now, until) = (core.turn_started(), since + self.load.connect_timeout);
-        let is_last = |it: &Attempt| self.load.addresses.after(it.at) == it.began;
-        if until > now && self.attempts.get(&key).is_none_or(is_last) {
+        let is_last = |it: Attempt| self.load.addresses.after(it.at) == it.began;
+        if until > now && is_last(self.connections.attempt(key)) {
             // It is looked at again in equal steps: so the queue stays in order.
             let next = until.min(now + self.attempt_timeout());
-            return self.opening.connecting.push_back((key, next));
+            return self.connections.opening.connecting.push_back((key, next));
         }
-        self.opening.count -= 1;
-        let attempt = self.attempt(Some(key));
+        self.connections.opening.count -= 1;
+        let attempt = self.connections.end_attempt(Some(key));
         let Some(session) = core.reset(key) else { return };
         let opened = self.try_next(core, attempt, session, Failure::TimedOut);
         self.go_on_opening(core, opened);
     }
 
     /// Ends one that is being upgraded, if it still is.
-    fn drop_shaking<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
-        if is_shaking(core, key) {
-            self.opening.count -= 1;
-            self.opening.upgrading -= 1;
+    fn drop_upgrading<N: Network>(&mut self, core: &mut Table<N, P>, key: Key) {
+        if is_upgrading(core, key) {
+            self.connections.opening.count -= 1;
+            self.connections.opening.upgrading -= 1;
             self.reset(core, key);
         }
     }
@@ -449,7 +442,7 @@ fn is_taken(error: &ConnectError) -> bool {
 }
 
 /// Whether a connection is established and not yet upgraded.
-fn is_shaking<N: Network, P: Protocol>(core: &mut Table<N, P>, key: Key) -> bool {
-    let shakes = |session: &mut Session<P>| P::phase(&session.spoken) == Phase::Opening;
+fn is_upgrading<N: Network, P: Protocol>(core: &mut Table<N, P>, key: Key) -> bool {
+    let shakes = |session: &mut Session<P>| P::state(&session.spoken) == State::Opening;
     P::HANDSHAKES && !core.is_connecting(key) && core.session(key).is_some_and(shakes)
 }

@@ -2,13 +2,16 @@
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
 use super::*;
+use crate::books::recorder::Recorder;
+use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::bounds::CONNECTING_MAX;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
-use crate::load::schedule::Arrivals;
+use crate::load::schedule::{Arrivals, Schedule};
+use crate::orders::Final;
 use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
 use crossbeam_channel::{Receiver, bounded};
@@ -250,7 +253,7 @@ impl Rig {
     pub(super) fn totals(&self) -> Totals {
         let mut sum = Totals::default();
         for client in &self.clients {
-            sum.merge(&client.driver().totals);
+            sum.merge(&client.driver().books.totals);
         }
         sum
     }
@@ -406,8 +409,8 @@ proptest! {
         let (mut shares, mut planned) = (0, 0);
         for index in 0..reactors as usize {
             let driver = LoadDriver::new(index, Arc::clone(&load), Raw::new(&load), reports.clone(), Nanos::ZERO);
-            shares += driver.share;
-            planned += driver.schedule.left();
+            shares += driver.connections.share;
+            planned += driver.traffic.schedule.left();
         }
         prop_assert_eq!(shares, connections);
         prop_assert_eq!(planned, Pace::new(rate).count_before(load.duration));
@@ -549,10 +552,10 @@ fn a_generator_that_was_held_up_catches_up_and_says_how_late_it_was() {
     rig.world.advance_to(start + Nanos::from_millis(360));
     rig.until_done(DRIVE);
     // Nobody else was in the way: it was its own fault, and its loop knows how late it came.
-    let own = rig.clients.iter().map(|client| client.driver().own_lag.max()).max().flatten();
+    let own = rig.clients.iter().map(|client| client.driver().books.own_lag.max()).max().flatten();
     assert_eq!(own, Some(59_000_000));
     for client in &rig.clients {
-        let effort = &client.driver().effort;
+        let effort = &client.driver().books.effort;
         assert_eq!(
             effort.span,
             Some(rig.load.duration),
@@ -594,7 +597,7 @@ fn with_a_pause(model: Model) -> (Totals, Recorder) {
     }
     rig.until_done(DRIVE);
     // However late messages were, it was the server that took none.
-    let own = rig.clients[0].driver().own_lag.max().unwrap_or(0);
+    let own = rig.clients[0].driver().books.own_lag.max().unwrap_or(0);
     assert!(own < 1_000_000, "{own}");
     rig.finish()
 }
@@ -642,7 +645,7 @@ fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() 
         rig.serving = true;
         rig.run_until(start + duration);
         rig.until_done(DRIVE);
-        let backlog = &rig.clients[0].driver().backlog;
+        let backlog = &rig.clients[0].driver().books.backlog;
         let quiet = |marks: &[u64]| marks.iter().all(|owed| *owed <= 1);
         assert!(quiet(&backlog.marks[..30]) && quiet(&backlog.marks[45..]), "{:?}", backlog.marks);
         for (index, owed) in backlog.marks[30..45].iter().enumerate() {
@@ -680,7 +683,7 @@ fn the_closed_model_keeps_exactly_so_many_on_the_way() {
             rig.round();
             for client in &rig.clients {
                 let here = client.core().connections() as u64 * u64::from(in_flight);
-                assert_eq!(client.driver().totals.in_flight(), here);
+                assert_eq!(client.driver().books.totals.in_flight(), here);
             }
         }
         while rig.done.iter().any(|done| *done < Some(DRIVE)) {

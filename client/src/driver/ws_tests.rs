@@ -2,12 +2,14 @@
 //! peers whose every byte is a test's: by a clock that is moved by hand.
 
 use super::*;
+use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
 use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
+use crate::orders::Final;
 use crate::protocol::{Setup, WebSocket};
 use crossbeam_channel::{Receiver, bounded};
 use measure::Failure;
@@ -48,7 +50,7 @@ impl WsPeer {
 
 #[derive(Debug)]
 pub(crate) enum PeerSession {
-    Shaking(Head),
+    Upgrading(Head),
     Open(Ws),
 }
 
@@ -59,7 +61,7 @@ impl<N: Network> Driver<N> for WsPeer {
     const PAUSE_READS_WHILE_BLOCKED: bool = true;
 
     fn admit(&mut self, _: &mut Core<N, PeerSession>, _: usize) -> Option<PeerSession> {
-        Some(PeerSession::Shaking(Head::default()))
+        Some(PeerSession::Upgrading(Head::default()))
     }
 
     fn on_open(&mut self, _: &mut Core<N, PeerSession>, _: Key) {}
@@ -74,7 +76,7 @@ impl<N: Network> Driver<N> for WsPeer {
         let Self { policy, pings, heads, pools, out, echoes, .. } = self;
         let mut bytes = bytes;
         let Some(session) = core.session(key) else { return };
-        if let PeerSession::Shaking(head) = session {
+        if let PeerSession::Upgrading(head) = session {
             let read = head.read(heads, bytes, |head| policy.answer(head, out));
             let Some((accepted, used)) = read.expect("a head") else { return };
             let deflate = accepted.expect("a good request").deflate;
@@ -268,14 +270,14 @@ impl Rig {
     }
 
     fn totals(&self) -> Totals {
-        self.client.driver().totals
+        self.client.driver().books.totals
     }
 
     /// Drains, checks that every account balances, closes.
     fn finish(mut self) -> Box<Final> {
         self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
         let driver = self.client.driver();
-        let opening = (driver.opening.count, driver.opening.upgrading);
+        let opening = (driver.connections.opening.count, driver.connections.opening.upgrading);
         assert_eq!(opening, (0, 0), "nobody is on the way any more");
         let last = self.last.take().expect("the last word");
         let sum = last.totals;
@@ -398,7 +400,7 @@ fn pings_are_spread_evenly_and_each_is_timed() {
     rig.step(begin(RAMP, Nanos::ZERO), RAMP);
     for millis in [10, 50, 100, 500] {
         rig.run_until(Nanos::from_millis(millis) + Nanos::from_micros(1));
-        let histogram = rig.client.driver().recorder.stage(Stage::Ping).expect("recorded");
+        let histogram = rig.client.driver().books.recorder.stage(Stage::Ping).expect("recorded");
         assert_eq!(histogram.count(), millis / 10);
     }
     let last = rig.finish();
@@ -438,9 +440,9 @@ fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
     rig.settle();
     // It might be quick: not all are let loose on it at once, until it turns out not to be.
     let _peers = accept_all(&mut net);
-    assert_eq!(rig.client.driver().opening.upgrading, 32);
+    assert_eq!(rig.client.driver().connections.opening.upgrading, 32);
     rig.run_until(Nanos::from_millis(6));
-    assert_eq!(rig.client.driver().opening.upgrading, 40);
+    assert_eq!(rig.client.driver().connections.opening.upgrading, 40);
     rig.run_until(Nanos::from_millis(299));
     assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
     rig.run_until(Nanos::from_millis(306));

@@ -2,7 +2,7 @@
 //! requests by their order, and their lengths are checked; bodies are counted, not kept.
 
 use super::order::{Chain, Clocks};
-use super::{Before, Content, End, Heard, Owed, Phase, Protocol, Times, batch_max};
+use super::{Before, Content, End, Owed, Protocol, Received, State, Times, batch_max};
 use measure::{Nanos, Stage};
 use report::statuses::Expected;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ impl Http {
             close: setup.close,
             repeats: method.is_idempotent(),
             served,
-            heard: Heard::default(),
+            heard: Received::default(),
         };
         (method, (responses, pool, replies))
     }
@@ -154,7 +154,7 @@ struct Replies<'a> {
     repeats: bool,
     /// A response has come on this connection.
     served: bool,
-    heard: Heard,
+    heard: Received,
 }
 
 impl Replies<'_> {
@@ -249,8 +249,8 @@ impl Protocol for Http {
     }
 
     #[inline]
-    fn phase(_: &Session) -> Phase {
-        Phase::Open
+    fn state(_: &Session) -> State {
+        State::Open
     }
 
     #[inline]
@@ -304,12 +304,12 @@ impl Protocol for Http {
         bytes: &mut [u8],
         now: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard {
+    ) -> Received {
         if session.received == 0
             && let Some(other) = session.responses.other_protocol(&mut self.pool, bytes)
         {
             let end = Some(End::Violation(other.to_string()));
-            return Heard { end, ..Heard::default() };
+            return Received { end, ..Received::default() };
         }
         let (method, (responses, pool, mut replies)) = self.replies(session, now);
         let read = responses.read(method, pool, bytes, |event| replies.take(event, &mut on_reply));
@@ -330,7 +330,7 @@ impl Protocol for Http {
         session: &mut Session,
         now: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard {
+    ) -> Received {
         let (_, (responses, pool, mut replies)) = self.replies(session, now);
         let ended = responses.end(pool, |event| replies.take(event, &mut on_reply));
         let mut heard = replies.heard;

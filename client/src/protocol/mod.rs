@@ -12,7 +12,7 @@ mod websocket;
 pub(crate) use closes::Closes;
 pub(crate) use http::{Http, Setup as HttpSetup};
 pub(crate) use raw::Raw;
-pub(crate) use websocket::{Reply, Shaking, nonce};
+pub(crate) use websocket::{Reply, Upgrade, nonce};
 pub(crate) use websocket::{Setup, WebSocket};
 
 use measure::{Nanos, Stage};
@@ -54,7 +54,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
     fn number(session: &Self::Session) -> u32;
 
     /// Where a connection stands, apart from TCP.
-    fn phase(session: &Self::Session) -> Phase;
+    fn state(session: &Self::Session) -> State;
 
     /// Messages that were sent on it and whose reply is not complete.
     fn in_flight(session: &Self::Session) -> u32;
@@ -84,7 +84,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
         bytes: &mut [u8],
         now: Nanos,
         on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard;
+    ) -> Received;
 
     /// The peer has closed the connection, which may be how a reply ends.
     fn peer_closed(
@@ -92,8 +92,8 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
         _: &mut Self::Session,
         _now: Nanos,
         _on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard {
-        Heard { end: Some(End::Closed), ..Heard::default() }
+    ) -> Received {
+        Received { end: Some(End::Closed), ..Received::default() }
     }
 
     /// Takes back the oldest message that will not be answered on this connection.
@@ -132,13 +132,13 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
         &[]
     }
 
-    /// What [`Heard::answers`] told of: to be sent at once.
+    /// What [`Received::answers`] told of: to be sent at once.
     fn answers(&self) -> &[u8] {
         &[]
     }
 
     /// A connection is established and asks to be upgraded: the bytes to write.
-    fn greet(&mut self, _: &mut Self::Session, _now: Nanos) -> &[u8] {
+    fn upgrade(&mut self, _: &mut Self::Session, _now: Nanos) -> &[u8] {
         &[]
     }
 
@@ -183,7 +183,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Phase {
+pub(crate) enum State {
     /// On the way to being usable.
     Opening,
     /// Usable.
@@ -243,7 +243,7 @@ pub(crate) struct Content {
 
 /// What the bytes of one read meant.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     /// Replies that were complete and right.
     pub(crate) replies: u32,
     /// The connection is usable now; its request left at this time.
@@ -258,7 +258,7 @@ pub(crate) struct Heard {
     pub(crate) end: Option<End>,
 }
 
-impl Heard {
+impl Received {
     /// Whether there is nothing but replies.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -1,6 +1,6 @@
 //! `Raw`: the echo load over plain TCP, messages end to end without a frame around them.
 
-use super::{Before, Content, End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Before, Content, End, Protocol, Received, State, Times, batch_max};
 use crate::load::Load;
 use measure::{Nanos, Stage};
 use wire::{Echo, Mismatch, PartialPool, Template, Unasked};
@@ -38,8 +38,8 @@ impl Protocol for Raw {
     }
 
     #[inline]
-    fn phase(_: &Echo) -> Phase {
-        Phase::Open
+    fn state(_: &Echo) -> State {
+        State::Open
     }
 
     #[inline]
@@ -71,13 +71,13 @@ impl Protocol for Raw {
         bytes: &mut [u8],
         _: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard {
+    ) -> Received {
         let read = echo.read(&self.template, &mut self.pool, bytes, |stamp| {
             let (intended, sent) = (Nanos(stamp.intended), Nanos(stamp.sent));
             on_reply(&Times { first: stamp.sequence == 0, intended, sent }, None);
         });
         match read {
-            Ok(replies) => Heard { replies, ..Heard::default() },
+            Ok(replies) => Received { replies, ..Received::default() },
             Err(mismatch) => mismatched(mismatch),
         }
     }
@@ -92,11 +92,11 @@ impl Protocol for Raw {
 }
 
 #[cold]
-fn mismatched(mismatch: Mismatch) -> Heard {
+fn mismatched(mismatch: Mismatch) -> Received {
     let end = match mismatch {
         // That is no wrong reply but no echo server at all.
         Mismatch::OtherProtocol(other) => End::Violation(other.to_string()),
         mismatch => End::Mismatch(mismatch),
     };
-    Heard { end: Some(end), ..Heard::default() }
+    Received { end: Some(end), ..Received::default() }
 }

@@ -1,7 +1,7 @@
 //! `WebSocket`: the echo load in frames of RFC 6455, masked, perhaps compressed (RFC 7692).
 
 use super::order::Order;
-use super::{Before, Closes, Content, End, Heard, Phase, Protocol, Times, batch_max};
+use super::{Before, Closes, Content, End, Protocol, Received, State, Times, batch_max};
 use measure::{Nanos, Stage};
 use wire::ws::{
     self, Accepted, CloseCode, Event, HEADER_BYTES_MAX, HandshakeFailure, Head, HeadPool, Kind,
@@ -58,7 +58,7 @@ pub(crate) fn nonce(seed: u64, connection: u32) -> [u8; 16] {
 
 /// A connection whose request is to be sent, or waits for its reply.
 #[derive(Debug)]
-pub(crate) struct Shaking {
+pub(crate) struct Upgrade {
     head: Head,
     /// Which request.
     pub(crate) target: u16,
@@ -76,7 +76,7 @@ pub(crate) enum Reply {
     Other(OtherProtocol),
 }
 
-impl Shaking {
+impl Upgrade {
     pub(crate) fn new(target: u16) -> Self {
         Self { head: Head::default(), target }
     }
@@ -117,8 +117,8 @@ impl Shaking {
 
 /// Where a connection stands.
 #[derive(Debug)]
-enum State {
-    Shaking(Shaking),
+enum Link {
+    Upgrading(Upgrade),
     Open(Ws),
     /// Our close frame is sent.
     Closing(Ws),
@@ -127,7 +127,7 @@ enum State {
 /// What is kept for each connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    state: State,
+    link: Link,
     echo: Echo,
     /// When the request, the ping or the close frame left that still waits for its answer; zero if
     /// none does.
@@ -193,15 +193,15 @@ impl WebSocket {
         &mut self,
         session: &mut Session,
         bytes: &'a mut [u8],
-        heard: &mut Heard,
+        heard: &mut Received,
     ) -> &'a mut [u8] {
-        let State::Shaking(shaking) = &mut session.state else { return bytes };
+        let Link::Upgrading(upgrade) = &mut session.link else { return bytes };
         let nonce = nonce(self.setup.seed, session.echo.connection());
-        let request = &self.setup.requests[usize::from(shaking.target)];
-        match shaking.read(&mut self.heads, request, nonce, bytes) {
+        let request = &self.setup.requests[usize::from(upgrade.target)];
+        match upgrade.read(&mut self.heads, request, nonce, bytes) {
             Reply::Partial => &mut [],
             Reply::Accepted(accepted, used) => {
-                session.state = State::Open(Ws::new(Role::Client, accepted.deflate));
+                session.link = Link::Open(Ws::new(Role::Client, accepted.deflate));
                 heard.opened = Some(std::mem::take(&mut session.asked));
                 &mut bytes[used..]
             }
@@ -227,13 +227,13 @@ impl WebSocket {
         &mut self,
         session: &mut Session,
         bytes: &mut [u8],
-        heard: &mut Heard,
+        heard: &mut Received,
         on_reply: &mut impl FnMut(&Times, Option<Content>),
     ) {
         self.answers.clear();
-        let Session { state, echo, asked } = session;
-        let closing = matches!(state, State::Closing(_));
-        let (State::Open(ws) | State::Closing(ws)) = state else { return };
+        let Session { link, echo, asked } = session;
+        let closing = matches!(link, Link::Closing(_));
+        let (Link::Open(ws) | Link::Closing(ws)) = link else { return };
         let Self {
             template, partials, pools, limits, masks, order, answers, setup, closes, ..
         } = self;
@@ -312,9 +312,9 @@ fn fresh_key(masks: &mut SplitMix64) -> [u8; 4] {
 impl Session {
     /// Our close frame is on its way.
     fn close(&mut self) {
-        let gone = State::Shaking(Shaking::new(0));
-        self.state = match std::mem::replace(&mut self.state, gone) {
-            State::Open(ws) => State::Closing(ws),
+        let gone = Link::Upgrading(Upgrade::new(0));
+        self.link = match std::mem::replace(&mut self.link, gone) {
+            Link::Open(ws) => Link::Closing(ws),
             other => other,
         };
     }
@@ -423,8 +423,8 @@ impl Protocol for WebSocket {
     const STAGES: &'static [Stage] = &[Stage::Upgrade, Stage::Handshake, Stage::Ping, Stage::Close];
 
     fn session(&self, number: u32, target: u16, _: Before) -> Session {
-        let state = State::Shaking(Shaking::new(target));
-        Session { state, echo: Echo::new(number), asked: Nanos::ZERO }
+        let link = Link::Upgrading(Upgrade::new(target));
+        Session { link, echo: Echo::new(number), asked: Nanos::ZERO }
     }
 
     fn number(session: &Session) -> u32 {
@@ -432,12 +432,12 @@ impl Protocol for WebSocket {
     }
 
     #[inline]
-    fn phase(session: &Session) -> Phase {
-        match &session.state {
-            State::Shaking(_) => Phase::Opening,
-            State::Open(_) => Phase::Open,
-            State::Closing(ws) if ws.reader.is_closed() => Phase::Left,
-            State::Closing(_) => Phase::Leaving,
+    fn state(session: &Session) -> State {
+        match &session.link {
+            Link::Upgrading(_) => State::Opening,
+            Link::Open(_) => State::Open,
+            Link::Closing(ws) if ws.reader.is_closed() => State::Left,
+            Link::Closing(_) => State::Leaving,
         }
     }
 
@@ -468,7 +468,7 @@ impl Protocol for WebSocket {
     ) -> &[u8] {
         let Self { setup, template, pools, masks, order, composed, .. } = self;
         composed.clear();
-        let State::Open(Ws { writer, .. }) = &mut session.state else { return composed };
+        let Link::Open(Ws { writer, .. }) = &mut session.link else { return composed };
         let echo = &mut session.echo;
         if let Some(order) = order {
             let first = echo.received() == 0 && echo.in_flight() == 0;
@@ -496,13 +496,13 @@ impl Protocol for WebSocket {
         bytes: &mut [u8],
         _: Nanos,
         mut on_reply: impl FnMut(&Times, Option<Content>),
-    ) -> Heard {
-        let mut heard = Heard::default();
+    ) -> Received {
+        let mut heard = Received::default();
         let mut bytes = bytes;
-        if matches!(session.state, State::Shaking(_)) {
+        if matches!(session.link, Link::Upgrading(_)) {
             bytes = self.shake_hands(session, bytes, &mut heard);
         }
-        if let State::Open(ws) = &session.state
+        if let Link::Open(ws) = &session.link
             && ws.reader.is_idle()
         {
             let Self { template, partials, limits, order, setup, .. } = self;
@@ -528,9 +528,9 @@ impl Protocol for WebSocket {
         &self.answers
     }
 
-    fn greet(&mut self, session: &mut Session, now: Nanos) -> &[u8] {
+    fn upgrade(&mut self, session: &mut Session, now: Nanos) -> &[u8] {
         self.composed.clear();
-        if let State::Shaking(Shaking { target, .. }) = session.state {
+        if let Link::Upgrading(Upgrade { target, .. }) = session.link {
             session.asked = now;
             let nonce = nonce(self.setup.seed, session.echo.connection());
             self.setup.requests[usize::from(target)].write(nonce, &mut self.composed);
@@ -571,9 +571,9 @@ impl Protocol for WebSocket {
         if let Some(order) = &mut self.order {
             order.forget(session.echo.connection());
         }
-        match &mut session.state {
-            State::Shaking(shaking) => shaking.forget(&mut self.heads),
-            State::Open(ws) | State::Closing(ws) => ws.forget(&mut self.pools),
+        match &mut session.link {
+            Link::Upgrading(upgrade) => upgrade.forget(&mut self.heads),
+            Link::Open(ws) | Link::Closing(ws) => ws.forget(&mut self.pools),
         }
     }
 

@@ -1,5 +1,4 @@
-//! The round of first echoes: one message over every connection, some at a time. How far it is stays with
-//! the driver, since connections that take others' places meanwhile are to know.
+//! The round of first echoes: one message over every connection, some at a time.
 
 use super::Turn;
 use crate::driver::{LoadDriver, Table};
@@ -8,33 +7,58 @@ use crate::protocol::Protocol;
 use measure::Nanos;
 use reactor::{Key, Network};
 
-impl<P: Protocol> LoadDriver<P> {
-    /// Sends the first message over the next connections, some at a time.
-    pub(in crate::driver) fn first_echo<N: Network>(&mut self, core: &mut Table<N, P>) -> Turn {
-        let window = first_echo_window(self.protocol.message_bytes());
-        while self.totals.in_flight() < window && self.greeted < core.high_water() {
-            let key = core.key_at(self.greeted);
-            self.greeted += 1;
-            if let Some(key) = key.filter(|key| Self::is_fresh(core, *key)) {
-                self.send(core, key, 1, None);
-            }
-        }
-        let opening = P::ENDS_AGREED && self.opening.count > 0;
-        let done = self.greeted >= core.high_water() && self.totals.in_flight() == 0 && !opening;
-        if done { Turn::Done } else { Turn::Again(Nanos::MAX) }
+/// The round under way.
+#[derive(Debug)]
+pub(crate) struct FirstEcho {
+    /// Where it goes on in the table.
+    cursor: usize,
+}
+
+impl FirstEcho {
+    pub(super) fn new<P: Protocol>(driver: &mut LoadDriver<P>) -> Self {
+        driver.traffic.newcomers.clear();
+        Self { cursor: 0 }
     }
 
-    /// A connection stands that has taken another one's place in the round of first echoes: what that
-    /// one owes is sent here, and so is its own first message, if the round has passed.
-    pub(in crate::driver) fn join_first_echo<N: Network>(
+    /// Sends the first message over the next connections.
+    pub(super) fn turn<N: Network, P: Protocol>(
         &mut self,
+        driver: &mut LoadDriver<P>,
+        core: &mut Table<N, P>,
+    ) -> Turn {
+        let window = first_echo_window(driver.protocol.message_bytes());
+        loop {
+            if let Some(key) = driver.traffic.newcomers.pop_front() {
+                self.join(driver, core, key);
+                continue;
+            }
+            let all_sent = self.cursor >= core.high_water();
+            let on_their_way = driver.books.totals.in_flight();
+            if all_sent || on_their_way >= window {
+                let opening = P::ENDS_AGREED && driver.connections.opening.count > 0;
+                let done = all_sent && on_their_way == 0 && !opening;
+                return if done { Turn::Done } else { Turn::Again(Nanos::MAX) };
+            }
+            let key = core.key_at(self.cursor);
+            self.cursor += 1;
+            if let Some(key) = key.filter(|key| LoadDriver::is_fresh(core, *key)) {
+                driver.send(core, key, 1, None);
+            }
+        }
+    }
+
+    /// A connection stands that has taken another one's place: what that one owes is sent here, and so
+    /// is its own first message, if the round has passed.
+    fn join<N: Network, P: Protocol>(
+        &self,
+        driver: &mut LoadDriver<P>,
         core: &mut Table<N, P>,
         key: Key,
     ) {
-        if !self.again.is_empty() {
-            self.send_again(core, key);
-        } else if key.index() < self.greeted && Self::is_fresh(core, key) {
-            self.send(core, key, 1, None);
+        if !driver.traffic.owed.is_empty() {
+            driver.send_again(core, key);
+        } else if key.index() < self.cursor && LoadDriver::is_fresh(core, key) {
+            driver.send(core, key, 1, None);
         }
     }
 }

@@ -25,7 +25,7 @@ impl Leave {
         driver: &mut LoadDriver<P>,
         core: &mut Table<N, P>,
     ) -> Turn {
-        if driver.totals.in_flight() > 0 && core.turn_started() < self.until {
+        if driver.books.totals.in_flight() > 0 && core.turn_started() < self.until {
             return Turn::Again(self.until);
         }
         // Whoever takes leave sends nothing more, so this is not gone back from.
@@ -40,16 +40,16 @@ impl Leave {
         core: &mut Table<N, P>,
     ) -> Turn {
         for _ in 0..CLOSE_BATCH {
-            if driver.leaving.is_in_vain() {
+            if driver.connections.leaving.is_in_vain() {
                 return Turn::Done;
             }
             if self.cursor >= core.high_water() {
                 // A peer that has answered closes TCP (RFC 6455 7.1.1), as long as that takes no longer than
                 // the drain may.
-                let all_left = driver.leaving.here() == 0;
+                let all_left = driver.connections.leaving.here() == 0;
                 return if all_left { Turn::Done } else { Turn::Again(Nanos::MAX) };
             }
-            if driver.leaving.is_full() {
+            if driver.connections.leaving.is_full() {
                 return Turn::Again(Nanos::MAX);
             }
             let key = core.key_at(self.cursor);

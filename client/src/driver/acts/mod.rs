@@ -11,12 +11,13 @@ use super::{LoadDriver, Table};
 use crate::load::phases::{Act, Expects};
 use crate::protocol::Protocol;
 use close::Close;
+use first_echo::FirstEcho;
 use leave::Leave;
 use measure::Nanos;
 use open::Open;
 use reactor::Network;
 use survey::Survey;
-use traffic::Traffic;
+use traffic::Round;
 
 /// Connections closed, or taken leave of, before other work gets its turn.
 const CLOSE_BATCH: usize = 1024;
@@ -52,9 +53,9 @@ impl Running {
 pub(super) enum Acting {
     Resting,
     Open(Open),
-    FirstEcho,
+    FirstEcho(FirstEcho),
     Survey(Survey),
-    Traffic(Traffic),
+    Traffic(Round),
     Leave(Leave),
     Close(Close),
     #[cfg(test)]
@@ -71,14 +72,11 @@ impl Acting {
     ) -> Self {
         match act {
             Act::Open => Self::Open(Open::new(at, driver, core)),
-            Act::FirstEcho => {
-                driver.greeted = 0;
-                Self::FirstEcho
-            }
+            Act::FirstEcho => Self::FirstEcho(FirstEcho::new(driver)),
             Act::Survey(edge) => Self::Survey(Survey::new(edge, driver)),
             Act::Traffic => {
                 driver.begin_traffic(core, at);
-                Self::Traffic(Traffic::default())
+                Self::Traffic(Round::default())
             }
             Act::Rest => Self::Resting,
             Act::Leave => Self::Leave(Leave::new(core.now() + driver.load.drain_timeout)),
@@ -96,7 +94,7 @@ impl<P: Protocol> LoadDriver<P> {
         let turn = match &mut acting {
             Acting::Resting => Turn::Again(Nanos::MAX),
             Acting::Open(open) => open.turn(self, core),
-            Acting::FirstEcho => self.first_echo(core),
+            Acting::FirstEcho(first_echo) => first_echo.turn(self, core),
             Acting::Survey(survey) => survey.turn(self, core),
             Acting::Traffic(traffic) => traffic.turn(self, core),
             Acting::Leave(_) if self.running.done => Turn::Done,

@@ -26,7 +26,7 @@ impl Open {
         driver: &LoadDriver<P>,
         core: &Table<N, P>,
     ) -> Self {
-        let missing = driver.share.saturating_sub(core.connections() as u64);
+        let missing = driver.connections.share.saturating_sub(core.connections() as u64);
         // With churn they are opened when there is something to say on them.
         Self { started, planned: if driver.load.churn { 0 } else { missing }, tried: 0 }
     }
@@ -41,7 +41,8 @@ impl Open {
                 break;
             }
             if let Some(rate) = driver.load.connect_rate {
-                let due = self.started + Pace::new(rate).due_at(driver.places.of(self.tried));
+                let due =
+                    self.started + Pace::new(rate).due_at(driver.connections.places.of(self.tried));
                 if due > core.now() {
                     return Turn::Again(due);
                 }
@@ -50,7 +51,11 @@ impl Open {
             driver.open_next(core);
         }
         if self.tried == self.planned {
-            return if driver.opening.count == 0 { Turn::Done } else { Turn::Again(Nanos::MAX) };
+            return if driver.connections.opening.count == 0 {
+                Turn::Done
+            } else {
+                Turn::Again(Nanos::MAX)
+            };
         }
         let room_at = driver.opening_room_at();
         Turn::Again(if room_at <= core.turn_started() { Nanos::ZERO } else { room_at })

@@ -25,14 +25,14 @@ pub(crate) struct Survey {
 impl Survey {
     /// It begins: connections that open from now on are stamped as they do.
     pub(super) fn new<P: Protocol>(edge: Edge, driver: &mut LoadDriver<P>) -> Self {
-        if let Some(audited) = &mut driver.audited {
+        if let Some(audited) = &mut driver.books.audited {
             let look = match edge {
                 Edge::Before => &mut audited.start,
                 Edge::Behind => &mut audited.end,
             };
             // That there was nobody to ask is known, too.
             look.get_or_insert_default();
-            driver.auditing = true;
+            driver.connections.stamping = true;
         }
         Self { edge, cursor: 0 }
     }
@@ -68,7 +68,7 @@ impl Survey {
         core: &mut Table<N, P>,
         key: Key,
     ) {
-        let Some(audited) = &mut driver.audited else { return };
+        let Some(audited) = &mut driver.books.audited else { return };
         let Audited { connections, start, end, .. } = &mut **audited;
         let look = match self.edge {
             Edge::Before => {

@@ -26,14 +26,14 @@ enum Sendable {
     Blocked,
 }
 
-/// Traffic under way.
+/// The round over the connections that messages go to.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic {
+pub(crate) struct Round {
     /// Where it goes on in the table.
     cursor: usize,
 }
 
-impl Traffic {
+impl Round {
     /// The closed model's start: fills every connection.
     fn fill<N: Network, P: Protocol>(
         &mut self,
@@ -43,7 +43,7 @@ impl Traffic {
     ) -> Nanos {
         for _ in 0..SEND_BATCH {
             if self.cursor >= core.high_water() {
-                return driver.drive_started + driver.load.duration;
+                return driver.traffic.started + driver.load.duration;
             }
             let key = core.key_at(self.cursor);
             self.cursor += 1;
@@ -66,28 +66,28 @@ impl Traffic {
             return next;
         }
         for _ in 0..SEND_BATCH {
-            let Some(due) = driver.schedule.due() else { return Nanos::MAX };
-            let due = driver.drive_started + due;
+            let Some(due) = driver.traffic.schedule.due() else { return Nanos::MAX };
+            let due = driver.traffic.started + due;
             let now = core.now();
             if due > now {
-                driver.held_up = false;
+                driver.traffic.is_held_up = false;
                 return due.max(now + PACE_REST);
             }
-            if driver.totals.open() == 0 && driver.opening.count == 0 {
+            if driver.books.totals.open() == 0 && driver.connections.opening.count == 0 {
                 // There is nothing to send on, and never will be.
-                driver.schedule = Schedule::empty();
+                driver.traffic.schedule = Schedule::empty();
                 return Nanos::MAX;
             }
             // What cannot be sent now stays due, and the time it waits shows as send lag.
             match self.next_sendable(driver, core) {
                 Sendable::Now(key) => {
-                    driver.schedule.advance();
+                    driver.traffic.schedule.advance();
                     driver.send(core, key, 1, Some(due));
                 }
                 Sendable::LookOn => return Nanos::ZERO,
                 Sendable::Blocked => {
-                    driver.totals.pace_blocked += 1;
-                    driver.held_up = true;
+                    driver.books.totals.pace_blocked += 1;
+                    driver.traffic.is_held_up = true;
                     return now + BLOCKED_REST;
                 }
             }
@@ -135,10 +135,10 @@ impl Traffic {
     ) -> Option<Nanos> {
         for _ in 0..SEND_BATCH {
             // Connections in the making take it as soon as they stand.
-            if driver.again.is_empty() || driver.opening.count > 0 {
+            if driver.traffic.owed.is_empty() || driver.connections.opening.count > 0 {
                 return None;
             }
-            if driver.totals.open() == 0 {
+            if driver.books.totals.open() == 0 {
                 driver.drop_owed();
                 return None;
             }
@@ -146,7 +146,7 @@ impl Traffic {
                 Sendable::Now(key) => driver.send_again(core, key),
                 Sendable::LookOn => break,
                 Sendable::Blocked => {
-                    driver.held_up = true;
+                    driver.traffic.is_held_up = true;
                     return Some(core.now() + BLOCKED_REST);
                 }
             }
@@ -164,36 +164,36 @@ impl Traffic {
     ) -> Nanos {
         for _ in 0..SEND_BATCH {
             let now = core.now();
-            let room =
-                (core.connections() as u64) < driver.share && driver.opening.count < CONNECTING_MAX;
-            if room && let Some(owed) = driver.again.pop_front() {
+            let room = (core.connections() as u64) < driver.connections.share
+                && driver.connections.opening.count < CONNECTING_MAX;
+            if room && let Some(owed) = driver.traffic.owed.pop_front() {
                 driver.open_for_one(core, None, Some(owed));
                 continue;
             }
             let due = match driver.load.model {
-                Model::Open(_) => match driver.schedule.due() {
-                    Some(due) => Some(driver.drive_started + due),
+                Model::Open(_) => match driver.traffic.schedule.due() {
+                    Some(due) => Some(driver.traffic.started + due),
                     None => return Nanos::MAX,
                 },
                 Model::Idle | Model::Closed(_) if over => return Nanos::MAX,
                 Model::Idle | Model::Closed(_) => None,
             };
-            let from = due.unwrap_or(driver.rest_until);
+            let from = due.unwrap_or(driver.traffic.rest_until);
             if from > now {
-                driver.held_up = false;
+                driver.traffic.is_held_up = false;
                 return from.max(now + PACE_REST);
             }
             if !room {
                 // The end of one brings this back.
-                driver.totals.pace_blocked += u64::from(due.is_some());
-                driver.held_up = true;
+                driver.books.totals.pace_blocked += u64::from(due.is_some());
+                driver.traffic.is_held_up = true;
                 return Nanos::MAX;
             }
             if due.is_some() {
-                driver.schedule.advance();
+                driver.traffic.schedule.advance();
             }
             if !driver.open_for_one(core, due, None) {
-                driver.rest_until = now + REST;
+                driver.traffic.rest_until = now + REST;
             }
         }
         Nanos::ZERO
@@ -207,15 +207,15 @@ impl Traffic {
         if driver.running.done {
             return Turn::Again(Nanos::MAX);
         }
-        if core.turn_started() < driver.drive_started {
-            return Turn::Again(driver.drive_started);
+        if core.turn_started() < driver.traffic.started {
+            return Turn::Again(driver.traffic.started);
         }
         driver.send_next_round(core);
-        let end = driver.drive_started + driver.load.duration;
+        let end = driver.traffic.started + driver.load.duration;
         let over = core.turn_started() >= end;
         if over {
-            let time = core.turn_started() - driver.drive_started;
-            driver.effort.end_sending(time, &core.times);
+            let time = core.turn_started() - driver.traffic.started;
+            driver.books.effort.end_sending(time, &core.times);
         }
         let next = match driver.load.model {
             _ if driver.load.churn => self.churn(driver, core, over),
@@ -225,9 +225,9 @@ impl Traffic {
             Model::Idle => Nanos::MAX,
         };
         // A late generator may catch up for as long as replies are waited for anyway.
-        let sent_all = driver.schedule.left() == 0;
+        let sent_all = driver.traffic.schedule.left() == 0;
         let give_up = end + driver.load.drain_timeout;
-        let quiet = driver.totals.in_flight() == 0 && sent_all;
+        let quiet = driver.books.totals.in_flight() == 0 && sent_all;
         if over && (quiet || core.turn_started() >= give_up) {
             return Turn::Done;
         }
