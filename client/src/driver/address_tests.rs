@@ -1,7 +1,8 @@
 //! Names with several addresses on the simulated network: which one is tried after which, how long each
 //! may take, and what is counted.
 
-use super::tests::{Rig, failures, load};
+use super::rig::failures;
+use super::tests::{Rig, load};
 use super::*;
 use crate::load::addresses::Addresses;
 use crate::load::phases::steps::*;

@@ -6,7 +6,6 @@ use super::ws_tests::WsPeer;
 use super::*;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
-use crate::load::lanes::Lanes;
 use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
@@ -67,32 +66,14 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
         let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
 
+        let source = [127, 0, 0, 2].into();
         let load = Load {
-            phases: all(),
-            connections: CONNECTIONS as u64,
-            reactors: 1,
-            addresses: Addresses::new(
-                &[vec![target]],
-                &[[127, 0, 0, 2].into()],
-                (1024, 65_535),
-                false,
-            ),
-            lanes: Lanes::new(&[0], 1),
-            connect_rate: None,
-            connect_timeout: Nanos::from_secs(10),
-            first_echo: true,
-            model,
-            arrivals: Arrivals::Uniform,
+            addresses: Addresses::new(&[vec![target]], &[source], (1024, 65_535), false),
             duration: Nanos::from_secs(60),
             size,
             reply_timeout: Nanos::from_secs(60),
-            drain_timeout: Nanos::from_secs(5),
-            in_flight_max: u32::MAX,
-            churn: false,
-            ping: None,
             audit: Share::ALL,
-            strict: false,
-            seed: 1,
+            ..Load::for_tests(CONNECTIONS as u64, 1, model)
         };
         let load = change(load);
         let (send, reports) = bounded(64);

@@ -20,7 +20,7 @@ fn audited(connections: u64, model: Model) -> (Rig, HandServer) {
     let load = Load { audit: Share::ALL, first_echo: false, ..load(connections, 1, model) };
     let (mut rig, server) = Rig::by_hand(Load { duration: millis(100), ..load });
     rig.ramp();
-    rig.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
+    rig.step(AUDIT_FROM);
     (rig, server)
 }
 
@@ -30,8 +30,8 @@ type Parts = BTreeMap<&'static str, Vec<(u64, u64)>>;
 /// Ends the run, and returns what the audit of its only reactor brought.
 fn parts(mut rig: Rig) -> (Parts, Box<Audited>) {
     rig.until_done(DRIVE);
-    rig.step(begin(AUDIT_TO, Nanos::ZERO), AUDIT_TO);
-    rig.step(begin(DRAIN, Nanos::ZERO), DRAIN);
+    rig.step(AUDIT_TO);
+    rig.step(DRAIN);
     let mut last = rig.finals.remove(&0).expect("the last word");
     let audit = last.audit.take().expect("an audit");
     let stage = |stage| last.recorder.stage(stage).expect("recorded");
@@ -197,14 +197,14 @@ fn only_audited_connections_are_read_with_stamps() {
         assert_eq!(rig.world.reads().1, 0, "nobody needs stamps before the traffic");
         let before = server_reads(&rig);
         if !share.is_off() {
-            rig.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
+            rig.step(AUDIT_FROM);
         }
         rig.drive();
         let stamped = rig.world.reads().1;
         assert_eq!(server_reads(&rig) - before, 3_000);
         // Each connection had 100 messages, each in a read of its own.
         assert_eq!(stamped, 100 * expected, "{share}");
-        rig.step(begin(DRAIN, Nanos::ZERO), DRAIN);
+        rig.step(DRAIN);
         let audits = rig.finals.values().filter_map(|last| last.audit.as_ref());
         let (mut connections, mut messages) = (Vec::new(), 0);
         for audit in audits {

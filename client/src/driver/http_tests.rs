@@ -1,22 +1,18 @@
 //! The driver over HTTP on the simulated network, against a server whose every byte is a test's: by a
 //! clock that is moved by hand.
 
+use super::rig::{self, count, failures, target};
 use super::*;
-use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
 use crate::load::audited_share::Share;
-use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
-use crate::load::schedule::Arrivals;
 use crate::orders::Final;
 use crate::protocol::{Http, HttpSetup};
-use crossbeam_channel::{Receiver, bounded};
 use measure::Failure;
 use proptest::prelude::*;
-use reactor::mailbox::{self, Outside};
-use reactor::sim::{Faults, Sim, World};
-use reactor::{Limits, Reactor};
+use reactor::Limits;
+use reactor::sim::Faults;
 use report::statuses::Expected;
 use std::net::SocketAddr;
 use wire::http::{Composer, HeadLimits, Method, RequestSpec};
@@ -134,32 +130,15 @@ pub(super) fn setup(load: &Load, target: SocketAddr, paths: &[&str], method: Met
     }
 }
 
-fn target() -> SocketAddr {
-    ([127, 0, 0, 1], 9000).into()
-}
-
 fn load(connections: u64, model: Model, pipeline: u32) -> Load {
     Load {
-        phases: all(),
-        connections,
-        reactors: 1,
         addresses: Addresses::new(&[vec![target()]], &[[127, 0, 0, 2].into()], (1024, 1123), false),
-        lanes: Lanes::new(&[0], 1),
-        connect_rate: None,
-        connect_timeout: Nanos::from_secs(10),
-        first_echo: true,
-        model,
-        arrivals: Arrivals::Uniform,
         duration: Nanos::from_millis(200),
         size: 0,
         reply_timeout: Nanos::from_secs(2),
         drain_timeout: Nanos::from_secs(1),
         in_flight_max: pipeline,
-        churn: false,
-        ping: None,
-        audit: Share::OFF,
-        strict: false,
-        seed: 42,
+        ..Load::for_tests(connections, 1, model)
     }
 }
 
@@ -167,109 +146,35 @@ fn churn(connections: u64, model: Model) -> Load {
     Load { first_echo: false, churn: true, ..load(connections, model, 1) }
 }
 
-/// One client and one server.
-struct Rig {
-    world: World,
-    server: Reactor<Sim, HttpPeer>,
-    client: Reactor<Sim, LoadDriver<Http>>,
-    outside: Outside<Command>,
-    reports: Receiver<Report>,
-    done: Option<u16>,
-    last: Option<Box<Final>>,
-}
+/// One client that speaks HTTP, and one server.
+type Rig = rig::Rig<Http, HttpPeer>;
 
 impl Rig {
     fn new(load: Load, setup: HttpSetup, script: Script, faults: Faults, limits: Limits) -> Self {
-        let world = World::new(faults);
-        let (_, inbox) = mailbox::open_unwatched();
-        let server =
-            Reactor::new(world.network(&[target()]), HttpPeer::new(script), inbox, limits, 1);
-        let (send, reports) = bounded(64);
-        let (outside, inbox) = mailbox::open_unwatched();
-        let driver =
-            LoadDriver::new(0, Arc::new(load), Http::new(Arc::new(setup)), send, Nanos::ZERO);
-        let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
-        Self { world, server, client, outside, reports, done: None, last: None }
-    }
-
-    fn step(&mut self, command: Command, step: u16) {
-        self.outside.send(command).expect("room");
-        for _ in 0..100_000 {
-            self.client.turn().expect("turn");
-            self.server.turn().expect("turn");
-            while let Ok(report) = self.reports.try_recv() {
-                match report {
-                    Report::Done { phase, .. } => self.done = Some(phase),
-                    Report::Final { last, .. } => self.last = Some(last),
-                    Report::Second(_) => {}
-                }
-            }
-            if self.done >= Some(step) {
-                return;
-            }
-            self.world.advance_to(self.world.now() + Nanos::from_micros(200));
-        }
-        panic!("phase {step} never ends");
+        let (setup, server) = (Arc::new(setup), [HttpPeer::new(script)]);
+        let mut rig = Self::with(load, |_| Http::new(Arc::clone(&setup)), server, faults, limits);
+        rig.round_takes = Nanos::from_micros(200);
+        rig
     }
 
     /// The whole run; every account balances.
-    fn run(mut self) -> (Box<Final>, Vec<String>) {
-        let (first_echo, traffic) = {
-            let load = &self.client.driver().load;
-            (load.first_echo, load.model != Model::Idle)
-        };
-        self.step(begin(RAMP, Nanos::ZERO), RAMP);
-        if first_echo {
-            self.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
-        }
-        let audits = self.client.driver().books.audited.is_some();
-        if audits {
-            self.step(begin(AUDIT_FROM, Nanos::ZERO), AUDIT_FROM);
-        }
-        if traffic {
-            let start = self.world.now();
-            self.step(begin(DRIVE, start), DRIVE);
-        }
-        if audits {
-            self.step(begin(AUDIT_TO, Nanos::ZERO), AUDIT_TO);
-        }
-        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
-        let last = self.last.take().expect("the last word");
-        let sum = last.totals;
-        assert_eq!(
-            self.client.driver().connections.opening.count,
-            0,
-            "nobody is on the way any more"
-        );
-        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost);
-        assert_eq!(
-            sum.first_sent + sum.sent,
-            sum.first_received + sum.received + sum.unanswered,
-            "sent = received + unanswered"
-        );
-        let count = |stage| last.recorder.stage(stage).map_or(0, |histogram| histogram.count());
-        assert_eq!(count(Stage::Connect), sum.opened);
-        assert_eq!((count(Stage::Service), count(Stage::FirstByte)), (sum.received, sum.received));
-        assert_eq!(count(Stage::FirstEcho), sum.first_received);
+    fn run_all(mut self) -> (Box<Final>, Vec<String>) {
+        self.run();
+        let asked = self.servers[0].driver().asked.clone();
+        let last = self.finish_one();
+        let (sum, count) = (last.totals, |stage| count(&last.recorder, stage));
+        assert_eq!(count(Stage::FirstByte), sum.received);
         let audited = last.audit.as_ref().map_or(0, |audit| audit.messages);
         assert_eq!((count(Stage::Outside), count(Stage::ReceiveLag)), (audited, audited));
         let answered: u64 = last.causes.statuses.values().sum();
         assert_eq!(answered, sum.received + sum.first_received);
-        self.outside.send(Command::Close).expect("room");
-        self.client.turn().expect("turn");
-        assert!(Driver::<Sim>::is_finished(self.client.driver()));
-        (last, self.server.driver().asked.clone())
+        (last, asked)
     }
 }
 
 fn run(load: Load, script: Script) -> Box<Final> {
     let setup = setup(&load, target(), &["/"], Method::Get);
-    Rig::new(load, setup, script, Faults::default(), Limits::for_slots(64)).run().0
-}
-
-fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
-    let kinds = Failure::ALL.into_iter().zip(totals.failures);
-    kinds.filter(|(_, count)| *count > 0).collect()
+    Rig::new(load, setup, script, Faults::default(), Limits::for_slots(64)).run_all().0
 }
 
 const SIZED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -306,7 +211,7 @@ proptest! {
         let (script, last_answer) =
             (Script { answer: answer.to_vec(), requests, last: last.to_vec(), restless: false }, last);
         let setup = setup(&load, target(), &["/"], Method::Get);
-        let (last, _) = Rig::new(load, setup, script, faults, limits).run();
+        let (last, _) = Rig::new(load, setup, script, faults, limits).run_all();
         let sum = last.totals;
         prop_assert_eq!((sum.failed, sum.lost, sum.unanswered), (0, 0, 0), "{:?}", last.causes);
         prop_assert_eq!(sum.first_received, connections);
@@ -341,7 +246,7 @@ proptest! {
         let script =
             Script { answer: answer.to_vec(), requests: 1, last: answer.to_vec(), restless: false };
         let setup = setup(&load, target(), &["/"], Method::Get);
-        let (last, _) = Rig::new(load, setup, script, faults, Limits::for_slots(64)).run();
+        let (last, _) = Rig::new(load, setup, script, faults, Limits::for_slots(64)).run_all();
         let sum = last.totals;
         prop_assert_eq!((sum.failed, sum.lost, sum.unanswered), (0, 0, 0), "{:?}", last.causes);
         prop_assert_eq!((sum.opened, sum.ended), (sum.sent, sum.sent));
@@ -361,7 +266,7 @@ fn one_byte_at_a_time_loses_nothing() {
     let limits = Limits { receive_buffer_bytes: 1, reads_per_turn: 1, ..Limits::for_slots(16) };
     let load = Load { reply_timeout: Nanos::from_secs(60), ..load(4, Model::Open(100.0), 1) };
     let setup = setup(&load, target(), &["/"], Method::Get);
-    let (last, _) = Rig::new(load, setup, Script::always(CHUNKED), faults, limits).run();
+    let (last, _) = Rig::new(load, setup, Script::always(CHUNKED), faults, limits).run_all();
     assert_eq!((last.totals.received, last.totals.lost), (20, 0));
 }
 
@@ -371,7 +276,7 @@ fn paths_take_turns_and_each_connection_starts_at_another() {
     let setup = setup(&load, target(), &["/a", "/b?c=d", "/e"], Method::Get);
     let faults = Faults::default();
     let rig = Rig::new(load, setup, Script::always(SIZED), faults, Limits::for_slots(16));
-    let (last, asked) = rig.run();
+    let (last, asked) = rig.run_all();
     assert_eq!(
         asked[..4],
         ["GET /a", "GET /b?c=d", "GET /e", "GET /a"].map(|l| format!("{l} HTTP/1.1"))
@@ -403,7 +308,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let setup = setup(&load, target(), &["/"], Method::Head);
     let script = Script::always(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     let rig = Rig::new(load, setup, script, Faults::default(), Limits::for_slots(16));
-    let (last, _) = rig.run();
+    let (last, _) = rig.run_all();
     assert_eq!((last.totals.received, last.totals.bytes_received), (20, 0));
 }
 
@@ -486,7 +391,7 @@ fn a_request_without_a_byte_of_an_answer_is_sent_once_more_if_that_does_no_harm(
     let load = load(4, Model::Closed(1), 1);
     let setup = setup(&load, target(), &["/"], Method::Post);
     let limits = Limits::for_slots(64);
-    let last = Rig::new(load, setup, closes_with(b""), Faults::default(), limits).run().0;
+    let last = Rig::new(load, setup, closes_with(b""), Faults::default(), limits).run_all().0;
     assert_eq!(failures(&last.totals), [(Failure::Closed, 4)]);
     assert_eq!((last.totals.resent, last.totals.unanswered), (0, 4));
 }
@@ -534,14 +439,14 @@ fn an_open_model_never_has_more_on_a_connection_than_it_may() {
     let setup = setup(&load, target(), &["/"], Method::Get);
     let mut rig =
         Rig::new(load, setup, Script::always(b""), Faults::default(), Limits::for_slots(16));
-    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
-    rig.outside.send(begin(DRIVE, rig.world.now())).expect("room");
+    rig.step(RAMP);
+    rig.tell(begin(DRIVE, rig.world.now()));
     for _ in 0..200 {
-        rig.client.turn().expect("turn");
-        rig.server.turn().expect("turn");
+        rig.clients[0].turn().expect("turn");
+        rig.servers[0].turn().expect("turn");
         rig.world.advance_to(rig.world.now() + Nanos::from_millis(1));
     }
-    let totals = rig.client.driver().books.totals;
+    let totals = rig.clients[0].driver().books.totals;
     assert_eq!(totals.sent, 6);
     assert!(totals.pace_blocked > 0);
 }

@@ -293,6 +293,9 @@ impl<N: Network, P: Protocol> Driver<N> for LoadDriver<P> {
 }
 
 #[cfg(test)]
+pub(crate) mod rig;
+
+#[cfg(test)]
 mod drop_tests;
 
 #[cfg(test)]

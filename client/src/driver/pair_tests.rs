@@ -1,62 +1,28 @@
 //! Both drivers against each other on the simulated network, and the client's against peers that
 //! misbehave: by a clock that is moved by hand, so each count and each time is exact.
 
+use super::rig::{self, failures, target};
 use super::*;
 use crate::books::recorder::Recorder;
 use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
-use crate::load::audited_share::Share;
 use crate::load::bounds::CONNECTING_MAX;
-use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
 use crate::load::schedule::{Arrivals, Schedule};
-use crate::orders::Final;
 use crate::protocol::Raw;
 use c1000k_server::driver::{Admission, EchoDriver};
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use measure::Failure;
 use proptest::prelude::*;
-use reactor::mailbox::{self, Outside};
-use reactor::sim::{Faults, Sim, SimStream, World, carried};
-use reactor::{Limits, Reactor, Stream};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use reactor::sim::{Faults, Sim, SimStream, carried};
+use reactor::{Limits, Stream};
+use std::net::SocketAddr;
 use wire::{Echo, STAMP_BYTES, Stamp, Template};
 
 const MILLI: Nanos = Nanos::from_millis(1);
-/// Turns within one moment after which a loop that never rests is a bug.
-const TURNS_MAX: usize = 200_000;
-
-fn target() -> SocketAddr {
-    ([127, 0, 0, 1], 9000).into()
-}
-
 pub(super) fn load(connections: u64, reactors: u64, model: Model) -> Load {
-    let source = IpAddr::from([127, 0, 0, 2]);
-    let cores: Vec<usize> = (0..reactors as usize).collect();
-    Load {
-        phases: all(),
-        connections,
-        reactors,
-        addresses: Addresses::new(&[vec![target()]], &[source], (1024, 65_535), false),
-        lanes: Lanes::new(&cores, 1),
-        connect_rate: None,
-        connect_timeout: Nanos::from_secs(10),
-        first_echo: true,
-        model,
-        arrivals: Arrivals::Uniform,
-        duration: Nanos::from_secs(1),
-        size: 32,
-        reply_timeout: Nanos::from_secs(10),
-        drain_timeout: Nanos::from_secs(5),
-        in_flight_max: u32::MAX,
-        churn: false,
-        ping: None,
-        audit: Share::OFF,
-        strict: false,
-        seed: 42,
-    }
+    Load::for_tests(connections, reactors, model)
 }
 
 #[test]
@@ -65,74 +31,14 @@ fn all_of_these_hold_with_a_layer() {
     reactor::sim::again_with_layers("driver::", &["alloc_tests"]);
 }
 
-fn is_due<D: Driver<Sim>>(reactor: &Reactor<Sim, D>, now: Nanos) -> bool {
-    reactor.deadline().is_some_and(|deadline| deadline <= now)
-}
-
-/// Turns once; whether that was for anything.
-fn turn<D: Driver<Sim>>(reactor: &mut Reactor<Sim, D>, now: Nanos) -> bool {
-    let (events, due) = (reactor.core().counters.events, is_due(reactor, now));
-    reactor.turn().expect("the simulator never fails to wait");
-    due || is_due(reactor, now) || reactor.core().counters.events > events
-}
-
-/// Clients and servers in one world. A peer by hand has no reactor and is turned by its test.
-pub(super) struct Rig {
-    pub(super) world: World,
-    load: Arc<Load>,
-    pub(super) servers: Vec<Reactor<Sim, EchoDriver>>,
-    /// Whether the servers are turned.
-    serving: bool,
-    pub(super) clients: Vec<Reactor<Sim, LoadDriver<Raw>>>,
-    outsides: Vec<Outside<Command>>,
-    reports: Receiver<Report>,
-    done: Vec<Option<u16>>,
-    pub(super) finals: BTreeMap<usize, Box<Final>>,
-    /// The running totals as the reports of the seconds told them, and what their histograms held.
-    told: Vec<Totals>,
-    told_responses: u64,
-}
+/// Clients that speak plain TCP, and echo servers.
+pub(super) type Rig = rig::Rig<Raw, EchoDriver>;
 
 impl Rig {
     pub(super) fn new(load: Load, faults: Faults, servers: usize, limits: Limits) -> Self {
-        let world = World::new(faults);
-        let load = Arc::new(load);
         let admission = Arc::new(Admission::new(u64::MAX));
-        let servers = (0..servers).map(|index| {
-            let (_, inbox) = mailbox::open_unwatched();
-            let driver = EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
-            Reactor::new(world.network(&[target()]), driver, inbox, limits, 1)
-        });
-        let servers = servers.collect();
-        // Small on purpose: reports that find it full must wait and not be lost.
-        let (reports, taken) = bounded(2);
-        let count = load.reactors as usize;
-        let (mut clients, mut outsides) = (Vec::new(), Vec::new());
-        for index in 0..count {
-            let (outside, inbox) = mailbox::open_unwatched();
-            let driver = LoadDriver::new(
-                index,
-                Arc::clone(&load),
-                Raw::new(&load),
-                reports.clone(),
-                Nanos::ZERO,
-            );
-            clients.push(Reactor::new(world.network(&[]), driver, inbox, limits, 0));
-            outsides.push(outside);
-        }
-        Self {
-            world,
-            load,
-            servers,
-            serving: true,
-            clients,
-            outsides,
-            reports: taken,
-            done: vec![None; count],
-            finals: BTreeMap::new(),
-            told: vec![Totals::default(); count],
-            told_responses: 0,
-        }
+        let server = |index| EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
+        Self::with(load, Raw::new, (0..servers).map(server), faults, limits)
     }
 
     /// A world without servers, and the means to be one by hand.
@@ -140,173 +46,6 @@ impl Rig {
         let rig = Self::new(load, Faults::default(), 0, Limits::for_slots(512));
         let net = rig.world.network_by_hand(&[target()]);
         (rig, HandServer { net, peers: Vec::new() })
-    }
-
-    pub(super) fn tell(&self, command: Command) {
-        for outside in &self.outsides {
-            outside.send(command).expect("room for a command");
-        }
-    }
-
-    fn collect(&mut self) {
-        while let Ok(report) = self.reports.try_recv() {
-            match report {
-                Report::Second(second) => {
-                    self.told[second.reactor] = second.totals;
-                    self.told_responses += second.response.count();
-                }
-                Report::Done { reactor, phase, .. } => self.done[reactor] = Some(phase),
-                Report::Final { reactor, last } => {
-                    let before = self.finals.insert(reactor, last);
-                    assert!(before.is_none(), "two finals of one reactor");
-                }
-            }
-        }
-    }
-
-    /// One turn of everybody; whether it was for anything.
-    fn round(&mut self) -> bool {
-        let now = self.world.now();
-        let mut busy = false;
-        for client in self.clients.iter_mut().filter(|c| !c.driver().is_finished_now()) {
-            busy |= turn(client, now);
-        }
-        if self.serving {
-            for server in &mut self.servers {
-                busy |= turn(server, now);
-            }
-        }
-        self.collect();
-        busy
-    }
-
-    /// Turns until nothing is left to do at this moment: two rounds in a row for nothing, as a
-    /// command makes its news after the wait of its turn.
-    pub(super) fn settle(&mut self) {
-        let mut quiet = 0;
-        for _ in 0..TURNS_MAX {
-            quiet = if self.round() { 0 } else { quiet + 1 };
-            if quiet == 2 {
-                return;
-            }
-        }
-        panic!("never comes to rest");
-    }
-
-    /// The next moment at which anything is due.
-    fn next_moment(&self) -> Option<Nanos> {
-        let clients = self.clients.iter().filter_map(Reactor::deadline);
-        let serving = self.servers.iter().filter(|_| self.serving);
-        let all = clients.chain(serving.filter_map(Reactor::deadline));
-        all.chain(self.world.next_event()).min()
-    }
-
-    /// Lets time pass, moment by moment: nobody is ever late.
-    pub(super) fn run_until(&mut self, end: Nanos) {
-        loop {
-            self.settle();
-            match self.next_moment() {
-                Some(next) if next < end => self.world.advance_to(next),
-                _ => break,
-            }
-        }
-        self.world.advance_to(end);
-        self.settle();
-    }
-
-    /// Lets time pass until all reactors have come to the end of a step.
-    pub(super) fn until_done(&mut self, step: u16) {
-        for _ in 0..TURNS_MAX {
-            self.settle();
-            if self.done.iter().all(|done| *done >= Some(step)) {
-                return;
-            }
-            let next = self.next_moment().expect("a step that is not done has a deadline");
-            self.world.advance_to(next);
-        }
-        panic!("phase {step} never ends");
-    }
-
-    pub(super) fn step(&mut self, command: Command, step: u16) {
-        self.tell(command);
-        self.until_done(step);
-    }
-
-    pub(super) fn ramp(&mut self) {
-        let now = self.world.now();
-        self.step(begin(RAMP, now), RAMP);
-    }
-
-    pub(super) fn open_all(&mut self) {
-        self.ramp();
-        if self.load.first_echo {
-            self.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
-        }
-    }
-
-    pub(super) fn drive(&mut self) {
-        let now = self.world.now();
-        self.step(begin(DRIVE, now), DRIVE);
-    }
-
-    /// The counts of the moment, over all reactors.
-    pub(super) fn totals(&self) -> Totals {
-        let mut sum = Totals::default();
-        for client in &self.clients {
-            sum.merge(&client.driver().books.totals);
-        }
-        sum
-    }
-
-    /// Drains, checks that every account balances, closes, checks that nothing is left.
-    pub(super) fn finish(mut self) -> (Totals, Recorder) {
-        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
-        // What happens from here on is no part of the result.
-        self.run_until(self.world.now() + Nanos::from_secs(2));
-        assert_eq!(self.finals.len(), self.clients.len());
-        let (mut sum, mut recorder, mut told) =
-            (Totals::default(), Recorder::default(), Totals::default());
-        for last in self.finals.values() {
-            sum.merge(&last.totals);
-            recorder.merge(&last.recorder);
-        }
-        for totals in &self.told {
-            told.merge(totals);
-        }
-        let count = |stage| recorder.stage(stage).map_or(0, |histogram| histogram.count());
-        assert_eq!(sum.opened + sum.failed, self.load.connections, "planned = opened + failed");
-        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost, "each has one kind");
-        assert_eq!(
-            sum.first_sent + sum.sent,
-            sum.first_received + sum.received + sum.unanswered,
-            "sent = received + unanswered"
-        );
-        assert_eq!(count(Stage::Connect), sum.opened);
-        assert_eq!(count(Stage::FirstEcho), sum.first_received);
-        assert_eq!(count(Stage::Service), sum.received);
-        if matches!(self.load.model, Model::Open(_)) {
-            assert_eq!(count(Stage::Response), sum.received);
-            assert_eq!(count(Stage::SendLag), sum.sent);
-        }
-        assert_eq!(self.told_responses, sum.received, "no reply is missing in the timeline");
-        let heart = |t: &Totals| (t.opened, t.failed, t.lost, t.sent, t.received, t.first_received);
-        assert_eq!(heart(&told), heart(&sum), "the timeline tells what the result does");
-        let open: usize = self.clients.iter().map(|client| client.core().connections()).sum();
-        assert_eq!(open as u64, sum.open(), "open = opened - lost");
-
-        self.tell(Command::Close);
-        self.settle();
-        assert!(self.clients.iter().all(|client| client.driver().is_finished_now()));
-        if self.serving && !self.servers.is_empty() {
-            assert_eq!(self.world.open_ends(), 0, "both ends of each connection are closed");
-        }
-        (sum, recorder)
-    }
-}
-
-impl<P: Protocol> LoadDriver<P> {
-    fn is_finished_now(&self) -> bool {
-        Driver::<Sim>::is_finished(self)
     }
 }
 
@@ -714,11 +453,6 @@ fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
 }
 
 // ---- Bad weather ----------------------------------------------------------------------------------
-
-pub(super) fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
-    let kinds = Failure::ALL.into_iter().zip(totals.failures);
-    kinds.filter(|(_, count)| *count > 0).collect()
-}
 
 #[test]
 fn connects_that_take_too_long_are_given_up_and_counted() {

@@ -1,22 +1,17 @@
 //! The driver over WebSocket on the simulated network, against a server of the codec's own and against
 //! peers whose every byte is a test's: by a clock that is moved by hand.
 
+use super::rig::{self, count, failures, target};
 use super::*;
-use crate::books::totals::Totals;
 use crate::load::addresses::Addresses;
-use crate::load::audited_share::Share;
-use crate::load::lanes::Lanes;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
-use crate::load::schedule::Arrivals;
 use crate::orders::Final;
 use crate::protocol::{Setup, WebSocket};
-use crossbeam_channel::{Receiver, bounded};
 use measure::Failure;
 use proptest::prelude::*;
-use reactor::mailbox::{self, Outside};
-use reactor::sim::{Faults, Sim, SimStream, World};
-use reactor::{Limits, Reactor, Stream};
+use reactor::sim::{Faults, Sim, SimStream};
+use reactor::{Limits, Stream};
 use std::net::SocketAddr;
 use wire::ws::{self, Head, HeadPool, Kind, Policy, Pools, Request, RequestSpec, Role, Writer, Ws};
 
@@ -133,50 +128,13 @@ pub(super) fn setup(load: &Load, target: SocketAddr) -> Setup {
     }
 }
 
-fn target() -> SocketAddr {
-    ([127, 0, 0, 1], 9000).into()
-}
-
 fn load(connections: u64, model: Model) -> Load {
-    Load {
-        phases: all(),
-        connections,
-        reactors: 1,
-        addresses: Addresses::new(
-            &[vec![target()]],
-            &[[127, 0, 0, 2].into()],
-            (1024, 65_535),
-            false,
-        ),
-        lanes: Lanes::new(&[0], 1),
-        connect_rate: None,
-        connect_timeout: Nanos::from_secs(10),
-        first_echo: true,
-        model,
-        arrivals: Arrivals::Uniform,
-        duration: Nanos::from_millis(200),
-        size: 100,
-        reply_timeout: Nanos::from_secs(10),
-        drain_timeout: Nanos::from_secs(5),
-        in_flight_max: u32::MAX,
-        churn: false,
-        ping: None,
-        audit: Share::OFF,
-        strict: false,
-        seed: 42,
-    }
+    let duration = Nanos::from_millis(200);
+    Load { duration, size: 100, ..Load::for_tests(connections, 1, model) }
 }
 
-/// One client, and one server or none.
-struct Rig {
-    world: World,
-    server: Option<Reactor<Sim, WsPeer>>,
-    client: Reactor<Sim, LoadDriver<WebSocket>>,
-    outside: Outside<Command>,
-    reports: Receiver<Report>,
-    done: Option<u16>,
-    last: Option<Box<Final>>,
-}
+/// One client that speaks WebSocket, and one server or none.
+type Rig = rig::Rig<WebSocket, WsPeer>;
 
 impl Rig {
     fn new(
@@ -186,17 +144,8 @@ impl Rig {
         faults: Faults,
         limits: Limits,
     ) -> Self {
-        let world = World::new(faults);
-        let server = server.map(|peer| {
-            let (_, inbox) = mailbox::open_unwatched();
-            Reactor::new(world.network(&[target()]), peer, inbox, limits, 1)
-        });
-        let (send, reports) = bounded(64);
-        let (outside, inbox) = mailbox::open_unwatched();
-        let protocol = WebSocket::new(Arc::new(setup), 0);
-        let driver = LoadDriver::new(0, Arc::new(load), protocol, send, Nanos::ZERO);
-        let client = Reactor::new(world.network(&[]), driver, inbox, limits, 0);
-        Self { world, server, client, outside, reports, done: None, last: None }
+        let setup = Arc::new(setup);
+        Self::with(load, |_| WebSocket::new(Arc::clone(&setup), 0), server, faults, limits)
     }
 
     /// Without a server, and the means to be one by hand.
@@ -206,108 +155,6 @@ impl Rig {
         let net = rig.world.network_by_hand(&[target()]);
         (rig, net)
     }
-
-    fn settle(&mut self) {
-        let mut quiet = 0;
-        for _ in 0..200_000 {
-            let now = self.world.now();
-            let before = self.events();
-            if !Driver::<Sim>::is_finished(self.client.driver()) {
-                self.client.turn().expect("turn");
-            }
-            if let Some(server) = &mut self.server {
-                server.turn().expect("turn");
-            }
-            while let Ok(report) = self.reports.try_recv() {
-                match report {
-                    Report::Done { phase, .. } => self.done = Some(phase),
-                    Report::Final { last, .. } => self.last = Some(last),
-                    Report::Second(_) => {}
-                }
-            }
-            let due = |deadline: Option<Nanos>| deadline.is_some_and(|deadline| deadline <= now);
-            let server = self.server.as_ref().and_then(Reactor::deadline);
-            let finished = Driver::<Sim>::is_finished(self.client.driver());
-            let waits = !finished && due(self.client.deadline());
-            let busy = self.events() > before || waits || due(server);
-            quiet = if busy { 0 } else { quiet + 1 };
-            if quiet == 2 {
-                return;
-            }
-        }
-        panic!("never comes to rest");
-    }
-
-    fn events(&self) -> u64 {
-        let server = self.server.as_ref().map_or(0, |server| server.core().counters.events);
-        self.client.core().counters.events + server
-    }
-
-    fn run_until(&mut self, end: Nanos) {
-        loop {
-            self.settle();
-            let next = self.client.deadline().into_iter().chain(self.world.next_event()).min();
-            match next {
-                Some(next) if next < end => self.world.advance_to(next),
-                _ => break,
-            }
-        }
-        self.world.advance_to(end);
-        self.settle();
-    }
-
-    fn step(&mut self, command: Command, step: u16) {
-        self.outside.send(command).expect("room");
-        for _ in 0..100_000 {
-            self.settle();
-            if self.done >= Some(step) {
-                return;
-            }
-            let next = self.client.deadline().into_iter().chain(self.world.next_event()).min();
-            self.world.advance_to(next.expect("a step that is not done has a deadline"));
-        }
-        panic!("phase {step} never ends");
-    }
-
-    fn totals(&self) -> Totals {
-        self.client.driver().books.totals
-    }
-
-    /// Drains, checks that every account balances, closes.
-    fn finish(mut self) -> Box<Final> {
-        self.step(begin(DRAIN, Nanos::ZERO), DRAIN);
-        let driver = self.client.driver();
-        let opening = (driver.connections.opening.count, driver.connections.opening.upgrading);
-        assert_eq!(opening, (0, 0), "nobody is on the way any more");
-        let last = self.last.take().expect("the last word");
-        let sum = last.totals;
-        assert_eq!(sum.opened + sum.failed, driver.load.connections);
-        assert_eq!(sum.failures.iter().sum::<u64>(), sum.failed + sum.lost);
-        assert_eq!(
-            sum.first_sent + sum.sent,
-            sum.first_received + sum.received + sum.unanswered,
-            "sent = received + unanswered"
-        );
-        let count = |stage| count(&last, stage);
-        assert_eq!((count(Stage::Upgrade), count(Stage::Handshake)), (sum.opened, sum.opened));
-        assert_eq!(
-            (count(Stage::Service), count(Stage::FirstEcho)),
-            (sum.received, sum.first_received)
-        );
-        self.outside.send(Command::Close).expect("room");
-        self.settle();
-        assert!(Driver::<Sim>::is_finished(self.client.driver()));
-        last
-    }
-}
-
-fn count(last: &Final, stage: Stage) -> u64 {
-    last.recorder.stage(stage).map_or(0, |histogram| histogram.count())
-}
-
-fn failures(totals: &Totals) -> Vec<(Failure, u64)> {
-    let kinds = Failure::ALL.into_iter().zip(totals.failures);
-    kinds.filter(|(_, count)| *count > 0).collect()
 }
 
 proptest! {
@@ -352,17 +199,17 @@ proptest! {
             ..WsPeer::default()
         };
         let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
-        rig.step(begin(RAMP, Nanos::ZERO), RAMP);
+        rig.step(RAMP);
         prop_assert_eq!(rig.totals().opened, connections);
-        rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
-        let start = rig.world.now();
-        rig.step(begin(DRIVE, start), DRIVE);
-        let last = rig.finish();
+        rig.step(FIRST_ECHO);
+        let _start = rig.world.now();
+        rig.step(DRIVE);
+        let last = rig.finish_one();
         let sum = last.totals;
         prop_assert_eq!((sum.first_received, sum.sent, sum.received), (connections, planned, planned));
         prop_assert_eq!((sum.lost, sum.mismatched, sum.unanswered), (0, 0, 0));
-        prop_assert_eq!(count(&last, Stage::Close), connections);
-        let pongs = count(&last, Stage::Ping);
+        prop_assert_eq!(count(&last.recorder, Stage::Close), connections);
+        let pongs = count(&last.recorder, Stage::Ping);
         // In 200 ms each is pinged four times, but for those that are blocked at that time.
         prop_assert!(if pings { pongs <= 4 * connections } else { pongs == 0 }, "{}", pongs);
         prop_assert!(last.causes.rules.is_empty());
@@ -382,13 +229,13 @@ fn one_byte_pipes_lose_nothing() {
     let peer = WsPeer { pings: true, ..WsPeer::default() };
     let setup = setup(&load, target());
     let mut rig = Rig::new(load, setup, Some(peer), faults, limits);
-    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
-    rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
-    let start = rig.world.now();
-    rig.step(begin(DRIVE, start), DRIVE);
-    let last = rig.finish();
+    rig.step(RAMP);
+    rig.step(FIRST_ECHO);
+    let _start = rig.world.now();
+    rig.step(DRIVE);
+    let last = rig.finish_one();
     assert_eq!((last.totals.received, last.totals.lost), (20, 0));
-    assert_eq!(count(&last, Stage::Close), 6);
+    assert_eq!(count(&last.recorder, Stage::Close), 6);
 }
 
 #[test]
@@ -397,14 +244,15 @@ fn pings_are_spread_evenly_and_each_is_timed() {
     let setup = setup(&load, target());
     let limits = Limits::for_slots(16);
     let mut rig = Rig::new(load, setup, Some(WsPeer::default()), Faults::default(), limits);
-    rig.step(begin(RAMP, Nanos::ZERO), RAMP);
+    rig.step(RAMP);
     for millis in [10, 50, 100, 500] {
         rig.run_until(Nanos::from_millis(millis) + Nanos::from_micros(1));
-        let histogram = rig.client.driver().books.recorder.stage(Stage::Ping).expect("recorded");
+        let histogram =
+            rig.clients[0].driver().books.recorder.stage(Stage::Ping).expect("recorded");
         assert_eq!(histogram.count(), millis / 10);
     }
-    let last = rig.finish();
-    assert_eq!((last.totals.lost, count(&last, Stage::Close)), (0, 10));
+    let last = rig.finish_one();
+    assert_eq!((last.totals.lost, count(&last.recorder, Stage::Close)), (0, 10));
 }
 
 // ---- Servers by hand --------------------------------------------------------------------------------
@@ -436,27 +284,27 @@ fn upgrade_all(net: &mut Sim) -> Vec<SimStream> {
 fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
     let load = Load { connect_timeout: Nanos::from_millis(300), ..load(40, Model::Idle) };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.settle();
     // It might be quick: not all are let loose on it at once, until it turns out not to be.
     let _peers = accept_all(&mut net);
-    assert_eq!(rig.client.driver().connections.opening.upgrading, 32);
+    assert_eq!(rig.clients[0].driver().connections.opening.upgrading, 32);
     rig.run_until(Nanos::from_millis(6));
-    assert_eq!(rig.client.driver().connections.opening.upgrading, 40);
+    assert_eq!(rig.clients[0].driver().connections.opening.upgrading, 40);
     rig.run_until(Nanos::from_millis(299));
     assert_eq!((rig.totals().opened, rig.totals().failed), (0, 0));
     rig.run_until(Nanos::from_millis(306));
-    assert_eq!(rig.done, Some(RAMP));
-    let last = rig.finish();
+    assert_eq!(rig.done, [Some(RAMP)]);
+    let last = rig.finish_one();
     assert_eq!(failures(&last.totals), [(Failure::TimedOut, 40)]);
-    assert_eq!(count(&last, Stage::Connect), 40);
+    assert_eq!(count(&last.recorder, Stage::Connect), 40);
 }
 
 #[test]
 fn handshakes_are_fresh_for_each_connection_and_the_same_for_a_seed() {
     let requests = |seed| {
         let (mut rig, mut net) = Rig::by_hand(Load { seed, ..load(20, Model::Idle) });
-        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+        rig.tell(begin(RAMP, Nanos::ZERO));
         rig.settle();
         accept_all(&mut net).iter().map(read_all).collect::<Vec<_>>()
     };
@@ -477,12 +325,12 @@ fn told(bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
 fn told_to(load: Load, bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
     let load = Load { first_echo: false, ..load };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.settle();
     let peers = upgrade_all(&mut net);
     rig.settle();
     assert_eq!(rig.totals().opened, 4);
-    rig.outside.send(begin(DRIVE, rig.world.now())).expect("room");
+    rig.tell(begin(DRIVE, rig.world.now()));
     rig.settle();
     let mut answers = Vec::new();
     for peer in &peers {
@@ -500,7 +348,7 @@ fn told_to(load: Load, bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
         drop(peer);
     }
     rig.run_until(rig.world.now() + Nanos::from_secs(1));
-    (rig.finish(), answers)
+    (rig.finish_one(), answers)
 }
 
 #[test]
@@ -535,21 +383,21 @@ fn a_rule_that_is_broken_instead_of_taking_leave_is_named_too() {
     for (bytes, rule) in [(&[0x88, 1, 3][..], "half a code"), (&[0x88, 0x80, 1, 2, 3, 4], "a mask")]
     {
         let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
-        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+        rig.tell(begin(RAMP, Nanos::ZERO));
         rig.settle();
         let peers = upgrade_all(&mut net);
         rig.settle();
-        rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
+        rig.tell(begin(DRAIN, Nanos::ZERO));
         rig.settle();
         for peer in &peers {
             assert_eq!(read_all(peer)[0], 0x88);
             assert_eq!(peer.send(bytes).ok(), Some(bytes.len()));
         }
         rig.settle();
-        assert_eq!((rig.done, rig.client.core().connections()), (Some(DRAIN), 0));
-        let last = rig.finish();
+        assert_eq!((rig.is_done(DRAIN), rig.clients[0].core().connections()), (true, 0));
+        let last = rig.finish_one();
         assert_eq!(failures(&last.totals), [(Failure::Protocol, 4)]);
-        assert_eq!((last.totals.lost, count(&last, Stage::Close)), (4, 0));
+        assert_eq!((last.totals.lost, count(&last.recorder, Stage::Close)), (4, 0));
         let (said, times) = last.causes.rules.first_key_value().expect("a rule");
         assert!(said.contains(rule) && *times == 4, "{said}");
     }
@@ -574,12 +422,12 @@ fn tcp_is_the_servers_to_close_behind_both_close_frames() {
     };
     for (we_begin, closes) in [(true, true), (true, false), (false, true), (false, false)] {
         let (mut rig, mut net) = Rig::by_hand(load(4, Model::Idle));
-        rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+        rig.tell(begin(RAMP, Nanos::ZERO));
         rig.settle();
         let peers = upgrade_all(&mut net);
         rig.settle();
         if we_begin {
-            rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
+            rig.tell(begin(DRAIN, Nanos::ZERO));
             rig.settle();
             assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
         }
@@ -589,21 +437,21 @@ fn tcp_is_the_servers_to_close_behind_both_close_frames() {
         rig.settle();
         if !we_begin {
             assert!(peers.iter().all(|peer| read_all(peer)[0] == 0x88));
-            rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
+            rig.tell(begin(DRAIN, Nanos::ZERO));
             rig.settle();
         }
-        assert_eq!(rig.client.core().connections(), 4);
-        assert!(peers.iter().all(waits) && (!we_begin || rig.done < Some(DRAIN)));
+        assert_eq!(rig.clients[0].core().connections(), 4);
+        assert!(peers.iter().all(waits) && (!we_begin || !rig.is_done(DRAIN)));
         let before = rig.world.now();
         if closes {
             drop(peers);
             rig.settle();
         }
         rig.run_until(before + Nanos::from_secs(if closes { 1 } else { 6 }));
-        assert_eq!((rig.done, rig.client.core().connections()), (Some(DRAIN), 0));
-        let last = rig.finish();
+        assert_eq!((rig.is_done(DRAIN), rig.clients[0].core().connections()), (true, 0));
+        let last = rig.finish_one();
         let left = if we_begin { (0, 4) } else { (4, 0) };
-        assert_eq!((last.totals.lost, count(&last, Stage::Close)), left);
+        assert_eq!((last.totals.lost, count(&last.recorder, Stage::Close)), left);
     }
 }
 
@@ -638,23 +486,23 @@ fn close_codes_and_reasons_are_kept() {
 #[test]
 fn servers_that_never_answer_the_close_are_not_waited_for_one_by_one() {
     let (mut rig, mut net) = Rig::by_hand(load(300, Model::Idle));
-    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+    rig.tell(begin(RAMP, Nanos::ZERO));
     let mut peers = Vec::new();
     while rig.totals().opened < 300 {
         rig.settle();
         peers.extend(upgrade_all(&mut net));
     }
     let before = rig.world.now();
-    rig.outside.send(begin(DRAIN, Nanos::ZERO)).expect("room");
+    rig.tell(begin(DRAIN, Nanos::ZERO));
     rig.settle();
     // 64 at a time are asked, and no more after them.
     let asked = |peer: &&SimStream| read_all(peer).first() == Some(&0x88);
     assert_eq!(peers.iter().filter(asked).count(), 64);
     rig.run_until(before + Nanos::from_secs(6));
-    assert_eq!(rig.done, Some(DRAIN));
+    assert_eq!(rig.done, [Some(DRAIN)]);
     assert_eq!(peers.iter().filter(asked).count(), 0);
-    let last = rig.last.take().expect("the last word");
-    assert_eq!((last.totals.lost, count(&last, Stage::Close)), (0, 0));
+    let last = rig.finals.remove(&0).expect("the last word");
+    assert_eq!((last.totals.lost, count(&last.recorder, Stage::Close)), (0, 0));
 }
 
 #[test]
@@ -665,14 +513,14 @@ fn a_server_that_never_answers_pings_is_given_up() {
         ..load(4, Model::Idle)
     };
     let (mut rig, mut net) = Rig::by_hand(load);
-    rig.outside.send(begin(RAMP, Nanos::ZERO)).expect("room");
+    rig.tell(begin(RAMP, Nanos::ZERO));
     rig.settle();
     let _peers = upgrade_all(&mut net);
     rig.run_until(Nanos::from_millis(200));
     assert_eq!((rig.totals().opened, rig.totals().lost), (4, 0));
     rig.run_until(Nanos::from_millis(400));
     assert_eq!(failures(&rig.totals()), [(Failure::TimedOut, 4)]);
-    rig.finish();
+    rig.finish_one();
 }
 
 #[test]
@@ -688,10 +536,10 @@ fn the_next_address_is_upgraded_where_one_is_silent_and_the_wait_is_part_of_the_
         if silent {
             rig.world.silence(dead);
         }
-        rig.step(begin(RAMP, Nanos::ZERO), RAMP);
-        rig.step(begin(FIRST_ECHO, Nanos::ZERO), FIRST_ECHO);
-        rig.step(begin(DRIVE, rig.world.now()), DRIVE);
-        let last = rig.finish();
+        rig.step(RAMP);
+        rig.step(FIRST_ECHO);
+        rig.step(DRIVE);
+        let last = rig.finish_one();
         let sum = last.totals;
         assert_eq!((sum.opened, sum.failed, sum.lost, sum.tried_again), (20, 0, 0, 20));
         assert_eq!(last.addresses[1].connected, 20);
