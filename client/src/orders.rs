@@ -1,5 +1,5 @@
-//! What goes to a reactor and comes from it: commands, and the reports in which it hands over what it
-//! counts and records.
+//! What goes to a reactor and comes from it: commands, and the reports in which it hands over what
+//! it counts and records.
 
 use crate::books::audited::Audited;
 use crate::books::backlog::Backlog;

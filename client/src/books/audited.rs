@@ -1,5 +1,5 @@
-//! What the audit of one reactor brings: for each audited reply the parts of its time, and TCP's view
-//! before the traffic and behind it.
+//! What the audit of one reactor brings: for each audited reply the parts of its time, and TCP's
+//! view before the traffic and behind it.
 
 use super::recorder::Recorder;
 use crate::protocol::Times;
@@ -33,8 +33,8 @@ impl Look {
     }
 }
 
-/// What one reactor learned of its audited connections. The parts `outside` and `receive_lag` are with
-/// the other stages, in its [`Recorder`].
+/// What one reactor learned of its audited connections. The parts `outside` and `receive_lag` are
+/// with the other stages, in its [`Recorder`].
 #[derive(Debug, Default)]
 pub(crate) struct Audited {
     /// Connections whose receipts were stamped.
@@ -55,7 +55,8 @@ pub(crate) struct Audited {
 }
 
 impl Audited {
-    /// A reply of the traffic phase is complete. Its parts add up to its response, to the nanosecond.
+    /// A reply of the traffic phase is complete. Its parts add up to its response, to the
+    /// nanosecond.
     #[inline]
     pub(crate) fn reply(
         &mut self,

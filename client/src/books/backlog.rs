@@ -1,8 +1,9 @@
-//! The backlog of one reactor while messages are sent: how many are due and not answered at evenly spaced
-//! marks of the planned time, what was answered within it, and the long silences of the server.
+//! The backlog of one reactor while messages are sent: how many are due and not answered at evenly
+//! spaced marks of the planned time, what was answered within it, and the long silences of the
+//! server.
 //!
-//! A mark is taken by the first thing that happens at or behind it, *before* that is counted: until then
-//! nothing has changed, so the figure is exact however rarely a reactor wakes up.
+//! A mark is taken by the first thing that happens at or behind it, *before* that is counted: until
+//! then nothing has changed, so the figure is exact however rarely a reactor wakes up.
 
 use crate::books::totals::Totals;
 use crate::load::schedule::Schedule;
@@ -11,11 +12,11 @@ use measure::Nanos;
 /// Marks over the planned time, the one at its end included.
 pub(crate) const MARKS: u64 = 60;
 
-/// A silence shorter than this is not kept: half of what is told, since that of several reactors is what
-/// theirs have in common.
+/// A silence shorter than this is not kept: half of what is told, since that of several reactors is
+/// what theirs have in common.
 const KEPT_FROM: Nanos = Nanos(report::server::SILENCE.0 / 2);
-/// The most silences that are kept; then the shortest gives way. A server that stands still for 100 ms a
-/// hundred times is no longer told by its longest.
+/// The most silences that are kept; then the shortest gives way. A server that stands still for 100
+/// ms a hundred times is no longer told by its longest.
 const KEPT_MAX: usize = 64;
 
 /// What one reactor knows of its backlog. Times count from the start of the traffic.
@@ -33,8 +34,8 @@ pub(crate) struct Backlog {
     at_end: Option<(Totals, u64)>,
     /// Since when no reply has come although messages are on their way; `None`: none is.
     quiet_since: Option<Nanos>,
-    /// Such times that were long, in their order: from, to. Several reactors may have had their longest at
-    /// different stalls, so the longest alone would not do.
+    /// Such times that were long, in their order: from, to. Several reactors may have had their
+    /// longest at different stalls, so the longest alone would not do.
     pub(crate) silences: Vec<(Nanos, Nanos)>,
 }
 
@@ -63,8 +64,8 @@ impl Backlog {
         *self = Self { started, span, due, marks, waiting, silences, ..Self::default() };
     }
 
-    /// To be called with the time of whatever is about to be counted. `held_up`: what is still to be sent,
-    /// if its peers hold that up.
+    /// To be called with the time of whatever is about to be counted. `held_up`: what is still to
+    /// be sent, if its peers hold that up.
     #[inline]
     pub(crate) fn look(&mut self, now: Nanos, totals: &Totals, held_up: Option<&Schedule>) {
         if now >= self.due {
@@ -128,8 +129,8 @@ impl Backlog {
         self.silences.push((from, to));
     }
 
-    /// The traffic is over, at `now`, be it before the planned time was. What was counted at its end, or
-    /// is by now.
+    /// The traffic is over, at `now`, be it before the planned time was. What was counted at its
+    /// end, or is by now.
     pub(crate) fn end(&mut self, now: Nanos, totals: &Totals, held_up: Option<&Schedule>) {
         self.look(now, totals, held_up);
         if self.quiet_since.is_some() && totals.in_flight() > 0 {

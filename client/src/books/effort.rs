@@ -1,7 +1,7 @@
 //! `Effort`: what the traffic asked of a reactor's thread, read at the borders of the phase.
 //!
-//! What counts is the time in which messages were *to be sent*. Afterwards a client that has done its
-//! work waits for the last replies, for seconds if need be, and would look idle over all of it.
+//! What counts is the time in which messages were *to be sent*. Afterwards a client that has done
+//! its work waits for the last replies, for seconds if need be, and would look idle over all of it.
 
 use host::schedule::{self, Switches};
 use host::usage::thread_cpu_time;

@@ -146,8 +146,8 @@ impl Books {
         self.own_lag.record(if held_up { 0 } else { lag.0 });
     }
 
-    /// Where the replies are entered that are complete with what is read at `now`, which was received
-    /// at `receipt`.
+    /// Where the replies are entered that are complete with what is read at `now`, which was
+    /// received at `receipt`.
     #[inline]
     pub(crate) fn replies(
         &mut self,

@@ -15,8 +15,8 @@ pub(crate) struct Replies<'a> {
     pub(super) batch: Batch,
 }
 
-/// Replies in a row whose messages left together: they came with the same read, so they took equally
-/// long and are recorded at once. With sixteen in flight that is nearly all of them.
+/// Replies in a row whose messages left together: they came with the same read, so they took
+/// equally long and are recorded at once. With sixteen in flight that is nearly all of them.
 #[derive(Default)]
 pub(super) struct Batch {
     intended: Nanos,

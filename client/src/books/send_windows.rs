@@ -5,8 +5,8 @@ use measure::Nanos;
 /// The length of a window. They all count from the start of the traffic, which the reactors have in
 /// common, so that their counts can be added.
 pub(crate) const WINDOW: Nanos = Nanos::from_millis(1);
-/// Windows that are looked at: the first minute of the traffic. A reactor keeps two bytes for each, and
-/// touches those pages only on which messages fall.
+/// Windows that are looked at: the first minute of the traffic. A reactor keeps two bytes for each,
+/// and touches those pages only on which messages fall.
 const WINDOWS_MAX: u64 = 60_000;
 
 /// Messages that one reactor sent in each window.

@@ -5,8 +5,8 @@ use report::schema;
 
 macro_rules! totals {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// Counts of one reactor since the start of the run. They only grow, so a report that comes late
-        /// or is merged with the next loses nothing.
+        /// Counts of one reactor since the start of the run. They only grow, so a report that comes
+        /// late or is merged with the next loses nothing.
         #[derive(Clone, Copy, Debug, Default)]
         pub(crate) struct Totals {
             $($(#[$doc])* pub(crate) $name: u64,)+
@@ -76,7 +76,8 @@ totals! {
     first_unanswered,
     /// Replies that were not what had been sent.
     mismatched,
-    /// Times that a message that was due had to wait because every connection looked at was blocked.
+    /// Times that a message that was due had to wait because every connection looked at was
+    /// blocked.
     pace_blocked,
 }
 
@@ -107,8 +108,8 @@ impl Totals {
         }
     }
 
-    /// What these counts say of the messages, of `size` bytes each; of `http` the bodies are counted. What
-    /// is on its way still is not lost.
+    /// What these counts say of the messages, of `size` bytes each; of `http` the bodies are
+    /// counted. What is on its way still is not lost.
     pub(crate) fn messages(&self, size: u64, http: bool) -> schema::Messages {
         schema::Messages {
             sent: self.sent,

@@ -1,8 +1,8 @@
 //! Checkpoints: while a run goes on, what it has measured so far is written beside the place of its
 //! result every few seconds (`OUT.part`), so that a client that is killed leaves it.
 //!
-//! The conductor hands over what is new, and a thread of its own, which gives way to all others, lays it
-//! out and writes it: a slow disk holds up nothing. Nothing of this reaches the reactors.
+//! The conductor hands over what is new, and a thread of its own, which gives way to all others,
+//! lays it out and writes it: a slow disk holds up nothing. Nothing of this reaches the reactors.
 
 use crate::books::totals::Totals;
 use crate::plan::Plan;
@@ -15,8 +15,8 @@ use report::{hist, store};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// From one to the next. The readings between phases may take two seconds, in which none is made, and
-/// no five are to pass.
+/// From one to the next. The readings between phases may take two seconds, in which none is made,
+/// and no five are to pass.
 pub(crate) const EVERY: Nanos = Nanos::from_secs(2);
 /// How long is waited for the last one at the end of a run.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -59,8 +59,8 @@ fn has_room_beside(output: &Path) -> bool {
 }
 
 impl Checkpoints {
-    /// Begins with `frame`, which says what is known before a run. `None` where the result goes to no
-    /// file, or the thread cannot be had: then the run has none.
+    /// Begins with `frame`, which says what is known before a run. `None` where the result goes to
+    /// no file, or the thread cannot be had: then the run has none.
     pub(crate) fn start(plan: &Plan, frame: ResultFile) -> Option<Self> {
         let output = plan.output.file.as_deref().filter(|output| has_room_beside(output))?;
         let path = part::path_beside(output);

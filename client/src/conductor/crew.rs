@@ -1,6 +1,6 @@
-//! `Crew`: what the conductor sees of its reactors and of the machine they run on. A run has threads,
-//! channels and the kernel behind it; a test has reactors on the simulated network, and a clock that it
-//! moves by hand.
+//! `Crew`: what the conductor sees of its reactors and of the machine they run on. A run has
+//! threads, channels and the kernel behind it; a test has reactors on the simulated network, and a
+//! clock that it moves by hand.
 
 use crate::conductor::probe::Probe;
 use crate::orders::Command;
@@ -9,7 +9,7 @@ use control::signals::Signal;
 use crossbeam_channel::{Receiver, select};
 use host::schedule::CoreTime;
 use measure::{Clock, Nanos};
-use reactor::mailbox::{Outside, Undelivered};
+use reactor::mailbox::Outside;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -80,10 +80,8 @@ impl Crew for Threads {
     }
 
     fn tell(&self, reactor: usize, command: Command) {
-        while self.outsides[reactor].send(command) == Err(Undelivered::Full) {
-            // It has 64 commands unread: it stands still, and will read on.
-            std::thread::yield_now();
-        }
+        // Whoever has ended needs none: its last report is here, or on its way.
+        self.outsides[reactor].send_or_wait(command).ok();
     }
 
     fn next(&mut self, patience: Nanos) -> Event {

@@ -1,5 +1,5 @@
-//! A crew on the simulated network: reactors and servers that are turned whenever the conductor waits,
-//! by a clock that is moved by hand. Two runs of it are the same, to the nanosecond.
+//! A crew on the simulated network: reactors and servers that are turned whenever the conductor
+//! waits, by a clock that is moved by hand. Two runs of it are the same, to the nanosecond.
 
 use crate::conductor::crew::{Crew, Event, Reading};
 use crate::conductor::probe::Probe;
@@ -119,7 +119,8 @@ impl Simulated {
         Self { world, clients: Box::new(clients), servers, outsides, reports, stop_at }
     }
 
-    /// One turn of everybody, and the time that it took, or up to what is due next if it was for nothing.
+    /// One turn of everybody, and the time that it took, or up to what is due next if it was for
+    /// nothing.
     fn round(&mut self, until: Nanos) {
         let events = |crew: &Self| crew.clients.state().0 + crew.servers.state().0;
         let before = events(self);

@@ -1,5 +1,5 @@
-//! The conductor: moves all reactors from phase to phase, merges what they report into a timeline and a
-//! live view, and takes the readings of memory and CPU time that belong between the phases.
+//! The conductor: moves all reactors from phase to phase, merges what they report into a timeline
+//! and a live view, and takes the readings of memory and CPU time that belong between the phases.
 
 pub(crate) mod checkpoint;
 pub(crate) mod crew;
@@ -265,9 +265,10 @@ impl<'a, C: Crew> Conductor<'a, C> {
             (Act::Open, Until::Done) => {}
             (Act::Leave, Until::Done) => self.leave(number, from),
             (act, Until::Done) => {
-                // All at once, unlike opening: in turns the round of first echoes takes half as long
-                // again, since the reactors of the server wake for a few messages each. The times of this
-                // stage are hence those of a closed loop at full load, and METHODOLOGY.md says so.
+                // All at once, unlike opening: in turns the round of first echoes takes half as
+                // long again, since the reactors of the server wake for a few messages each. The
+                // times of this stage are hence those of a closed loop at full load, and
+                // METHODOLOGY.md says so.
                 self.tell_all(Command::Begin { phase: number, at: from });
                 let probe = (act == Act::Traffic).then(|| self.probe(from)).flatten();
                 self.wait_until_done(number, act);
@@ -369,8 +370,8 @@ impl<'a, C: Crew> Conductor<'a, C> {
         self.tell_all(Command::Close);
     }
 
-    /// Shows how closing goes on, of which `finished` says how many reactors are at its end, until all are
-    /// or somebody asks for the end.
+    /// Shows how closing goes on, of which `finished` says how many reactors are at its end, until
+    /// all are or somebody asks for the end.
     pub(crate) fn watch_closing(&mut self, finished: impl Fn() -> usize) {
         let all = self.crew.size() as u64;
         loop {
@@ -447,7 +448,8 @@ impl<'a, C: Crew> Conductor<'a, C> {
         }
     }
 
-    /// Whether no connection is open, and none will be. Those that came to an agreed end are replaced.
+    /// Whether no connection is open, and none will be. Those that came to an agreed end are
+    /// replaced.
     fn nothing_is_left(&self, totals: &Totals) -> bool {
         let gone = totals.failed + totals.lost;
         if self.plan.load.churn {

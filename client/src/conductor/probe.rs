@@ -1,6 +1,6 @@
-//! The probe of the machine: on each core of the reactors a thread that does nothing wakes each 2 ms and
-//! notes how late that was. What it sees is the machine's lateness: nothing of the generator is in it but
-//! that the reactors use the same core, and how busy they were is known.
+//! The probe of the machine: on each core of the reactors a thread that does nothing wakes each 2
+//! ms and notes how late that was. What it sees is the machine's lateness: nothing of the generator
+//! is in it but that the reactors use the same core, and how busy they were is known.
 //!
 //! A tick that was slept through counts too, as late as it then was: like messages that were due. A
 //! machine that stood still for half a second hence is as late here as it is for the generator.
@@ -30,7 +30,8 @@ pub(crate) struct Probed {
 }
 
 impl Probed {
-    /// How much of the lateness was waiting for a core; `None` if nothing was late, or it is not told.
+    /// How much of the lateness was waiting for a core; `None` if nothing was late, or it is not
+    /// told.
     pub(crate) fn wait_ratio(&self) -> Option<f64> {
         let waited = self.waited.filter(|_| self.late_sum > Nanos::ZERO)?;
         Some((waited.as_secs_f64() / self.late_sum.as_secs_f64()).min(1.0))
@@ -64,8 +65,8 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Probes the cores `cpus` from `start` to `until`. What cannot be started or pinned is left out: a run
-    /// without a probe is judged without it.
+    /// Probes the cores `cpus` from `start` to `until`. What cannot be started or pinned is left
+    /// out: a run without a probe is judged without it.
     pub(crate) fn start(cpus: &[usize], clock: Clock, start: Nanos, until: Nanos) -> Self {
         let mut cores = cpus.to_vec();
         cores.sort_unstable();

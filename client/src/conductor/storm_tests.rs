@@ -1,5 +1,5 @@
-//! A run that no option makes yet, on the simulated network: half of the connections are dropped in the
-//! middle of it, opened again, and carry traffic again.
+//! A run that no option makes yet, on the simulated network: half of the connections are dropped in
+//! the middle of it, opened again, and carry traffic again.
 
 use super::Conductor;
 use super::crew_tests::{Serving, Simulated};

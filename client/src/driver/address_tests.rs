@@ -1,5 +1,5 @@
-//! Names with several addresses on the simulated network: which one is tried after which, how long each
-//! may take, and what is counted.
+//! Names with several addresses on the simulated network: which one is tried after which, how long
+//! each may take, and what is counted.
 
 use super::rig::failures;
 use super::tests::{Rig, load};

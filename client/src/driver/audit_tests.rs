@@ -1,4 +1,5 @@
-//! The audit on the simulated network: receipts at known times, so each part of each response is exact.
+//! The audit on the simulated network: receipts at known times, so each part of each response is
+//! exact.
 
 use super::tests::{HandServer, Rig, load};
 use super::*;

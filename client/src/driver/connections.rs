@@ -1,5 +1,5 @@
-//! `Connections`: what one reactor knows of its connections beside their slots: its share of them and of
-//! the four-tuples, who is in the making, who is leaving.
+//! `Connections`: what one reactor knows of its connections beside their slots: its share of them
+//! and of the four-tuples, who is in the making, who is leaving.
 
 use super::ending::Leaving;
 use super::opening::{Attempt, Opening};

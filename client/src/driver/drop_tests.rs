@@ -1,5 +1,5 @@
-//! A phase of a test's own: a part of the connections is reset at once. It is an arm of `Act`, one of
-//! `Acting`, and what is here.
+//! A phase of a test's own: a part of the connections is reset at once. It is an arm of `Act`, one
+//! of `Acting`, and what is here.
 
 use super::acts::Turn;
 use super::{LoadDriver, Table};

@@ -12,11 +12,11 @@ const FAREWELL_WINDOW: usize = 64;
 /// So many peers in a row that never answered it: then the others are not waited for. A million of
 /// them, some at a time, would take hours.
 const FAREWELLS_IN_VAIN: u32 = 64;
-/// A connection that served nothing and was ended sooner was never kept: opening another one in its place
-/// at once would only be a loop around a server that closes whatever comes.
+/// A connection that served nothing and was ended sooner was never kept: opening another one in its
+/// place at once would only be a loop around a server that closes whatever comes.
 const KEPT: Nanos = Nanos::from_millis(100);
-/// How long opening rests behind a failure where each message has a connection of its own, in the closed
-/// model: trying at once would only be a loop around a refusal.
+/// How long opening rests behind a failure where each message has a connection of its own, in the
+/// closed model: trying at once would only be a loop around a refusal.
 pub(super) const REST: Nanos = Nanos::from_millis(10);
 
 /// Connections on which our last word was said.
@@ -56,8 +56,8 @@ impl Leaving {
 }
 
 impl<P: Protocol> LoadDriver<P> {
-    /// A connection has come to its end by what was read on it. `told`: if there was anything to say to
-    /// that, it is on its way.
+    /// A connection has come to its end by what was read on it. `told`: if there was anything to
+    /// say to that, it is on its way.
     pub(super) fn end<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -125,8 +125,8 @@ impl<P: Protocol> LoadDriver<P> {
                 if let Some(session) = core.session(key) {
                     self.count_lost(session, kind);
                 }
-                // What we had to say to that is to arrive: the peer reads it, and then the end, unless it
-                // took leave by itself: then TCP is its to close.
+                // What we had to say to that is to arrive: the peer reads it, and then the end,
+                // unless it took leave by itself: then TCP is its to close.
                 if !peer_leaves {
                     core.finish(key);
                 }
@@ -222,7 +222,8 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
-    /// The kernel has ended a connection, over a protocol whose connections may end between two replies.
+    /// The kernel has ended a connection, over a protocol whose connections may end between two
+    /// replies.
     pub(super) fn broken<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -238,9 +239,9 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
-    /// The peer ended a connection between two replies, without having said so (RFC 9112 9.5): it may, of
-    /// one that is kept. What was on its way there, and of whose answer not one byte came, is sent once
-    /// more if that does no harm (RFC 9110 9.2.2).
+    /// The peer ended a connection between two replies, without having said so (RFC 9112 9.5): it
+    /// may, of one that is kept. What was on its way there, and of whose answer not one byte came,
+    /// is sent once more if that does no harm (RFC 9110 9.2.2).
     fn ended_between<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -273,8 +274,8 @@ impl<P: Protocol> LoadDriver<P> {
         self.take_place(core, session, (before, number), marks);
     }
 
-    /// A connection has come to its agreed end: another one takes its place, and what it can answer no
-    /// more is sent there, or on any other.
+    /// A connection has come to its agreed end: another one takes its place, and what it can answer
+    /// no more is sent there, or on any other.
     fn renew<N: Network>(&mut self, core: &mut Table<N, P>, mut session: Session<P>, marks: Marks) {
         let (before, number) = place_of::<P>(&session.spoken);
         while let Some(owed) = self.protocol.take_back(&mut session.spoken) {

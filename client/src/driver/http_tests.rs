@@ -1,5 +1,5 @@
-//! The driver over HTTP on the simulated network, against a server whose every byte is a test's: by a
-//! clock that is moved by hand.
+//! The driver over HTTP on the simulated network, against a server whose every byte is a test's: by
+//! a clock that is moved by hand.
 
 use super::rig::{self, count, failures, target};
 use super::*;
@@ -180,8 +180,8 @@ fn run(load: Load, script: Script) -> Box<Final> {
 const SIZED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const CHUNKED: &[u8] =
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n";
-const INTERIM: &[u8] =
-    b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+      HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const CLOSING: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
 const TO_CLOSE: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
 
@@ -205,11 +205,12 @@ proptest! {
         let faults = Faults { read_max, write_max, pipe_bytes, connect_takes, ..Faults::default() };
         let limits = Limits { receive_buffer_bytes, ..Limits::for_slots(64) };
         let model = if closed { Model::Closed(pipeline) } else { Model::Open(rate) };
-        let load = Load { reply_timeout: Nanos::from_secs(60), ..load(connections, model, pipeline) };
+        let load = load(connections, model, pipeline);
+        let load = Load { reply_timeout: Nanos::from_secs(60), ..load };
         let load = Load { drain_timeout: Nanos::from_secs(60), audit: Share::ALL, ..load };
         let planned = Pace::new(rate).count_before(load.duration);
         let (script, last_answer) =
-            (Script { answer: answer.to_vec(), requests, last: last.to_vec(), restless: false }, last);
+            (Script { requests, last: last.to_vec(), ..Script::always(answer) }, last);
         let setup = setup(&load, target(), &["/"], Method::Get);
         let (last, _) = Rig::new(load, setup, script, faults, limits).run_all();
         let sum = last.totals;
@@ -323,7 +324,8 @@ fn each_rule_that_a_server_breaks_is_named() {
         (b"hello\r\n\r\n", "malformed"),
         (b"HTTP/1.1 101 Go\r\nUpgrade: x\r\n\r\n", "switched"),
         (
-            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\
+              HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             "no request had asked",
         ),
     ];
@@ -359,7 +361,8 @@ fn a_server_that_closes_early_is_counted_by_kind() {
     }
 }
 
-/// A server that answers two requests of a connection as ever, and this to the third; then it closes.
+/// A server that answers two requests of a connection as ever, and this to the third; then it
+/// closes.
 fn closes_with(last: &[u8]) -> Script {
     Script { answer: SIZED.to_vec(), requests: 3, last: last.to_vec(), restless: false }
 }

@@ -1,9 +1,10 @@
 //! The client's side of the loop: opens its share of the connections, sends what is due, verifies
 //! and times what comes back, takes leave.
 //!
-//! What it does is an act of the phase that the run is in (`acts/`); the conductor begins each, the driver
-//! says when it is done. A connection is `opening → open → leaving`, and while it is open its session counts
-//! what is on its way; see `docs/LIFECYCLE.md`. What is spoken on it is the [`Protocol`]'s business.
+//! What it does is an act of the phase that the run is in (`acts/`); the conductor begins each, the
+//! driver says when it is done. A connection is `opening → open → leaving`, and while it is open
+//! its session counts what is on its way; see `docs/LIFECYCLE.md`. What is spoken on it is the
+//! [`Protocol`]'s business.
 
 mod acts;
 mod connections;

@@ -1,5 +1,5 @@
-//! Opening connections: by the first four-tuple that nobody has, at one address of the target after the
-//! other, so many under way at once, given up in time.
+//! Opening connections: by the first four-tuple that nobody has, at one address of the target after
+//! the other, so many under way at once, given up in time.
 
 use super::{LoadDriver, Session, Table};
 use crate::load::Model;
@@ -12,11 +12,11 @@ use reactor::{Key, Network, Opened};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 
-/// Upgrades under way at the same time where the target answers them quickly: enough to keep it busy.
-/// With more, the times of upgrades would be those of a queue that we made ourselves.
+/// Upgrades under way at the same time where the target answers them quickly: enough to keep it
+/// busy. With more, the times of upgrades would be those of a queue that we made ourselves.
 const UPGRADING_NEAR: usize = 32;
-/// When the oldest of them has waited for longer, the target is far away (or slow), and as many may be
-/// under way as connects.
+/// When the oldest of them has waited for longer, the target is far away (or slow), and as many may
+/// be under way as connects.
 const FAR: Nanos = Nanos::from_millis(5);
 
 /// Connections in the making.
@@ -88,8 +88,9 @@ impl<P: Protocol> LoadDriver<P> {
         self.go_on_opening(core, opened);
     }
 
-    /// Opens a connection for one message, which was meant to leave at `due`, or is when this begins, or
-    /// is `owed` since the connection that was opened for it ended. False if that failed at once.
+    /// Opens a connection for one message, which was meant to leave at `due`, or is when this
+    /// begins, or is `owed` since the connection that was opened for it ended. False if that failed
+    /// at once.
     pub(super) fn open_for_one<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -97,7 +98,8 @@ impl<P: Protocol> LoadDriver<P> {
         owed: Option<Owed>,
     ) -> bool {
         let number = self.next_number();
-        // It counts as sent when its connection begins to open, so that its time has the connect in it.
+        // It counts as sent when its connection begins to open, so that its time has the connect in
+        // it.
         let now = core.now();
         self.books.sending(now, self.traffic.held_up());
         match owed {
@@ -125,8 +127,8 @@ impl<P: Protocol> LoadDriver<P> {
         core.session(key).is_some()
     }
 
-    /// Opens one connection, by the first four-tuple that nobody else has; if that address does not take
-    /// it, at the next one of its name. `None`: it failed, and was counted.
+    /// Opens one connection, by the first four-tuple that nobody else has; if that address does not
+    /// take it, at the next one of its name. `None`: it failed, and was counted.
     fn open<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -157,8 +159,8 @@ impl<P: Protocol> LoadDriver<P> {
         }
     }
 
-    /// An attempt failed: the connection is tried at the next address of its name, and so on. `None`: none
-    /// was left to try, and it was counted as failed.
+    /// An attempt failed: the connection is tried at the next address of its name, and so on.
+    /// `None`: none was left to try, and it was counted as failed.
     pub(super) fn try_next<N: Network>(
         &mut self,
         core: &mut Table<N, P>,
@@ -309,7 +311,8 @@ impl<P: Protocol> LoadDriver<P> {
         self.usable(core, false);
     }
 
-    /// A connection stands that was opened in the middle of the traffic, perhaps: it takes its part.
+    /// A connection stands that was opened in the middle of the traffic, perhaps: it takes its
+    /// part.
     fn join_in<N: Network>(&mut self, core: &mut Table<N, P>, key: Key, now: Nanos) {
         if self.load.churn {
             let Some(session) = core.session(key) else { return };
@@ -325,7 +328,8 @@ impl<P: Protocol> LoadDriver<P> {
         if self.running.act != Act::Traffic || now < self.traffic.started {
             return;
         }
-        // What is owed is sent here first: of this connection it is known that it is not about to end.
+        // What is owed is sent here first: of this connection it is known that it is not about to
+        // end.
         let again = self.load.in_flight_max.min(self.traffic.owed.len() as u32);
         for _ in 0..again {
             self.send_again(core, key);

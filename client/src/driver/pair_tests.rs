@@ -92,7 +92,7 @@ fn stamps(bytes: &[u8]) -> impl Iterator<Item = Stamp> + '_ {
         .map(|message| Stamp::from_bytes(message.try_into().expect("32 bytes")).expect("a stamp"))
 }
 
-// ---- Properties of the pair -----------------------------------------------------------------------
+// ---- Properties of the pair ---------------------------------------------------------------------
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
@@ -138,7 +138,8 @@ proptest! {
 
     #[test]
     fn the_shares_of_the_reactors_add_up_to_the_plan(
-        connections in 1..100_000u64, reactors in 1..60u64, rate in 0.1..1e6f64, millis in 1..10_000u64,
+        (connections, reactors) in (1..100_000u64, 1..60u64),
+        (rate, millis) in (0.1..1e6f64, 1..10_000u64),
     ) {
         let load = Arc::new(Load {
             duration: Nanos::from_millis(millis),
@@ -147,7 +148,8 @@ proptest! {
         let (reports, _) = bounded(1);
         let (mut shares, mut planned) = (0, 0);
         for index in 0..reactors as usize {
-            let driver = LoadDriver::new(index, Arc::clone(&load), Raw::new(&load), reports.clone(), Nanos::ZERO);
+            let (load, raw) = (Arc::clone(&load), Raw::new(&load));
+            let driver = LoadDriver::new(index, load, raw, reports.clone(), Nanos::ZERO);
             shares += driver.connections.share;
             planned += driver.traffic.schedule.left();
         }
@@ -187,7 +189,7 @@ fn connections_open_at_the_rate_that_was_asked_for() {
     rig.finish();
 }
 
-// ---- The open model -------------------------------------------------------------------------------
+// ---- The open model -----------------------------------------------------------------------------
 
 #[test]
 fn the_open_model_sends_each_message_at_its_time() {
@@ -367,8 +369,8 @@ fn response_shows_what_coordinated_omission_hides() {
 
 #[test]
 fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() {
-    // 60 marks, one each 10 ms, in which 10 messages are due. That of 300 ms is the last to be answered
-    // until 450 ms, when all replies come in one moment, which is that of a mark as well.
+    // 60 marks, one each 10 ms, in which 10 messages are due. That of 300 ms is the last to be
+    // answered until 450 ms, when all replies come in one moment, which is that of a mark as well.
     let duration = Nanos::from_millis(600);
     let one = (carried(&[32]) - carried(&[])) as usize;
     for pipe_bytes in [Faults::default().pipe_bytes, one] {
@@ -388,8 +390,8 @@ fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() 
         let quiet = |marks: &[u64]| marks.iter().all(|owed| *owed <= 1);
         assert!(quiet(&backlog.marks[..30]) && quiet(&backlog.marks[45..]), "{:?}", backlog.marks);
         for (index, owed) in backlog.marks[30..45].iter().enumerate() {
-            // A message that is due at the mark itself counts where it waits, and was not sent before
-            // it where it does not.
+            // A message that is due at the mark itself counts where it waits, and was not sent
+            // before it where it does not.
             let due = 10 * (index as u64 + 1) - 1;
             assert!((due..=due + 1).contains(owed), "{owed} of {due}, pipes of {pipe_bytes}");
         }
@@ -403,7 +405,7 @@ fn the_backlog_is_what_is_owed_at_each_mark_whether_it_is_on_the_way_or_waits() 
     }
 }
 
-// ---- The closed model -----------------------------------------------------------------------------
+// ---- The closed model ---------------------------------------------------------------------------
 
 #[test]
 fn the_closed_model_keeps_exactly_so_many_on_the_way() {
@@ -452,7 +454,7 @@ fn an_answer_whose_connection_closes_right_behind_it_lets_nothing_leave() {
     rig.finish();
 }
 
-// ---- Bad weather ----------------------------------------------------------------------------------
+// ---- Bad weather --------------------------------------------------------------------------------
 
 #[test]
 fn connects_that_take_too_long_are_given_up_and_counted() {

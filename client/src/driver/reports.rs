@@ -1,5 +1,5 @@
-//! What a reactor tells the conductor: every second its running totals, at the end of a phase that it is
-//! done, at the end of the run all that was counted and recorded.
+//! What a reactor tells the conductor: every second its running totals, at the end of a phase that
+//! it is done, at the end of the run all that was counted and recorded.
 
 use super::{LoadDriver, Table};
 use crate::orders::{Final, Report, Second};

@@ -1,5 +1,5 @@
-//! `Rig`: clients and servers on the simulated network, by a clock that is moved by hand, for the tests
-//! of every protocol; and the load that they begin with.
+//! `Rig`: clients and servers on the simulated network, by a clock that is moved by hand, for the
+//! tests of every protocol; and the load that they begin with.
 
 use super::*;
 use crate::books::recorder::Recorder;
@@ -91,8 +91,8 @@ pub(super) struct Rig<P: Protocol, S: Driver<Sim>> {
     pub(super) servers: Vec<Reactor<Sim, S>>,
     /// Whether the servers are turned.
     pub(super) serving: bool,
-    /// How long a round takes. Usually no time, and whoever has work has it done in one moment. Where each
-    /// reply lets a message leave at once, there would be no end to that.
+    /// How long a round takes. Usually no time, and whoever has work has it done in one moment.
+    /// Where each reply lets a message leave at once, there would be no end to that.
     pub(super) round_takes: Nanos,
     pub(super) clients: Vec<Reactor<Sim, LoadDriver<P>>>,
     outsides: Vec<Outside<Command>>,

@@ -1,5 +1,5 @@
-//! Sending on connections: messages, those that are sent once more, pings; and what is kept for that
-//! ([`Traffic`]).
+//! Sending on connections: messages, those that are sent once more, pings; and what is kept for
+//! that ([`Traffic`]).
 
 use super::{LoadDriver, Session, Table};
 use crate::load::phases::Act;
@@ -12,12 +12,13 @@ use std::collections::VecDeque;
 
 /// Messages sent before other work gets its turn.
 pub(super) const SEND_BATCH: u64 = 256;
-/// The least time between two wake-ups for messages that are due. A wake-up costs about as much as a
-/// message; above 20,000 messages per second and reactor, several leave with one, at most this late.
+/// The least time between two wake-ups for messages that are due. A wake-up costs about as much as
+/// a message; above 20,000 messages per second and reactor, several leave with one, at most this
+/// late.
 pub(super) const PACE_REST: Nanos = Nanos::from_micros(50);
 /// The closed model: connections that are read from before their next messages leave, all together.
-/// A server that is faster than its client sleeps after each message, and waking it costs the sender
-/// more than the message; of messages that leave in a row only the first finds it asleep.
+/// A server that is faster than its client sleeps after each message, and waking it costs the
+/// sender more than the message; of messages that leave in a row only the first finds it asleep.
 pub(super) const NEXT_ROUND: usize = 32;
 
 /// What one reactor is to send, and sends.
@@ -27,13 +28,14 @@ pub(super) struct Traffic {
     pub(super) started: Nanos,
     /// Messages of this reactor's part of the plan that are still to be sent.
     pub(super) schedule: Schedule,
-    /// The closed model: connections that were answered, and how often. Each answer lets one message
-    /// leave; see [`NEXT_ROUND`].
+    /// The closed model: connections that were answered, and how often. Each answer lets one
+    /// message leave; see [`NEXT_ROUND`].
     pub(super) next_round: Vec<(Key, u32)>,
     /// Messages that are to be sent once more: their connection came to its end before they were
     /// answered. Never more than connections may have on their way.
     pub(super) owed: VecDeque<Owed>,
-    /// Connections that have taken the places of others since the round of first echoes looked last.
+    /// Connections that have taken the places of others since the round of first echoes looked
+    /// last.
     pub(super) newcomers: VecDeque<Key>,
     /// Messages are late because peers took none, and what they held up is not caught up with yet.
     pub(super) is_held_up: bool,
@@ -181,8 +183,8 @@ impl<P: Protocol> LoadDriver<P> {
         !core.is_connecting(key) && core.session(key).is_some_and(room)
     }
 
-    /// Pings what is due: all connections once in each interval, evenly spread over it, from the end of
-    /// the ramp until the drain. Returns when the next is due.
+    /// Pings what is due: all connections once in each interval, evenly spread over it, from the
+    /// end of the ramp until the drain. Returns when the next is due.
     pub(super) fn send_pings<N: Network>(&mut self, core: &mut Table<N, P>) -> Nanos {
         let Some(interval) = self.load.ping else { return Nanos::MAX };
         if !self.traffic.pings.on || core.high_water() == 0 {

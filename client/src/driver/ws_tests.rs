@@ -1,5 +1,5 @@
-//! The driver over WebSocket on the simulated network, against a server of the codec's own and against
-//! peers whose every byte is a test's: by a clock that is moved by hand.
+//! The driver over WebSocket on the simulated network, against a server of the codec's own and
+//! against peers whose every byte is a test's: by a clock that is moved by hand.
 
 use super::rig::{self, count, failures, target};
 use super::*;
@@ -206,7 +206,8 @@ proptest! {
         rig.step(DRIVE);
         let last = rig.finish_one();
         let sum = last.totals;
-        prop_assert_eq!((sum.first_received, sum.sent, sum.received), (connections, planned, planned));
+        let counts = (sum.first_received, sum.sent, sum.received);
+        prop_assert_eq!(counts, (connections, planned, planned));
         prop_assert_eq!((sum.lost, sum.mismatched, sum.unanswered), (0, 0, 0));
         prop_assert_eq!(count(&last.recorder, Stage::Close), connections);
         let pongs = count(&last.recorder, Stage::Ping);
@@ -255,7 +256,7 @@ fn pings_are_spread_evenly_and_each_is_timed() {
     assert_eq!((last.totals.lost, count(&last.recorder, Stage::Close)), (0, 10));
 }
 
-// ---- Servers by hand --------------------------------------------------------------------------------
+// ---- Servers by hand ----------------------------------------------------------------------------
 
 fn accept_all(net: &mut Sim) -> Vec<SimStream> {
     std::iter::from_fn(|| net.accept_by_hand(0).ok()).collect()
@@ -317,7 +318,8 @@ fn handshakes_are_fresh_for_each_connection_and_the_same_for_a_seed() {
     assert!(first.iter().all(|request| !requests(2).contains(request)));
 }
 
-/// What becomes of four upgraded connections with two messages on their way when the server says this.
+/// What becomes of four upgraded connections with two messages on their way when the server says
+/// this.
 fn told(bytes: &[u8]) -> (Box<Final>, Vec<Vec<u8>>) {
     told_to(load(4, Model::Closed(2)), bytes)
 }

@@ -7,7 +7,8 @@ const CLOSE_CODES_MAX: usize = 64;
 /// What stands for a close frame without a code (RFC 6455 7.1.5).
 const NO_CLOSE_CODE: u16 = 1005;
 
-/// How peers took leave that did so first: by close code how often, and the first reason that was given.
+/// How peers took leave that did so first: by close code how often, and the first reason that was
+/// given.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Closes {
     pub(crate) by_code: BTreeMap<u16, (u64, String)>,

@@ -1,5 +1,5 @@
-//! `Http`: requests and their responses over HTTP/1.1. Responses carry no stamp: they are matched with
-//! requests by their order, and their lengths are checked; bodies are counted, not kept.
+//! `Http`: requests and their responses over HTTP/1.1. Responses carry no stamp: they are matched
+//! with requests by their order, and their lengths are checked; bodies are counted, not kept.
 
 use super::order::{Chain, Clocks};
 use super::{Before, Content, End, Owed, Protocol, Received, State, Times, batch_max};
@@ -62,8 +62,8 @@ pub(crate) struct Session {
 const _: () = assert!(size_of::<Session>() == 36);
 
 impl Session {
-    /// The number of the next request among those that are asked for in turn. Each connection starts
-    /// at another one, so that the load on them is even.
+    /// The number of the next request among those that are asked for in turn. Each connection
+    /// starts at another one, so that the load on them is even.
     #[inline]
     fn next(&self) -> u64 {
         u64::from(self.number) + u64::from(self.received) + u64::from(self.in_flight)

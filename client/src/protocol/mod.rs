@@ -1,5 +1,5 @@
-//! `Protocol`: the seam between the load and what is spoken on a connection. The driver opens, paces,
-//! counts and gives up; a protocol says what to write and what was read.
+//! `Protocol`: the seam between the load and what is spoken on a connection. The driver opens,
+//! paces, counts and gives up; a protocol says what to write and what was read.
 //!
 //! The driver is compiled once for each protocol, so what one has no use for costs it nothing.
 
@@ -32,11 +32,12 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
     /// What is kept for each connection. A million of them are held: keep it small.
     type Session: fmt::Debug;
 
-    /// Whether a connection has to be upgraded before it is usable, and is taken leave of at the end.
+    /// Whether a connection has to be upgraded before it is usable, and is taken leave of at the
+    /// end.
     const HANDSHAKES: bool;
 
-    /// Whether a connection may come to an agreed end in the middle of a phase that opens others. Another
-    /// one then takes its place.
+    /// Whether a connection may come to an agreed end in the middle of a phase that opens others.
+    /// Another one then takes its place.
     const ENDS_AGREED: bool = false;
 
     /// The stages that only this protocol has.
@@ -77,7 +78,8 @@ pub(crate) trait Protocol: fmt::Debug + Send + 'static {
         sent: Nanos,
     ) -> &[u8];
 
-    /// Takes bytes that have arrived, and calls `on_reply` for each reply that is complete with them.
+    /// Takes bytes that have arrived, and calls `on_reply` for each reply that is complete with
+    /// them.
     fn receive(
         &mut self,
         session: &mut Self::Session,
@@ -282,8 +284,8 @@ pub(crate) enum End {
     Idle,
     /// As agreed: the last reply that this connection was to carry is here.
     Agreed,
-    /// It had been taken leave of, and will not hear the peer's; the rule that the peer broke instead, if
-    /// it did.
+    /// It had been taken leave of, and will not hear the peer's; the rule that the peer broke
+    /// instead, if it did.
     NoLeave(Option<String>),
     /// We ran out of what it takes to go on; the peer did nothing wrong.
     NoMemory,

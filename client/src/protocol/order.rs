@@ -1,11 +1,12 @@
-//! `Clocks` and `Order`: when the messages of each connection left, first in, first out. Only for peers
-//! that answer with something else than they got; everywhere else a message carries its own times.
+//! `Clocks` and `Order`: when the messages of each connection left, first in, first out. Only for
+//! peers that answer with something else than they got; everywhere else a message carries its own
+//! times.
 
 use super::Times;
 use measure::Nanos;
 
-/// The times of the messages on their way, of all connections of a reactor: chains through one table
-/// that grows to the most messages that were ever on their way, and stays.
+/// The times of the messages on their way, of all connections of a reactor: chains through one
+/// table that grows to the most messages that were ever on their way, and stays.
 #[derive(Debug)]
 pub(crate) struct Clocks {
     links: Vec<Link>,

@@ -302,8 +302,8 @@ impl WebSocket {
     }
 }
 
-/// A fresh mask for every frame. It can be predicted by who has seen others, which matters to proxies
-/// that a browser's script would deceive (RFC 6455 10.3), and not to a load.
+/// A fresh mask for every frame. It can be predicted by who has seen others, which matters to
+/// proxies that a browser's script would deceive (RFC 6455 10.3), and not to a load.
 #[inline]
 fn fresh_key(masks: &mut SplitMix64) -> [u8; 4] {
     (masks.next() as u32).to_le_bytes()

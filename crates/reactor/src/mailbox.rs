@@ -45,6 +45,20 @@ impl<C> Outside<C> {
             TrySendError::Full(_) => Undelivered::Full,
             TrySendError::Disconnected(_) => Undelivered::Ended,
         })?;
+        self.wake()
+    }
+
+    /// The same, and waits for room where the mailbox is full: whoever has that many commands unread
+    /// stands still, and was woken for each of them.
+    ///
+    /// # Errors
+    /// If the reactor has ended, be it meanwhile.
+    pub fn send_or_wait(&self, command: C) -> Result<(), Undelivered> {
+        self.commands.send(command).map_err(|_| Undelivered::Ended)?;
+        self.wake()
+    }
+
+    fn wake(&self) -> Result<(), Undelivered> {
         if let Some(waker) = &self.waker {
             // Waking fails only if its descriptor is gone, and then so is the reactor.
             waker.wake().map_err(|_| Undelivered::Ended)?;
@@ -90,4 +104,37 @@ pub fn open<C>() -> io::Result<(Outside<C>, Inbox<C>)> {
 pub fn open_unwatched<C>() -> (Outside<C>, Inbox<C>) {
     let (outside, inbox) = bounded(COMMANDS_MAX);
     (Outside { commands: outside, waker: None }, Inbox { commands: inbox, poll: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_is_told_of_or_waited_for() {
+        let (outside, mut inbox) = open_unwatched();
+        for number in 0..COMMANDS_MAX {
+            assert_eq!(outside.send(number), Ok(()));
+        }
+        assert_eq!(outside.send(COMMANDS_MAX), Err(Undelivered::Full));
+        let patient = std::thread::spawn(move || outside.send_or_wait(COMMANDS_MAX));
+        // Each once and in order, however late the room is made.
+        let mut taken = Vec::new();
+        while taken.len() <= COMMANDS_MAX {
+            taken.extend(inbox.next());
+        }
+        assert_eq!(patient.join().expect("no panic"), Ok(()));
+        assert_eq!(taken, (0..=COMMANDS_MAX).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_has_ended_is_waited_for_no_longer() {
+        let (outside, inbox) = open_unwatched();
+        for number in 0..COMMANDS_MAX {
+            assert_eq!(outside.send(number), Ok(()));
+        }
+        let patient = std::thread::spawn(move || outside.send_or_wait(COMMANDS_MAX));
+        drop(inbox);
+        assert_eq!(patient.join().expect("no panic"), Err(Undelivered::Ended));
+    }
 }

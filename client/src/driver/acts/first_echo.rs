@@ -47,8 +47,8 @@ impl FirstEcho {
         }
     }
 
-    /// A connection stands that has taken another one's place: what that one owes is sent here, and so
-    /// is its own first message, if the round has passed.
+    /// A connection stands that has taken another one's place: what that one owes is sent here, and
+    /// so is its own first message, if the round has passed.
     fn join<N: Network, P: Protocol>(
         &self,
         driver: &mut LoadDriver<P>,

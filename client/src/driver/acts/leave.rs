@@ -33,7 +33,8 @@ impl Leave {
         if P::HANDSHAKES { self.take_leave(driver, core) } else { Turn::Done }
     }
 
-    /// Takes leave on the next connections, some at a time; done if all have left, or none is going to.
+    /// Takes leave on the next connections, some at a time; done if all have left, or none is going
+    /// to.
     fn take_leave<N: Network, P: Protocol>(
         &mut self,
         driver: &mut LoadDriver<P>,
@@ -44,8 +45,8 @@ impl Leave {
                 return Turn::Done;
             }
             if self.cursor >= core.high_water() {
-                // A peer that has answered closes TCP (RFC 6455 7.1.1), as long as that takes no longer than
-                // the drain may.
+                // A peer that has answered closes TCP (RFC 6455 7.1.1), as long as that takes no
+                // longer than the drain may.
                 let all_left = driver.connections.leaving.here() == 0;
                 return if all_left { Turn::Done } else { Turn::Again(Nanos::MAX) };
             }

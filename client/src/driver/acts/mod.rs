@@ -1,4 +1,5 @@
-//! Acts: what a reactor does in a phase. Each is a struct that knows how far it is, and one turn of it.
+//! Acts: what a reactor does in a phase. Each is a struct that knows how far it is, and one turn of
+//! it.
 
 mod close;
 mod first_echo;

@@ -1,5 +1,5 @@
-//! The audit's survey, before the traffic and behind it: has receipts stamped, and asks what TCP knows of
-//! the audited connections.
+//! The audit's survey, before the traffic and behind it: has receipts stamped, and asks what TCP
+//! knows of the audited connections.
 
 use super::Turn;
 use crate::books::audited::Audited;

@@ -154,8 +154,8 @@ impl Round {
         Some(Nanos::ZERO)
     }
 
-    /// A connection for each message: opens what is due, or as many as may be open at a time. Returns
-    /// when to go on.
+    /// A connection for each message: opens what is due, or as many as may be open at a time.
+    /// Returns when to go on.
     fn churn<N: Network, P: Protocol>(
         &mut self,
         driver: &mut LoadDriver<P>,
