@@ -300,6 +300,9 @@ pub(crate) mod rig;
 mod drop_tests;
 
 #[cfg(test)]
+mod toy_tests;
+
+#[cfg(test)]
 #[path = "pair_tests.rs"]
 mod tests;
 
