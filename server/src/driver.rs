@@ -5,7 +5,7 @@ use crate::delay::{Delayed, Sent, Words};
 use crate::faults::Faults;
 use crate::http::{self, Site};
 use crate::limits::{CLOSING_TIMEOUT, DELAYED_PER_TURN, STOP_PATIENCE, STOP_STEP};
-use crate::service::{Parting, Reply, Then, TimeLimits, TimedOut, Turn};
+use crate::service::{Goodbye, Reply, Then, TimeLimits, TimedOut, Turn};
 use crate::session::{Served, Services, State};
 use crate::websocket::Config;
 use crossbeam_channel::Sender;
@@ -71,7 +71,7 @@ enum Stopping {
 
 /// The server's driver. It lives on one reactor.
 #[derive(Debug)]
-pub struct EchoDriver {
+pub struct ServerDriver {
     index: usize,
     core: usize,
     admission: Arc<Admission>,
@@ -92,7 +92,7 @@ pub struct EchoDriver {
     delayed: Option<Box<Delayed>>,
 }
 
-impl EchoDriver {
+impl ServerDriver {
     /// The driver of reactor `index`, which runs on CPU `core` and started at `started`. It serves
     /// plain TCP on all of its listeners.
     #[must_use]
@@ -217,14 +217,14 @@ impl EchoDriver {
     }
 
     /// The books of a connection that is gone.
-    fn settle(&mut self, session: Session) {
+    fn release(&mut self, session: Session) {
         self.admission.leave();
         self.services.ended(session.state);
     }
 
     fn drop_connection<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         if let Some(session) = core.close(key) {
-            self.settle(session);
+            self.release(session);
         }
     }
 
@@ -263,32 +263,34 @@ impl EchoDriver {
     fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         let (blocked, turn) = (core.is_blocked(key), turn(core, &self.limits));
         let Some(session) = core.session(key) else { return };
-        let TimedOut { parting, silence } =
+        let TimedOut { goodbye, silence } =
             self.services.time_out(&mut session.state, blocked, turn);
         self.idle_closed += u64::from(silence);
-        let ended = match parting {
-            Parting::Says(bytes) => match say_last(&mut self.delayed, core, key, bytes) {
+        let ended = match goodbye {
+            Goodbye::Says(bytes) => match say_last(&mut self.delayed, core, key, bytes) {
                 Ok(()) => return,
                 Err(failure) => return self.fail(core, key, failure),
             },
-            Parting::Resets => core.reset(key),
-            Parting::Closes | Parting::Stays => core.close(key),
+            Goodbye::Resets => core.reset(key),
+            Goodbye::Closes | Goodbye::NotNow => core.close(key),
         };
         if let Some(session) = ended {
-            self.settle(session);
+            self.release(session);
         }
     }
 
     /// Goes on with stopping. Returns when to be called again.
     fn stop<N: Network>(&mut self, core: &mut Core<N, Session>, stopping: Stopping) -> Nanos {
         let next = match stopping {
-            Stopping::GoodBye(from) => match step(core, from, |core, key| self.part(core, key)) {
-                Some(to) => Stopping::GoodBye(to),
-                None => {
-                    let delay = self.delayed.as_ref().map_or(Nanos::ZERO, |late| late.delay());
-                    Stopping::Patience(core.turn_started() + STOP_PATIENCE + delay)
+            Stopping::GoodBye(from) => {
+                match step(core, from, |core, key| self.say_goodbye(core, key)) {
+                    Some(to) => Stopping::GoodBye(to),
+                    None => {
+                        let delay = self.delayed.as_ref().map_or(Nanos::ZERO, |late| late.delay());
+                        Stopping::Patience(core.turn_started() + STOP_PATIENCE + delay)
+                    }
                 }
-            },
+            }
             Stopping::Patience(_) if core.connections() == 0 => Stopping::Done,
             Stopping::Patience(until) if core.turn_started() < until => return until,
             Stopping::Patience(_) => Stopping::Closing(0),
@@ -311,26 +313,26 @@ impl EchoDriver {
     }
 
     /// The server stops: ends this connection, politely where its protocol has a word for that.
-    fn part<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+    fn say_goodbye<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         let blocked = core.is_blocked(key);
         let Some(session) = core.session(key) else { return };
-        let ended = match self.services.part(&mut session.state, blocked) {
-            Parting::Stays => return,
-            Parting::Says(bytes) => {
+        let ended = match self.services.say_goodbye(&mut session.state, blocked) {
+            Goodbye::NotNow => return,
+            Goodbye::Says(bytes) => {
                 let said = say_last(&mut self.delayed, core, key, bytes);
                 return said.unwrap_or_else(|failure| self.fail(core, key, failure));
             }
-            Parting::Closes => core.close(key),
-            Parting::Resets => core.reset(key),
+            Goodbye::Closes => core.close(key),
+            Goodbye::Resets => core.reset(key),
         };
         if let Some(session) = ended {
-            self.settle(session);
+            self.release(session);
         }
     }
 }
 
 /// What becomes of replies that have to wait.
-impl EchoDriver {
+impl ServerDriver {
     /// Sends those that are due. Returns when the next one is.
     fn send_due<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         self.delayed.as_ref()?.next_due()?;
@@ -384,7 +386,7 @@ fn finish<N: Network>(core: &mut Core<N, Session>, key: Key) {
 }
 
 /// What is read goes to the service of its connection, and the answer back.
-impl EchoDriver {
+impl ServerDriver {
     #[inline]
     fn take<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key, bytes: &mut [u8]) {
         let (now_ms, turn) = (now_ms(core), turn(core, &self.limits));
@@ -424,7 +426,7 @@ impl EchoDriver {
             Then::More | Then::Last | Then::Upgrade(_) => {}
         }
         if self.stopping.is_some() {
-            self.part(core, key);
+            self.say_goodbye(core, key);
         }
     }
 
@@ -476,7 +478,7 @@ fn step<N: Network>(
     (to < core.high_water()).then_some(to)
 }
 
-impl<N: Network> Driver<N> for EchoDriver {
+impl<N: Network> Driver<N> for ServerDriver {
     type Session = Session;
     type Command = Command;
 
@@ -524,7 +526,7 @@ impl<N: Network> Driver<N> for EchoDriver {
             }
             Ending::Evicted => self.unread.count(&session.state),
         }
-        self.settle(session);
+        self.release(session);
     }
 
     fn on_command(&mut self, core: &mut Core<N, Session>, command: Command) {

@@ -73,7 +73,7 @@ fn an_echo_allocates_nothing() {
     let config = Config { policy, ..Config::default() };
     // With time limits, so that their bookkeeping is counted too.
     let limit = Some(Nanos::from_secs(60));
-    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now()).serving(
+    let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now()).serving(
         vec![Protocol::Ws],
         Arc::new(config),
         limit,
@@ -122,7 +122,7 @@ fn an_echo_that_has_to_wait_allocates_nothing() {
     let (_, mut inbox) = mailbox::open().expect("mailbox");
     let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
     let delay = Nanos::from_millis(1);
-    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), None, clock.now())
+    let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(16)), None, clock.now())
         .with_faults(Faults::new(None, Some(delay), 1));
     let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
     let mut peers: Vec<TcpStream> =
@@ -171,7 +171,7 @@ fn an_answer_from_a_kept_file_allocates_nothing() {
     let config = http::Config { root, ..http::Config::default() };
     let site = Site::open(&config).expect("a site");
     let limit = Some(Nanos::from_secs(60));
-    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now())
+    let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now())
         .serving(vec![Protocol::Http], Arc::new(Config::default()), limit)
         .with_site(config, site);
     let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);

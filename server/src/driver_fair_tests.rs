@@ -113,7 +113,7 @@ fn attacks() -> Vec<Attack> {
 fn rig() -> Rig {
     let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
     let config = Config::new(policy, wire::ws::Limits::default(), 1);
-    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO);
+    let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO);
     let services = vec![Protocol::Ws, Protocol::Tcp, Protocol::Http];
     let driver = driver.serving(services, Arc::new(config), None);
     let unsent = 64 << 20;
@@ -183,23 +183,31 @@ fn the_work_between_two_answers_to_a_good_peer_is_bounded_whatever_the_others_se
     }
 }
 
-/// Whoever is bad is served all the same, and to the last byte.
-#[test]
-fn who_makes_much_work_is_answered_in_the_end() {
+/// Messages that one peer sends at once.
+const AT_ONCE: usize = 100_000;
+
+/// A peer that has sent more than a turn can answer; what it reads into.
+fn with_much_to_answer() -> (Rig, SimStream, Vec<u8>) {
     let mut buffer = vec![0; 64 * 1024];
     let mut rig = rig();
     let peer = rig.connect_to(0, 1).remove(0);
     peer.send(&upgrade("")).expect("room");
     rig.settle();
     take(&peer, &mut buffer);
-    let messages = 100_000;
-    assert_eq!(peer.send(&frame(0x82, b"").repeat(messages)).ok(), Some(6 * messages));
+    assert_eq!(peer.send(&frame(0x82, b"").repeat(AT_ONCE)).ok(), Some(6 * AT_ONCE));
+    (rig, peer, buffer)
+}
+
+/// Whoever is bad is served all the same, and to the last byte.
+#[test]
+fn who_makes_much_work_is_answered_in_the_end() {
+    let (mut rig, peer, mut buffer) = with_much_to_answer();
     let mut heard = 0;
     for _ in 0..2_000 {
         rig.reactors[0].turn().expect("turn");
         heard += take(&peer, &mut buffer);
     }
-    assert_eq!(heard, 2 * messages);
+    assert_eq!(heard, 2 * AT_ONCE);
     let counters = rig.reactors[0].core().counters;
     assert!(counters.heavy_reads > 0 && counters.work_budget_hits > 0);
     assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
@@ -208,14 +216,7 @@ fn who_makes_much_work_is_answered_in_the_end() {
 /// The rest of a read that was put back when the server stopped is not answered any more.
 #[test]
 fn a_server_that_stops_passes_over_what_it_put_back() {
-    let mut buffer = vec![0; 64 * 1024];
-    let mut rig = rig();
-    let peer = rig.connect_to(0, 1).remove(0);
-    peer.send(&upgrade("")).expect("room");
-    rig.settle();
-    take(&peer, &mut buffer);
-    let messages = 100_000;
-    assert_eq!(peer.send(&frame(0x82, b"").repeat(messages)).ok(), Some(6 * messages));
+    let (mut rig, peer, mut buffer) = with_much_to_answer();
     rig.reactors[0].turn().expect("turn");
     assert!(rig.reactors[0].core().put_back_bytes() > 0, "there is such a rest");
     rig.stop();
@@ -228,7 +229,7 @@ fn a_server_that_stops_passes_over_what_it_put_back() {
     }
     let close = b"\x88\x12\x03\xe9the server stops";
     let answers = heard.strip_suffix(close).expect("the close frame comes last");
-    assert!(answers.len() < 2 * messages && answers == b"\x82\0".repeat(answers.len() / 2));
+    assert!(answers.len() < 2 * AT_ONCE && answers == b"\x82\0".repeat(answers.len() / 2));
     assert_eq!(rig.reactors[0].core().put_back_bytes(), 0);
     drop(peer);
     rig.settle();

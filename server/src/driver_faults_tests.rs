@@ -25,8 +25,8 @@ fn faults(stall: Option<&str>, delay: Option<Nanos>) -> Faults {
     Faults::new(stall.map(|stall| parse_stall(stall).expect("a stall")), delay, 1)
 }
 
-fn driver(services: Vec<Protocol>, faults: Faults) -> EchoDriver {
-    EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO)
+fn driver(services: Vec<Protocol>, faults: Faults) -> ServerDriver {
+    ServerDriver::new(0, 0, Arc::new(Admission::new(1_000)), None, Nanos::ZERO)
         .serving(services, Arc::new(Config::default()), None)
         .with_faults(faults)
 }

@@ -40,7 +40,7 @@ fn rig_of(
     request: Option<Nanos>,
 ) -> Rig {
     let site = Site::open(&config).expect("a site");
-    let driver = EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO)
+    let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO)
         .serving(vec![Protocol::Http], Arc::new(Config::default()), request)
         .with_site(config, site);
     Rig::of(vec![driver], 1, limits)

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 pub(super) struct Rig {
     pub(super) world: World,
-    pub(super) reactors: Vec<Reactor<Sim, EchoDriver>>,
+    pub(super) reactors: Vec<Reactor<Sim, ServerDriver>>,
     outsides: Vec<Outside<Command>>,
 }
 
@@ -23,13 +23,13 @@ impl Rig {
     fn new(reactors: usize, connections_max: u64, idle_timeout: Option<Nanos>) -> Self {
         let admission = Arc::new(Admission::new(connections_max));
         let drivers = (0..reactors).map(|index| {
-            EchoDriver::new(index, index, Arc::clone(&admission), idle_timeout, Nanos::ZERO)
+            ServerDriver::new(index, index, Arc::clone(&admission), idle_timeout, Nanos::ZERO)
         });
         Self::of(drivers.collect(), 1, Limits::for_slots(5_000))
     }
 
     /// A reactor for each driver, with so many listeners.
-    pub(super) fn of(drivers: Vec<EchoDriver>, listeners: u16, limits: Limits) -> Self {
+    pub(super) fn of(drivers: Vec<ServerDriver>, listeners: u16, limits: Limits) -> Self {
         let world = World::new(Faults::default());
         let addresses: Vec<SocketAddr> = (0..listeners).map(address).collect();
         let (mut reactors, mut outsides) = (Vec::new(), Vec::new());
@@ -162,7 +162,7 @@ fn all_reactors_together_admit_no_more_than_the_plan_and_make_room_again() {
     }
     rig.settle();
     assert_eq!(rig.connections(), 6);
-    let of_driver = |count: fn(&EchoDriver) -> u64| -> u64 {
+    let of_driver = |count: fn(&ServerDriver) -> u64| -> u64 {
         rig.reactors.iter().map(|reactor| count(reactor.driver())).sum()
     };
     assert_eq!(of_driver(|driver| driver.failures[Failure::Reset as usize]), 2);

@@ -38,8 +38,8 @@ fn close(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes(), reason.as_bytes()].concat()
 }
 
-fn driver(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> EchoDriver {
-    EchoDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO).serving(
+fn driver(config: Config, idle: Option<Nanos>, handshake: Option<Nanos>) -> ServerDriver {
+    ServerDriver::new(0, 0, Arc::new(Admission::new(1_000)), idle, Nanos::ZERO).serving(
         vec![Protocol::Ws, Protocol::Tcp],
         Arc::new(config),
         handshake,

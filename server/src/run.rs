@@ -2,7 +2,7 @@
 
 use crate::board::Board;
 use crate::cli::{CheckArgs, Cli, Command as CliCommand, ServeArgs, Steer};
-use crate::driver::{Admission, Command, EchoDriver};
+use crate::driver::{Admission, Command, ServerDriver};
 use crate::http::Site;
 use crate::metrics::{ServerSnapshot, Watcher};
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ use wire::Url;
 /// What a server did from start to end.
 pub type Summary = ServerSnapshot;
 
-type Reactor = Running<EchoDriver, Command, ()>;
+type Reactor = Running<ServerDriver, Command, ()>;
 
 /// A server that is running.
 #[derive(Debug)]
@@ -339,7 +339,7 @@ fn start_reactor(
             }
         }
         let site = Site::open(&http)?;
-        let driver = EchoDriver::new(index, cpu, admission, idle_timeout, clock.now())
+        let driver = ServerDriver::new(index, cpu, admission, idle_timeout, clock.now())
             .serving(services, websocket, handshake_timeout)
             .with_message_timeout(message_timeout)
             .with_site(http, site)

@@ -8,19 +8,19 @@ use wire::ws::Accepted;
 /// What one protocol does with all connections of a reactor that speak it.
 pub(crate) trait Service {
     /// Where a connection stands. A million of them are held: keep it small.
-    type Phase;
+    type State;
 
     /// Whether answers leave one after the other: what comes behind a request waits until all of
     /// its answer has left.
     const IN_TURN: bool = false;
 
     /// A connection has come.
-    fn arrived(&mut self) -> Self::Phase;
+    fn arrived(&mut self) -> Self::State;
 
     /// Answers the next bytes of a connection. An echo may be made in place.
     fn read<'a>(
         &'a mut self,
-        phase: &mut Self::Phase,
+        state: &mut Self::State,
         bytes: &'a mut [u8],
         turn: Turn<'_>,
     ) -> Reply<'a>;
@@ -29,18 +29,18 @@ pub(crate) trait Service {
     ///
     /// # Errors
     /// If there is no room for it: the connection is to be closed.
-    fn hold(&mut self, _: &mut Self::Phase, _rest: &[u8]) -> Result<(), Full> {
+    fn hold(&mut self, _: &mut Self::State, _rest: &[u8]) -> Result<(), Full> {
         Ok(())
     }
 
     /// Some of what was said has left, all of it if nothing is `blocked` any more: what was held
     /// and is to be read now. `None`: no time limit counts from here.
-    fn resume(&mut self, _: &mut Self::Phase, _blocked: bool) -> Option<Vec<u8>> {
+    fn resume(&mut self, _: &mut Self::State, _blocked: bool) -> Option<Vec<u8>> {
         None
     }
 
     /// The time limit that holds for a connection, of which something waits to be sent or not.
-    fn limit(&self, phase: &Self::Phase, blocked: bool, limits: &TimeLimits) -> Option<Nanos>;
+    fn limit(&self, state: &Self::State, blocked: bool, limits: &TimeLimits) -> Option<Nanos>;
 
     /// Whether any connection has a time limit besides that for silence.
     fn has_deadlines(&self, _: &TimeLimits) -> bool {
@@ -48,16 +48,16 @@ pub(crate) trait Service {
     }
 
     /// The time limit of a connection has passed.
-    fn time_out(&mut self, phase: &mut Self::Phase, blocked: bool, turn: Turn<'_>) -> TimedOut<'_>;
+    fn time_out(&mut self, state: &mut Self::State, blocked: bool, turn: Turn<'_>) -> TimedOut<'_>;
 
     /// The server stops: how this connection ends.
-    fn part(&mut self, phase: &mut Self::Phase, blocked: bool) -> Parting<'_>;
+    fn say_goodbye(&mut self, state: &mut Self::State, blocked: bool) -> Goodbye<'_>;
 
-    /// A connection has ended, in whatever phase it is.
-    fn ended(&mut self, phase: Self::Phase);
+    /// A connection has ended, in whatever state it is.
+    fn ended(&mut self, state: Self::State);
 
     /// Whether nothing but answers to signs of life waits for a peer.
-    fn says_pongs(_: &Self::Phase) -> bool {
+    fn says_pongs(_: &Self::State) -> bool {
         false
     }
 }
@@ -134,9 +134,9 @@ pub(crate) enum Then {
 
 /// How a connection is ended by us.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Parting<'a> {
+pub(crate) enum Goodbye<'a> {
     /// Not now.
-    Stays,
+    NotNow,
     /// With these last words, which may be none besides what waits.
     Says(&'a [u8]),
     /// At once.
@@ -149,7 +149,7 @@ pub(crate) enum Parting<'a> {
 #[derive(Debug)]
 pub(crate) struct TimedOut<'a> {
     /// How it ends. Who cannot be told anything now is closed.
-    pub parting: Parting<'a>,
+    pub goodbye: Goodbye<'a>,
     /// Whether it was silence that ended it.
     pub silence: bool,
 }

@@ -2,7 +2,7 @@
 //! lists them all.
 
 use crate::http::{self, Http};
-use crate::service::{Full, Parting, Reply, Service, TimeLimits, TimedOut, Turn};
+use crate::service::{Full, Goodbye, Reply, Service, TimeLimits, TimedOut, Turn};
 use crate::snapshot::{HttpSnapshot, WebSocketSnapshot};
 use crate::tcp::{self, Tcp};
 use crate::websocket::{self, WebSockets};
@@ -29,11 +29,11 @@ const _: () = assert!(SLOT_BYTES == 40);
 #[derive(Debug)]
 pub(crate) enum State {
     /// Bytes go back as they come.
-    Tcp(tcp::Phase),
+    Tcp(tcp::State),
     /// WebSocket, from the request on.
-    WebSocket(websocket::Phase),
+    WebSocket(websocket::State),
     /// HTTP, until it ends or becomes a WebSocket.
-    Http(http::Phase),
+    Http(http::State),
 }
 
 /// The services of one reactor.
@@ -52,20 +52,20 @@ pub(crate) struct Served {
     pub http: HttpSnapshot,
 }
 
-/// Does the same with the service of a connection and its phase, whichever that is.
+/// Does the same with the service of a connection and its state, whichever that is.
 macro_rules! with {
-    ($services:expr, $state:expr, |$service:ident, $phase:ident| $does:expr) => {{
+    ($services:expr, $whichever:expr, |$service:ident, $state:ident| $does:expr) => {{
         let Services { tcp, websockets, http } = $services;
-        match $state {
-            State::Tcp($phase) => {
+        match $whichever {
+            State::Tcp($state) => {
                 let $service = tcp;
                 $does
             }
-            State::WebSocket($phase) => {
+            State::WebSocket($state) => {
                 let $service = websockets;
                 $does
             }
-            State::Http($phase) => {
+            State::Http($state) => {
                 let $service = http;
                 $does
             }
@@ -123,22 +123,22 @@ impl Services {
         bytes: &'a mut [u8],
         turn: Turn<'_>,
     ) -> Reply<'a> {
-        with!(self, state, |service, phase| service.read(phase, bytes, turn))
+        with!(self, state, |service, state| service.read(state, bytes, turn))
     }
 
     /// As [`Service::hold`].
     pub(crate) fn hold(&mut self, state: &mut State, rest: &[u8]) -> Result<(), Full> {
-        with!(self, state, |service, phase| service.hold(phase, rest))
+        with!(self, state, |service, state| service.hold(state, rest))
     }
 
     /// As [`Service::resume`].
     pub(crate) fn resume(&mut self, state: &mut State, blocked: bool) -> Option<Vec<u8>> {
-        with!(self, state, |service, phase| service.resume(phase, blocked))
+        with!(self, state, |service, state| service.resume(state, blocked))
     }
 
     /// As [`Service::limit`].
     pub(crate) fn limit(&self, state: &State, blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
-        with!(self, state, |service, phase| service.limit(phase, blocked, limits))
+        with!(self, state, |service, state| service.limit(state, blocked, limits))
     }
 
     /// Whether any connection has a time limit besides that for silence.
@@ -155,17 +155,17 @@ impl Services {
         blocked: bool,
         turn: Turn<'_>,
     ) -> TimedOut<'_> {
-        with!(self, state, |service, phase| service.time_out(phase, blocked, turn))
+        with!(self, state, |service, state| service.time_out(state, blocked, turn))
     }
 
     /// As [`Service::part`].
-    pub(crate) fn part(&mut self, state: &mut State, blocked: bool) -> Parting<'_> {
-        with!(self, state, |service, phase| service.part(phase, blocked))
+    pub(crate) fn say_goodbye(&mut self, state: &mut State, blocked: bool) -> Goodbye<'_> {
+        with!(self, state, |service, state| service.say_goodbye(state, blocked))
     }
 
     /// As [`Service::ended`].
     pub(crate) fn ended(&mut self, state: State) {
-        with!(self, state, |service, phase| service.ended(phase));
+        with!(self, state, |service, state| service.ended(state));
     }
 }
 
@@ -183,9 +183,9 @@ impl State {
     /// As [`Service::says_pongs`].
     pub(crate) fn says_pongs(&self) -> bool {
         match self {
-            Self::Tcp(phase) => Tcp::says_pongs(phase),
-            Self::WebSocket(phase) => WebSockets::says_pongs(phase),
-            Self::Http(phase) => Http::says_pongs(phase),
+            Self::Tcp(state) => Tcp::says_pongs(state),
+            Self::WebSocket(state) => WebSockets::says_pongs(state),
+            Self::Http(state) => Http::says_pongs(state),
         }
     }
 }

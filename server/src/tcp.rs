@@ -1,11 +1,11 @@
 //! Plain TCP at the server: bytes go back as they come.
 
-use crate::service::{Parting, Reply, Service, TimeLimits, TimedOut, Turn};
+use crate::service::{Goodbye, Reply, Service, TimeLimits, TimedOut, Turn};
 use measure::Nanos;
 
 /// Where a connection stands: always here.
 #[derive(Debug)]
-pub(crate) struct Phase;
+pub(crate) struct State;
 
 /// The connections of one reactor that speak it. They keep nothing.
 #[derive(Debug, Default)]
@@ -22,29 +22,29 @@ impl Tcp {
 }
 
 impl Service for Tcp {
-    type Phase = Phase;
+    type State = State;
 
-    fn arrived(&mut self) -> Phase {
-        Phase
+    fn arrived(&mut self) -> State {
+        State
     }
 
     #[inline]
-    fn read<'a>(&'a mut self, _: &mut Phase, bytes: &'a mut [u8], _: Turn<'_>) -> Reply<'a> {
+    fn read<'a>(&'a mut self, _: &mut State, bytes: &'a mut [u8], _: Turn<'_>) -> Reply<'a> {
         self.reads += 1;
         Reply { renewed: true, bytes, ..Reply::silent(bytes.len()) }
     }
 
-    fn limit(&self, _: &Phase, _blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
+    fn limit(&self, _: &State, _blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
         limits.idle
     }
 
-    fn time_out(&mut self, _: &mut Phase, _blocked: bool, _: Turn<'_>) -> TimedOut<'_> {
-        TimedOut { parting: Parting::Closes, silence: true }
+    fn time_out(&mut self, _: &mut State, _blocked: bool, _: Turn<'_>) -> TimedOut<'_> {
+        TimedOut { goodbye: Goodbye::Closes, silence: true }
     }
 
-    fn part(&mut self, _: &mut Phase, _blocked: bool) -> Parting<'_> {
-        Parting::Closes
+    fn say_goodbye(&mut self, _: &mut State, _blocked: bool) -> Goodbye<'_> {
+        Goodbye::Closes
     }
 
-    fn ended(&mut self, _: Phase) {}
+    fn ended(&mut self, _: State) {}
 }

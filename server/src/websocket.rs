@@ -13,7 +13,7 @@ use crate::limits::{
     PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN, STREAMS_MEMORY_SHARE,
     STREAMS_PER_REACTOR_MIN,
 };
-use crate::service::{Parting, Reply, Service, TimeLimits, TimedOut, Turn};
+use crate::service::{Goodbye, Reply, Service, TimeLimits, TimedOut, Turn};
 use crate::snapshot::WebSocketSnapshot;
 use measure::Nanos;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Default for Config {
 
 /// Where a connection stands.
 #[derive(Debug)]
-pub(crate) enum Phase {
+pub(crate) enum State {
     /// Its request is not complete.
     Opening(Head),
     /// Messages are echoed.
@@ -101,7 +101,7 @@ pub(crate) enum Phase {
     Closing,
 }
 
-impl Phase {
+impl State {
     /// Whether a message or frame is only partly here.
     #[inline]
     pub(crate) fn is_receiving(&self) -> bool {
@@ -109,7 +109,7 @@ impl Phase {
     }
 }
 
-/// The WebSocket connections of one reactor, but for what each one keeps in its [`Phase`].
+/// The WebSocket connections of one reactor, but for what each one keeps in its [`State`].
 #[derive(Debug)]
 pub(crate) struct WebSockets {
     config: Arc<Config>,
@@ -149,34 +149,34 @@ impl WebSockets {
     }
 
     /// A connection of another protocol has become one of WebSocket; the answer is written already.
-    pub(crate) fn upgraded(&mut self, accepted: Accepted) -> Phase {
+    pub(crate) fn upgraded(&mut self, accepted: Accepted) -> State {
         self.counts.open += 1;
         self.counts.upgraded += 1;
-        Phase::Open(Ws::new(Role::Server, accepted.deflate))
+        State::Open(Ws::new(Role::Server, accepted.deflate))
     }
 
     /// Takes the next bytes of the request. Nearly always it comes whole in one read and is
     /// answered from there.
     fn read_request<'a>(
         &'a mut self,
-        phase: &mut Phase,
+        state: &mut State,
         bytes: &'a mut [u8],
         turn: Turn<'_>,
     ) -> Reply<'a> {
         let Self { config, heads, out, .. } = self;
         let all = bytes.len();
-        let Phase::Opening(head) = phase else { return Reply::silent(all) };
+        let State::Opening(head) = state else { return Reply::silent(all) };
         out.clear();
         let read = head.read(heads, bytes, |head| config.policy.answer(head, out));
         match read {
             Ok(None) if heads.bytes() <= config.partial_head_bytes_max => Reply::silent(all),
-            Ok(None) => Reply::last(self.refuse(phase, HandshakeError::Busy), all),
-            Err(error) => Reply::last(self.refuse(phase, error.into()), all),
-            Ok(Some((Err(error), _))) => Reply::last(self.refused(phase, error), all),
+            Ok(None) => Reply::last(self.refuse(state, HandshakeError::Busy), all),
+            Err(error) => Reply::last(self.refuse(state, error.into()), all),
+            Ok(Some((Err(error), _))) => Reply::last(self.refused(state, error), all),
             Ok(Some((Ok(accepted), used))) => {
                 self.counts.opening -= 1;
-                *phase = self.upgraded(accepted);
-                self.read_behind(phase, bytes, used, turn)
+                *state = self.upgraded(accepted);
+                self.read_behind(state, bytes, used, turn)
             }
         }
     }
@@ -185,7 +185,7 @@ impl WebSockets {
     /// answer to that.
     fn read_behind<'a>(
         &'a mut self,
-        phase: &mut Phase,
+        state: &mut State,
         bytes: &mut [u8],
         used: usize,
         turn: Turn<'_>,
@@ -195,77 +195,77 @@ impl WebSockets {
         }
         let mut out = std::mem::take(&mut self.out);
         let Reply { bytes, used: behind, then, renewed, work, .. } =
-            self.read(phase, &mut bytes[used..], turn);
+            self.read(state, &mut bytes[used..], turn);
         out.extend_from_slice(bytes);
         self.out = out;
         let used = used + behind;
         Reply { bytes: &self.out, file: None, used, then, renewed, work }
     }
 
-    fn refuse(&mut self, phase: &mut Phase, error: HandshakeError) -> &[u8] {
+    fn refuse(&mut self, state: &mut State, error: HandshakeError) -> &[u8] {
         self.out.clear();
         error.write(true, &mut self.out);
-        self.refused(phase, error)
+        self.refused(state, error)
     }
 
     /// The refusal is written already, but for its date.
-    fn refused(&mut self, phase: &mut Phase, error: HandshakeError) -> &[u8] {
+    fn refused(&mut self, state: &mut State, error: HandshakeError) -> &[u8] {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         add_date(0, &date_text(unix.as_secs()), &mut self.out);
         *self.counts.refused.entry(error.status()).or_default() += 1;
-        self.forget(phase);
-        close(phase, &mut self.counts);
+        self.forget(state);
+        close(state, &mut self.counts);
         &self.out
     }
 
     /// Ends an open connection by a close frame with the code 1001, if that is possible: see
     /// [`WebSockets::dismiss`].
-    fn go_away(&mut self, phase: &mut Phase, why: &str) -> Parting<'_> {
-        let answered = self.dismiss(phase, CloseCode::GOING_AWAY, why);
+    fn go_away(&mut self, state: &mut State, why: &str) -> Goodbye<'_> {
+        let answered = self.dismiss(state, CloseCode::GOING_AWAY, why);
         self.counts.gone_away += u64::from(answered);
-        if answered { Parting::Says(&self.out) } else { Parting::Stays }
+        if answered { Goodbye::Says(&self.out) } else { Goodbye::NotNow }
     }
 
     /// Writes a close frame. False if the connection is not open, or in the middle of a frame of
     /// ours: a close frame would be taken for a part of that.
-    fn dismiss(&mut self, phase: &mut Phase, code: CloseCode, why: &str) -> bool {
-        match phase {
-            Phase::Open(ws) if !ws.writer.is_mid_frame() => {}
+    fn dismiss(&mut self, state: &mut State, code: CloseCode, why: &str) -> bool {
+        match state {
+            State::Open(ws) if !ws.writer.is_mid_frame() => {}
             _ => return false,
         }
         self.out.clear();
         Writer::close(Some(code), why, None, &mut self.out);
-        self.forget(phase);
-        close(phase, &mut self.counts);
+        self.forget(state);
+        close(state, &mut self.counts);
         true
     }
 
     /// Gives back what the pools hold for a connection.
-    fn forget(&mut self, phase: &mut Phase) {
-        match phase {
-            Phase::Opening(head) => head.forget(&mut self.heads),
-            Phase::Open(ws) => ws.forget(&mut self.pools),
-            Phase::Closing => {}
+    fn forget(&mut self, state: &mut State) {
+        match state {
+            State::Opening(head) => head.forget(&mut self.heads),
+            State::Open(ws) => ws.forget(&mut self.pools),
+            State::Closing => {}
         }
     }
 }
 
 impl Service for WebSockets {
-    type Phase = Phase;
+    type State = State;
 
-    fn arrived(&mut self) -> Phase {
+    fn arrived(&mut self) -> State {
         self.counts.opening += 1;
-        Phase::Opening(Head::default())
+        State::Opening(Head::default())
     }
 
     #[inline]
-    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
+    fn read<'a>(&'a mut self, state: &mut State, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
         let all = bytes.len();
-        match phase {
-            Phase::Open(ws) => {
+        match state {
+            State::Open(ws) => {
                 let Self { config, pools, out, counts, .. } = self;
                 let was_receiving = !ws.reader.is_idle();
                 pools.read.allow(turn.work_max);
@@ -284,21 +284,21 @@ impl Service for WebSockets {
                 };
                 count_end(counts, end);
                 ws.forget(pools);
-                close(phase, counts);
+                close(state, counts);
                 Reply { work, ..Reply::last(reply, all) }
             }
-            Phase::Opening(_) => self.read_request(phase, bytes, turn),
-            Phase::Closing => Reply::silent(all),
+            State::Opening(_) => self.read_request(state, bytes, turn),
+            State::Closing => Reply::silent(all),
         }
     }
 
     #[inline]
-    fn limit(&self, phase: &Phase, _blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
-        match phase {
-            Phase::Open(_) if limits.message.is_some() && phase.is_receiving() => limits.message,
-            Phase::Open(_) => limits.idle,
-            Phase::Opening(_) => limits.handshake,
-            Phase::Closing => Some(limits.closing),
+    fn limit(&self, state: &State, _blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
+        match state {
+            State::Open(_) if limits.message.is_some() && state.is_receiving() => limits.message,
+            State::Open(_) => limits.idle,
+            State::Opening(_) => limits.handshake,
+            State::Closing => Some(limits.closing),
         }
     }
 
@@ -307,69 +307,69 @@ impl Service for WebSockets {
         messages || self.counts.opening + self.counts.closing > 0
     }
 
-    fn time_out(&mut self, phase: &mut Phase, _blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
-        let parting = match phase {
-            Phase::Opening(_) => Parting::Says(self.refuse(phase, HandshakeError::TimedOut)),
-            Phase::Closing => {
+    fn time_out(&mut self, state: &mut State, _blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
+        let goodbye = match state {
+            State::Opening(_) => Goodbye::Says(self.refuse(state, HandshakeError::TimedOut)),
+            State::Closing => {
                 // The peer did not close in time after our last word.
                 self.counts.close_timed_out += 1;
-                Parting::Closes
+                Goodbye::Closes
             }
-            Phase::Open(_) if turn.limits.message.is_some() && phase.is_receiving() => {
+            State::Open(_) if turn.limits.message.is_some() && state.is_receiving() => {
                 self.counts.message_timed_out += 1;
                 let why = "the message was not complete in time";
-                if self.dismiss(phase, CloseCode::POLICY_VIOLATION, why) {
-                    Parting::Says(&self.out)
+                if self.dismiss(state, CloseCode::POLICY_VIOLATION, why) {
+                    Goodbye::Says(&self.out)
                 } else {
-                    Parting::Stays
+                    Goodbye::NotNow
                 }
             }
-            Phase::Open(_) => {
-                let parting = self.go_away(phase, "nothing was said for too long");
-                return TimedOut { parting, silence: true };
+            State::Open(_) => {
+                let goodbye = self.go_away(state, "nothing was said for too long");
+                return TimedOut { goodbye, silence: true };
             }
         };
-        TimedOut { parting, silence: false }
+        TimedOut { goodbye, silence: false }
     }
 
-    fn part(&mut self, phase: &mut Phase, _blocked: bool) -> Parting<'_> {
-        match phase {
-            Phase::Opening(_) => Parting::Closes,
+    fn say_goodbye(&mut self, state: &mut State, _blocked: bool) -> Goodbye<'_> {
+        match state {
+            State::Opening(_) => Goodbye::Closes,
             // Who is in the middle of a frame is asked again after it.
-            Phase::Open(_) | Phase::Closing => self.go_away(phase, "the server stops"),
+            State::Open(_) | State::Closing => self.go_away(state, "the server stops"),
         }
     }
 
-    fn ended(&mut self, mut phase: Phase) {
-        self.forget(&mut phase);
+    fn ended(&mut self, mut state: State) {
+        self.forget(&mut state);
         let counts = &mut self.counts;
-        match phase {
-            Phase::Opening(_) => {
+        match state {
+            State::Opening(_) => {
                 counts.opening -= 1;
                 counts.abandoned += 1;
             }
-            Phase::Open(_) => {
+            State::Open(_) => {
                 counts.open -= 1;
                 counts.lost += 1;
             }
-            Phase::Closing => counts.closing -= 1,
+            State::Closing => counts.closing -= 1,
         }
     }
 
-    fn says_pongs(phase: &Phase) -> bool {
-        matches!(phase, Phase::Open(ws) if ws.writer.sends_pongs())
+    fn says_pongs(state: &State) -> bool {
+        matches!(state, State::Open(ws) if ws.writer.sends_pongs())
     }
 }
 
-/// Goes over to [`Phase::Closing`]. The pools have been given back what they hold.
-fn close(phase: &mut Phase, counts: &mut WebSocketSnapshot) {
-    match phase {
-        Phase::Opening(_) => counts.opening -= 1,
-        Phase::Open(_) => counts.open -= 1,
-        Phase::Closing => return,
+/// Goes over to [`State::Closing`]. The pools have been given back what they hold.
+fn close(state: &mut State, counts: &mut WebSocketSnapshot) {
+    match state {
+        State::Opening(_) => counts.opening -= 1,
+        State::Open(_) => counts.open -= 1,
+        State::Closing => return,
     }
     counts.closing += 1;
-    *phase = Phase::Closing;
+    *state = State::Closing;
 }
 
 #[cold]

@@ -10,7 +10,7 @@ use crate::orders::Command;
 use crate::orders::Report;
 use crate::plan::{Plan, Spoken};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
-use c1000k_server::driver::{Admission, EchoDriver};
+use c1000k_server::driver::{Admission, ServerDriver};
 use control::signals::Signal;
 use crossbeam_channel::{Receiver, bounded};
 use host::schedule::CoreTime;
@@ -101,7 +101,7 @@ impl Simulated {
             Spoken::Raw => {
                 let admission = Arc::new(Admission::new(connections_max));
                 let driver =
-                    |index| EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
+                    |index| ServerDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
                 servers(&world, target, driver)
             }
             Spoken::WebSocket(_) => servers(&world, target, |_| WsPeer::pinging()),

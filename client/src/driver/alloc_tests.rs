@@ -9,7 +9,7 @@ use crate::load::audited_share::Share;
 use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
-use c1000k_server::driver::{Admission, EchoDriver};
+use c1000k_server::driver::{Admission, ServerDriver};
 use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
 use measure::Clock;
@@ -33,9 +33,9 @@ struct Pair<P: Protocol, S: Driver<System>> {
 }
 
 /// The raw echo server, with a time limit for silence, so that its bookkeeping is counted too.
-fn raw_server(clock: Clock) -> EchoDriver {
+fn raw_server(clock: Clock) -> ServerDriver {
     let admission = Arc::new(Admission::new(CONNECTIONS as u64));
-    EchoDriver::new(0, 0, admission, Some(Nanos::from_secs(60)), clock.now())
+    ServerDriver::new(0, 0, admission, Some(Nanos::from_secs(60)), clock.now())
 }
 
 impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {

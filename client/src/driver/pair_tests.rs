@@ -11,7 +11,7 @@ use crate::load::pace::Pace;
 use crate::load::phases::steps::*;
 use crate::load::schedule::{Arrivals, Schedule};
 use crate::protocol::Raw;
-use c1000k_server::driver::{Admission, EchoDriver};
+use c1000k_server::driver::{Admission, ServerDriver};
 use crossbeam_channel::bounded;
 use measure::Failure;
 use proptest::prelude::*;
@@ -32,12 +32,12 @@ fn all_of_these_hold_with_a_layer() {
 }
 
 /// Clients that speak plain TCP, and echo servers.
-pub(super) type Rig = rig::Rig<Raw, EchoDriver>;
+pub(super) type Rig = rig::Rig<Raw, ServerDriver>;
 
 impl Rig {
     pub(super) fn new(load: Load, faults: Faults, servers: usize, limits: Limits) -> Self {
         let admission = Arc::new(Admission::new(u64::MAX));
-        let server = |index| EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
+        let server = |index| ServerDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
         Self::with(load, Raw::new, (0..servers).map(server), faults, limits)
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::load::pace::Pace;
 use crate::load::phases::steps::{DRIVE, begin};
 use crate::protocol::{Before, Content, End, State, Times};
-use c1000k_server::driver::{Admission, EchoDriver};
+use c1000k_server::driver::{Admission, ServerDriver};
 use proptest::prelude::*;
 use reactor::sim::Faults;
 use reactor::{Limits, Stream};
@@ -113,11 +113,11 @@ impl Protocol for Lines {
     fn forget(&mut self, _: &mut Conversation) {}
 }
 
-type Rig = rig::Rig<Lines, EchoDriver>;
+type Rig = rig::Rig<Lines, ServerDriver>;
 
 fn rig(load: Load, servers: usize, faults: Faults, limits: Limits) -> Rig {
     let admission = Arc::new(Admission::new(u64::MAX));
-    let server = |index| EchoDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
+    let server = |index| ServerDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
     Rig::with(load, |_| Lines::default(), (0..servers).map(server), faults, limits)
 }
 

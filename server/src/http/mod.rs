@@ -20,7 +20,7 @@ use crate::limits::{
     LOOKUP_WORK, OPEN_FILES, PARTIAL_HEAD_BYTES_MAX, PARTIAL_HEAD_BYTES_PER_REACTOR_MIN,
     REQUEST_WORK,
 };
-use crate::service::{Full, Parting, Reply, Service, Then, TimeLimits, TimedOut, Turn};
+use crate::service::{Full, Goodbye, Reply, Service, Then, TimeLimits, TimedOut, Turn};
 use crate::snapshot::HttpSnapshot;
 use held::{Held, NOTHING};
 use measure::Nanos;
@@ -81,7 +81,7 @@ impl Default for Config {
 
 /// Where a connection stands.
 #[derive(Debug)]
-pub(crate) enum Phase {
+pub(crate) enum State {
     /// Requests are read.
     Open(Requests, Waiting),
     /// Our last word was said; what comes is passed over.
@@ -92,13 +92,13 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Waiting(u32);
 
-impl Default for Phase {
+impl Default for State {
     fn default() -> Self {
         Self::Open(Requests::default(), Waiting(NOTHING))
     }
 }
 
-impl Phase {
+impl State {
     /// Whether a request is only partly here.
     pub(crate) fn is_receiving(&self) -> bool {
         matches!(self, Self::Open(requests, _) if !requests.is_idle())
@@ -130,7 +130,7 @@ impl WallClock {
 /// Codes from 0 up to, not including, this one are counted.
 const CODES: usize = 600;
 
-/// The HTTP connections of one reactor, but for what each one keeps in its [`Phase`].
+/// The HTTP connections of one reactor, but for what each one keeps in its [`State`].
 #[derive(Debug)]
 pub(crate) struct Http {
     config: Config,
@@ -207,9 +207,9 @@ impl Http {
     }
 
     /// The connection is ours no more, or takes no more requests.
-    fn leave(&mut self, phase: &mut Phase, then: Then) {
-        self.forget(phase);
-        *phase = Phase::Closing;
+    fn leave(&mut self, state: &mut State, then: Then) {
+        self.forget(state);
+        *state = State::Closing;
         self.counts.open -= 1;
         if then == Then::Last {
             self.counts.closing += 1;
@@ -217,16 +217,16 @@ impl Http {
     }
 
     /// Takes out what was held.
-    fn take_held(&mut self, phase: &mut Phase) -> Vec<u8> {
-        match phase {
-            Phase::Open(_, Waiting(index)) => self.held.take(std::mem::replace(index, NOTHING)),
-            Phase::Closing => Vec::new(),
+    fn take_held(&mut self, state: &mut State) -> Vec<u8> {
+        match state {
+            State::Open(_, Waiting(index)) => self.held.take(std::mem::replace(index, NOTHING)),
+            State::Closing => Vec::new(),
         }
     }
 
     /// The request did not come in time: our last word on the connection.
-    fn refuse_late(&mut self, phase: &mut Phase, now: Nanos) -> &[u8] {
-        self.leave_receiving(phase);
+    fn refuse_late(&mut self, state: &mut State, now: Nanos) -> &[u8] {
+        self.leave_receiving(state);
         let date = self.date.at(self.clock.at(now).0 / 1_000_000_000);
         self.out.clear();
         refuse(Refusal::TimedOut, Method::Get, date, &mut self.answers, &mut self.out);
@@ -235,42 +235,42 @@ impl Http {
     }
 
     /// The connection takes no more requests, in the middle of one or not.
-    fn leave_receiving(&mut self, phase: &mut Phase) {
-        self.counts.receiving -= u64::from(phase.is_receiving());
-        self.leave(phase, Then::Last);
+    fn leave_receiving(&mut self, state: &mut State) {
+        self.counts.receiving -= u64::from(state.is_receiving());
+        self.leave(state, Then::Last);
     }
 
     /// Gives back what the pools hold for a connection.
-    fn forget(&mut self, phase: &mut Phase) {
-        drop(self.take_held(phase));
-        if let Phase::Open(requests, _) = phase {
+    fn forget(&mut self, state: &mut State) {
+        drop(self.take_held(state));
+        if let State::Open(requests, _) = state {
             requests.forget(&mut self.pool);
         }
     }
 }
 
 impl Service for Http {
-    type Phase = Phase;
+    type State = State;
 
     const IN_TURN: bool = true;
 
-    fn arrived(&mut self) -> Phase {
+    fn arrived(&mut self) -> State {
         self.counts.open += 1;
-        Phase::default()
+        State::default()
     }
 
     /// Answers all requests that the bytes complete, up to one whose body has to leave first, or
     /// with which so much work is done.
     #[inline]
-    fn read<'a>(&'a mut self, phase: &mut Phase, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
+    fn read<'a>(&'a mut self, state: &mut State, bytes: &'a mut [u8], turn: Turn<'_>) -> Reply<'a> {
         let (now, work_max) = (turn.now, turn.work_max);
-        let was_receiving = phase.is_receiving();
+        let was_receiving = state.is_receiving();
         if self.out.capacity() > ANSWER_KEPT_BYTES_MAX {
             self.out = Vec::new();
         }
         let Self { config, site, policy, pool, out, clock, date, counts, answers, .. } = self;
         out.clear();
-        let Phase::Open(requests, _) = phase else {
+        let State::Open(requests, _) = state else {
             return Reply::silent(bytes.len());
         };
         let unix = clock.at(now);
@@ -334,9 +334,9 @@ impl Service for Http {
         let sent = out.len() as u64 + file.as_ref().map_or(0, FilePart::left);
         counts.response_bytes += sent;
         if then != Then::More {
-            self.leave(phase, then);
+            self.leave(state, then);
         }
-        self.counts.receiving += u64::from(phase.is_receiving());
+        self.counts.receiving += u64::from(state.is_receiving());
         self.counts.receiving -= u64::from(was_receiving);
         let work =
             u64::from(answered) * REQUEST_WORK + lookups * LOOKUP_WORK + self.out.len() as u64;
@@ -344,26 +344,26 @@ impl Service for Http {
         Reply { bytes: &self.out, file, used, then, renewed, work }
     }
 
-    fn hold(&mut self, phase: &mut Phase, rest: &[u8]) -> Result<(), Full> {
-        if let Phase::Open(_, Waiting(index)) = phase {
+    fn hold(&mut self, state: &mut State, rest: &[u8]) -> Result<(), Full> {
+        if let State::Open(_, Waiting(index)) = state {
             let put = self.held.put(rest);
             *index = put.inspect_err(|_| self.counts.held_full += 1)?;
         }
         Ok(())
     }
 
-    fn resume(&mut self, phase: &mut Phase, blocked: bool) -> Option<Vec<u8>> {
+    fn resume(&mut self, state: &mut State, blocked: bool) -> Option<Vec<u8>> {
         // As long as a peer takes its answer it is in nobody's way.
-        Some(if blocked { Vec::new() } else { self.take_held(phase) })
+        Some(if blocked { Vec::new() } else { self.take_held(state) })
     }
 
     #[inline]
-    fn limit(&self, phase: &Phase, blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
-        match phase {
+    fn limit(&self, state: &State, blocked: bool, limits: &TimeLimits) -> Option<Nanos> {
+        match state {
             _ if blocked => limits.idle,
-            Phase::Closing => Some(limits.closing),
-            Phase::Open(..) if phase.is_receiving() => limits.handshake,
-            Phase::Open(..) => limits.idle,
+            State::Closing => Some(limits.closing),
+            State::Open(..) if state.is_receiving() => limits.handshake,
+            State::Open(..) => limits.idle,
         }
     }
 
@@ -371,52 +371,52 @@ impl Service for Http {
         self.counts.receiving + self.counts.closing > 0
     }
 
-    fn time_out(&mut self, phase: &mut Phase, blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
-        let (parting, silence) = match phase {
+    fn time_out(&mut self, state: &mut State, blocked: bool, turn: Turn<'_>) -> TimedOut<'_> {
+        let (goodbye, silence) = match state {
             _ if blocked => {
                 // The peer took nothing of its answer for too long. One that ends early must not
                 // look whole.
                 self.counts.stalled_closed += 1;
-                (Parting::Resets, true)
+                (Goodbye::Resets, true)
             }
-            Phase::Closing => {
+            State::Closing => {
                 // The peer did not close in time after our last word.
                 self.counts.close_timed_out += 1;
-                (Parting::Closes, false)
+                (Goodbye::Closes, false)
             }
-            Phase::Open(..) if phase.is_receiving() => {
-                (Parting::Says(self.refuse_late(phase, turn.now)), false)
+            State::Open(..) if state.is_receiving() => {
+                (Goodbye::Says(self.refuse_late(state, turn.now)), false)
             }
-            Phase::Open(..) => {
+            State::Open(..) => {
                 self.counts.idle_closed += 1;
-                (Parting::Closes, true)
+                (Goodbye::Closes, true)
             }
         };
-        TimedOut { parting, silence }
+        TimedOut { goodbye, silence }
     }
 
-    fn part(&mut self, phase: &mut Phase, blocked: bool) -> Parting<'_> {
-        match phase {
-            Phase::Closing => Parting::Stays,
-            Phase::Open(..) if blocked => {
+    fn say_goodbye(&mut self, state: &mut State, blocked: bool) -> Goodbye<'_> {
+        match state {
+            State::Closing => Goodbye::NotNow,
+            State::Open(..) if blocked => {
                 // The answer that is on its way still arrives, and is the last one.
-                self.leave_receiving(phase);
-                Parting::Says(&[])
+                self.leave_receiving(state);
+                Goodbye::Says(&[])
             }
-            Phase::Open(..) => Parting::Closes,
+            State::Open(..) => Goodbye::Closes,
         }
     }
 
-    fn ended(&mut self, mut phase: Phase) {
-        if phase.is_receiving() {
+    fn ended(&mut self, mut state: State) {
+        if state.is_receiving() {
             self.counts.receiving -= 1;
             self.counts.abandoned += 1;
         }
-        match phase {
-            Phase::Open(..) => self.counts.open -= 1,
-            Phase::Closing => self.counts.closing -= 1,
+        match state {
+            State::Open(..) => self.counts.open -= 1,
+            State::Closing => self.counts.closing -= 1,
         }
-        self.forget(&mut phase);
+        self.forget(&mut state);
     }
 }
 
