@@ -17,8 +17,9 @@ use wire::{MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN, Url};
 #[command(
     name = "c1000k-client",
     version,
-    after_help = "Exit codes: 0 done as planned, 1 failed while running, 2 usage, 3 refused by preflight,\n\
-                  4 a threshold was missed, 6 the plan was not reached, 130 interrupted."
+    after_help = "Exit codes: 0 done as planned, 1 failed while running, 2 usage, \
+                  3 refused by preflight,\n4 a threshold was missed, 6 the plan was not \
+                  reached, 130 interrupted."
 )]
 pub struct Cli {
     /// What to do.
@@ -64,7 +65,12 @@ pub struct EchoArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct HandshakeArgs {
     /// A further header of the handshake (ws://) or of each request (http://) (repeat)
-    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Requests (ws:// and http://)")]
+    #[arg(
+        long,
+        value_name = "NAME: VALUE",
+        value_parser = parse_header,
+        help_heading = "Requests (ws:// and http://)"
+    )]
     pub header: Vec<(String, String)>,
     /// The origin that the handshake names
     #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket (ws:// only)")]
@@ -84,10 +90,20 @@ pub struct FrameArgs {
     #[arg(long, help_heading = "WebSocket (ws:// only)")]
     pub text: bool,
     /// Cut messages into frames of at most so many bytes
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "WebSocket (ws:// only)")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = parse_size,
+        help_heading = "WebSocket (ws:// only)"
+    )]
     pub fragment: Option<u64>,
     /// Ping every connection this often, evenly spread
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "WebSocket (ws:// only)")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = parse_duration,
+        help_heading = "WebSocket (ws:// only)"
+    )]
     pub ping: Option<Nanos>,
     /// How replies are matched with messages [default: content]
     #[arg(long = "match", value_name = "HOW", value_enum, help_heading = "WebSocket (ws:// only)")]
@@ -98,7 +114,12 @@ pub struct FrameArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct HttpArgs {
     /// The method: any word, as it is to be sent (case counts) [default: GET, or POST with a body]
-    #[arg(long, value_name = "METHOD", value_parser = parse_method, help_heading = "HTTP (http:// only)")]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        value_parser = parse_method,
+        help_heading = "HTTP (http:// only)"
+    )]
     pub method: Option<String>,
     /// The body of each request
     #[arg(
@@ -111,17 +132,17 @@ pub struct HttpArgs {
     /// A file that is the body of each request
     #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
     pub body_file: Option<PathBuf>,
-    /// A file with the paths to ask for in turn instead of the URL's own, one a line; empty lines and
-    /// those that begin with # are passed over. Each connection starts at another one
+    /// A file with the paths to ask for in turn instead of the URL's own, one a line; empty lines
+    /// and those that begin with # are passed over. Each connection starts at another one
     #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
     pub paths: Option<PathBuf>,
-    /// The most requests that a connection has on their way [default: 1]. In the closed model it keeps
-    /// so many (there it is another name for --in-flight); in the open model one that has so many is
-    /// passed over
+    /// The most requests that a connection has on their way [default: 1]. In the closed model it
+    /// keeps so many (there it is another name for --in-flight); in the open model one that has so
+    /// many is passed over
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "HTTP (http:// only)")]
     pub pipeline: Option<u64>,
-    /// Open a connection for each request and close it behind the response; --connections is how many may
-    /// be open at a time. Times of a request then begin with its connect
+    /// Open a connection for each request and close it behind the response; --connections is how
+    /// many may be open at a time. Times of a request then begin with its connect
     #[arg(long, help_heading = "HTTP (http:// only)")]
     pub close: bool,
     /// The largest head of a response (status line and headers); a larger one breaks the protocol
@@ -141,7 +162,8 @@ pub struct HttpArgs {
         help_heading = "HTTP (http:// only)"
     )]
     pub headers_max: Option<usize>,
-    /// The statuses that count as served, and classes of them, like 200,429 or 2xx [default: 2xx,3xx]
+    /// The statuses that count as served, and classes of them, like 200,429 or 2xx [default:
+    /// 2xx,3xx]
     #[arg(long, value_name = "STATUSES", help_heading = "HTTP (http:// only)")]
     pub expect: Option<Expected>,
 }
@@ -151,12 +173,14 @@ pub struct HttpArgs {
 pub enum Matching {
     /// A reply has to be the message, byte for byte.
     Content,
-    /// Any reply belongs to the oldest message that has none, for servers that answer something else.
+    /// Any reply belongs to the oldest message that has none, for servers that answer something
+    /// else.
     Order,
 }
 
 impl HandshakeArgs {
-    /// The first option that was given, if any was; but for the headers where requests have them too.
+    /// The first option that was given, if any was; but for the headers where requests have them
+    /// too.
     pub(crate) fn given(&self, headers_too: bool) -> Option<&'static str> {
         let Self { header, origin, subprotocol, deflate } = self;
         let given = [
@@ -186,8 +210,8 @@ impl FrameArgs {
 impl HttpArgs {
     /// The first option that was given, if any was.
     pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { method, body, body_file, paths, pipeline, close, head_max, headers_max, expect } =
-            self;
+        let Self { method, body, body_file, paths, pipeline, close, .. } = self;
+        let Self { head_max, headers_max, expect, .. } = self;
         let given = [
             ("--method", method.is_some()),
             ("--body", body.is_some()),
@@ -224,10 +248,11 @@ impl RunArgs {
     }
 }
 
-const UNITS: &str = "Counts and rates take k and m and fractions (2.6k, 1m), sizes k and m (64k = 65,536), \
-                     times us, ms, s, m, h.\nThe open model (--rate) sends at planned times whether \
-                     replies come or not; the closed model (--closed)\nsends the next message when a reply \
-                     has come. Without either, connections are opened, echo once, and are held.";
+const UNITS: &str = "Counts and rates take k and m and fractions (2.6k, 1m), sizes k and m \
+                     (64k = 65,536), times us, ms, s, m, h.\nThe open model (--rate) sends at \
+                     planned times whether replies come or not; the closed model (--closed)\n\
+                     sends the next message when a reply has come. Without either, connections \
+                     are opened, echo once, and are held.";
 
 /// The options of `check`: those of the run, which it does not start.
 #[derive(Args, Clone, Debug)]
@@ -249,23 +274,37 @@ pub struct CheckArgs {
 /// The options of a run.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The targets, e.g. tcp://127.0.0.1:9000, ws://127.0.0.1:9001/path or http://127.0.0.1:8080/path;
-    /// connections are spread over all of them, which have to speak the same protocol
+    /// The targets, e.g. tcp://127.0.0.1:9000, ws://127.0.0.1:9001/path or
+    /// http://127.0.0.1:8080/path; connections are spread over all of them, which have to speak the
+    /// same protocol
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
 
     /// Connections to open and hold
-    #[arg(short, long, value_name = "N", default_value = "1k", value_parser = parse_count, help_heading = "Connections")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value = "1k",
+        value_parser = parse_count,
+        help_heading = "Connections"
+    )]
     pub connections: u64,
-    /// Begin connections with all addresses of a name in turn, instead of the preferred one; either way
-    /// the others are tried where one does not answer
+    /// Begin connections with all addresses of a name in turn, instead of the preferred one; either
+    /// way the others are tried where one does not answer
     #[arg(long, help_heading = "Connections")]
     pub spread_addresses: bool,
     /// New connections per second, all together [default: as fast as the target takes them]
     #[arg(long, value_name = "N", value_parser = parse_rate, help_heading = "Connections")]
     pub connect_rate: Option<f64>,
     /// How long one connection may take to open; the addresses of a name share that time
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Connections")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = parse_duration,
+        help_heading = "Connections"
+    )]
     pub connect_timeout: Nanos,
     /// Source addresses: an address, a list a,b, a range a-b, a CIDR block, an interface, or auto
     #[arg(long, value_name = "SPEC", default_value = "auto", help_heading = "Connections")]
@@ -275,10 +314,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "A-B", value_parser = parse_ports, help_heading = "Connections")]
     pub source_ports: Option<(u16, u16)>,
     /// How many reactors of one core open connections at the same time, or 'all'
-    #[arg(long, value_name = "N|all", default_value = "1", value_parser = parse_openers, help_heading = "Connections")]
+    #[arg(
+        long,
+        value_name = "N|all",
+        default_value = "1",
+        value_parser = parse_openers,
+        help_heading = "Connections"
+    )]
     pub openers_per_core: Openers,
-    /// Take whatever a server says unasked (a greeting, a push) for a broken rule, and lose the connection;
-    /// else it is passed over and counted (tcp:// and ws://)
+    /// Take whatever a server says unasked (a greeting, a push) for a broken rule, and lose the
+    /// connection; else it is passed over and counted (tcp:// and ws://)
     #[arg(long, help_heading = "Connections")]
     pub strict: bool,
     /// Do not have every connection send and verify one message before the traffic begins
@@ -286,43 +331,90 @@ pub struct RunArgs {
     pub no_first_echo: bool,
 
     /// Messages per second, all connections together (open model)
-    #[arg(short, long, value_name = "N", value_parser = parse_rate, conflicts_with = "closed", help_heading = "Traffic")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = parse_rate,
+        conflicts_with = "closed",
+        help_heading = "Traffic"
+    )]
     pub rate: Option<f64>,
     /// How messages are spread over time (open model)
-    #[arg(long, value_enum, default_value_t = Spread::Uniform, requires = "rate", conflicts_with = "closed", help_heading = "Traffic")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Spread::Uniform,
+        requires = "rate",
+        conflicts_with = "closed",
+        help_heading = "Traffic"
+    )]
     pub arrivals: Spread,
     /// Send the next message when a reply has come (closed model)
     #[arg(long, help_heading = "Traffic")]
     pub closed: bool,
     /// Messages that each connection keeps on their way (closed model)
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count, requires = "closed", help_heading = "Traffic")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1",
+        value_parser = parse_count,
+        requires = "closed",
+        help_heading = "Traffic"
+    )]
     pub in_flight: u64,
     /// How long to send messages [default: 10s]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, help_heading = "Traffic")]
+    #[arg(
+        short,
+        long,
+        value_name = "TIME",
+        value_parser = parse_duration,
+        help_heading = "Traffic"
+    )]
     pub duration: Option<Nanos>,
     /// How long to hold the connections without traffic afterwards
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration, help_heading = "Traffic")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        value_parser = parse_duration,
+        help_heading = "Traffic"
+    )]
     pub hold: Nanos,
-    /// Size of a message in bytes (not for http://) [default: its stamp alone: 32, or 64 with --text]
+    /// Size of a message in bytes (not for http://) [default: its stamp alone: 32, or 64 with
+    /// --text]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size, help_heading = "Traffic")]
     pub size: Option<u64>,
     /// How long a connection may wait for its next reply before it is given up
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, help_heading = "Traffic")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = parse_duration,
+        help_heading = "Traffic"
+    )]
     pub timeout: Nanos,
 
-    /// The share of the connections that is audited: the kernel's stamps of receipt say how much of a
-    /// response is the client's own, at a little cost for each packet of the machine; or off
+    /// The share of the connections that is audited: the kernel's stamps of receipt say how much of
+    /// a response is the client's own, at a little cost for each packet of the machine; or off
     #[arg(long, value_name = "SHARE", default_value = "1%", help_heading = "Traffic")]
     pub audit: Share,
 
-    /// Run the plan so many times, one after the other, and merge the results; tells how far they lie
-    /// apart. A run that falls short of its plan does not end the series, one that opens nothing does
+    /// Run the plan so many times, one after the other, and merge the results; tells how far they
+    /// lie apart. A run that falls short of its plan does not end the series, one that opens
+    /// nothing does
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Repeats")]
     pub repeat: Option<u64>,
-    /// Rest between two of them [default: at least 1 s, and until the sockets of this machine, those in
-    /// TIME_WAIT too, are as few as before the first run, 65 s at most: what is still being torn down
-    /// would take time, memory and four-tuples from the next run]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "repeat", help_heading = "Repeats")]
+    /// Rest between two of them [default: at least 1 s, and until the sockets of this machine,
+    /// those in TIME_WAIT too, are as few as before the first run, 65 s at most: what is still
+    /// being torn down would take time, memory and four-tuples from the next run]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = parse_duration,
+        requires = "repeat",
+        help_heading = "Repeats"
+    )]
     pub cool_down: Option<Nanos>,
 
     /// What a WebSocket's opening handshake says.
@@ -336,7 +428,13 @@ pub struct RunArgs {
     pub http: HttpArgs,
 
     /// Reactor threads, or 'auto': one per core, and more where descriptor limits ask for it
-    #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_reactors, help_heading = "Machine")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "auto",
+        value_parser = parse_reactors,
+        help_heading = "Machine"
+    )]
     pub reactors: Reactors,
     /// CPUs to pin reactors to, e.g. 0,2-3 [default: all that this process may use]
     #[arg(long, value_name = "LIST", value_parser = parse_cores, help_heading = "Machine")]
@@ -344,17 +442,17 @@ pub struct RunArgs {
     /// Whose descriptor table a reactor uses
     #[arg(long, value_enum, default_value_t = FdTable::Own, help_heading = "Machine")]
     pub fd_table: FdTable,
-    /// Seed of all randomness [default: a fresh one, recorded in the result]. With --repeat each run takes
-    /// the next one, so that no reply is taken for one of the run before
+    /// Seed of all randomness [default: a fresh one, recorded in the result]. With --repeat each
+    /// run takes the next one, so that no reply is taken for one of the run before
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub seed: Option<u64>,
     /// Run although preflight objects
     #[arg(long, help_heading = "Machine")]
     pub force: bool,
 
-    /// Write the result (JSON) to this file. With --repeat it is the merged one; those of the single runs
-    /// lie beside it, as result-1.json, result-2.json, … for result.json. While a run goes on, what it has
-    /// measured so far lies in FILE.part. '-' is stdout, as with --json
+    /// Write the result (JSON) to this file. With --repeat it is the merged one; those of the
+    /// single runs lie beside it, as result-1.json, result-2.json, … for result.json. While a run
+    /// goes on, what it has measured so far lies in FILE.part. '-' is stdout, as with --json
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
     /// A name for this run, kept in the result
@@ -380,7 +478,8 @@ pub struct RunArgs {
 pub enum Spread {
     /// One gap is as long as the other.
     Uniform,
-    /// As independent users come: gaps are random, many of them short; the same for the same --seed.
+    /// As independent users come: gaps are random, many of them short; the same for the same
+    /// --seed.
     Poisson,
 }
 

@@ -5,7 +5,7 @@
 //!     ├─ reactor-0 … reactor-k   pinned; each opens and drives its share of the connections
 //!     ├─ conductor (main)        moves all reactors from phase to phase, merges what they report
 //!     ├─ checkpoints             writes what there is so far beside the place of the result
-//!     └─ signals                 the first drains, the second leaves at once; both write the result
+//!     └─ signals                 the first drains, the second leaves at once
 //! ```
 //!
 //! Phases: ramp → settle (first echo) → drive → hold → drain.

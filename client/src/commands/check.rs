@@ -6,7 +6,8 @@ use control::Error;
 use control::check::{Checked, Form};
 use host::facts::Facts;
 
-/// The findings of a plan, and how much of it fits: as text, as JSON, or the part that was asked for.
+/// The findings of a plan, and how much of it fits: as text, as JSON, or the part that was asked
+/// for.
 pub(crate) fn text(args: &CheckArgs, plan: &Plan, facts: &Facts) -> Result<String, Error> {
     let checked = Checked {
         connections: plan.demand.connections,

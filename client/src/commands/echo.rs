@@ -20,10 +20,11 @@ use wire::{Protocol, SplitMix64};
 
 /// Connections in the making at the same time.
 const OPENING_MAX: usize = 64;
-/// How long a server may take to close a connection when both ends have said so; counted from the last
-/// byte of our answers that it took.
+/// How long a server may take to close a connection when both ends have said so; counted from the
+/// last byte of our answers that it took.
 const LEAVE_TIMEOUT: Nanos = Nanos::from_secs(5);
-/// Bytes of answers that may wait on one connection for a server that does not read them, and on all.
+/// Bytes of answers that may wait on one connection for a server that does not read them, and on
+/// all.
 const UNSENT_BYTES_PER_CONNECTION: usize = 64 * 1024 * 1024;
 const UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// A buffer that has grown beyond this for one answer is not kept.
@@ -68,7 +69,9 @@ pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
     let mut interrupted = false;
     let outcome = loop {
         select! {
-            recv(is_done) -> outcome => break outcome.map_err(|_| Error::Failed("the reactor died".into()))?,
+            recv(is_done) -> outcome => {
+                break outcome.map_err(|_| Error::Failed("the reactor died".into()))?;
+            }
             recv(signals.receiver()) -> signal => {
                 if interrupted || signal == Ok(Signal::Abort) {
                     return Ok(130);
@@ -161,8 +164,8 @@ struct EchoDriver {
     /// Connections that have been tried, and those that are over.
     tried: usize,
     over: usize,
-    /// Time limits of attempts, or for the upgrade, oldest first. Some connections may be further on by
-    /// now.
+    /// Time limits of attempts, or for the upgrade, oldest first. Some connections may be further
+    /// on by now.
     opening: VecDeque<(Key, Nanos)>,
     leaving: Vec<Leaving>,
     heads: HeadPool,
@@ -222,7 +225,7 @@ impl EchoDriver {
             match core.open(&Route { source: None, target, share_port: false }, session) {
                 Ok(Opened::AtOnce(key)) => {
                     self.opening.push_back((key, until));
-                    return self.greet(core, key);
+                    return self.send_upgrade(core, key);
                 }
                 Ok(Opened::Waiting(key)) => return self.opening.push_back((key, until)),
                 Err((error, refused)) => {
@@ -241,14 +244,14 @@ impl EchoDriver {
         session.number as usize % self.requests.len()
     }
 
-    /// Whether a connection that did not come to stand has another address to be tried at, which is then
-    /// the one that it is at.
+    /// Whether a connection that did not come to stand has another address to be tried at, which is
+    /// then the one that it is at.
     fn goes_on(&self, session: &mut Session) -> bool {
         session.address += 1;
         session.address < self.requests[self.target_of(session)].0.len()
     }
 
-    fn greet<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+    fn send_upgrade<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
         let Some(session) = core.session(key) else { return };
         let State::Upgrading(upgrade) = &session.state else { return };
         self.out.clear();
@@ -293,7 +296,7 @@ impl EchoDriver {
     }
 
     /// Follows those on which our last word was given, and ends what has had its time.
-    fn see_off<N: Network>(&mut self, core: &mut Core<N, Session>) {
+    fn close_leaving<N: Network>(&mut self, core: &mut Core<N, Session>) {
         let now = core.turn_started();
         let mut leaving = std::mem::take(&mut self.leaving);
         leaving.retain_mut(|Leaving { key, unsent, since }| {
@@ -421,7 +424,7 @@ impl<N: Network> Driver<N> for EchoDriver {
     }
 
     fn on_open(&mut self, core: &mut Core<N, Session>, key: Key) {
-        self.greet(core, key);
+        self.send_upgrade(core, key);
     }
 
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, read: Read<'_>) {
@@ -481,9 +484,10 @@ impl<N: Network> Driver<N> for EchoDriver {
 
     fn on_turn(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         self.give_up(core);
-        self.see_off(core);
+        self.close_leaving(core);
         if self.opening.len() >= OPENING_MAX {
-            // One that is slow must not keep those behind it that have been upgraded, or have ended.
+            // One that is slow must not keep those behind it that have been upgraded, or have
+            // ended.
             let opens = |session: &mut Session| matches!(session.state, State::Upgrading(_));
             self.opening.retain(|(key, _)| core.session(*key).is_some_and(opens));
         }

@@ -1,5 +1,5 @@
-//! `echo` on the simulated network, against a server whose every byte is a test's: by a clock that is
-//! moved by hand.
+//! `echo` on the simulated network, against a server whose every byte is a test's: by a clock that
+//! is moved by hand.
 
 use super::*;
 use crossbeam_channel::Receiver;
@@ -104,7 +104,8 @@ fn read(peer: &SimStream, most: usize) -> Vec<u8> {
 fn a_server_that_reads_its_answers_slowly_gets_them_all() {
     let (mut rig, peer) = Rig::owed();
     let mut taken = Vec::new();
-    // Thirteen times four seconds: no pause is as long as the time limit, and all of them are longer.
+    // Thirteen times four seconds: no pause is as long as the time limit, and all of them are
+    // longer.
     for _ in 0..13 {
         rig.pass(4);
         taken.extend(read(&peer, PIPE_BYTES));

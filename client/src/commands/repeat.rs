@@ -1,8 +1,8 @@
-//! `run --repeat N`: one plan run several times, one after another in one process, with a rest between
-//! two runs; the single results, and one that is merged from them.
+//! `run --repeat N`: one plan run several times, one after another in one process, with a rest
+//! between two runs; the single results, and one that is merged from them.
 //!
-//! Each run has preflight, reactors, seed and file of its own. Whatever ends the series early, what was
-//! measured until then is merged and written.
+//! Each run has preflight, reactors, seed and file of its own. Whatever ends the series early, what
+//! was measured until then is merged and written.
 
 use super::run::{self, Ran, Turn};
 use crate::cli::RunArgs;
@@ -28,7 +28,8 @@ use std::time::Duration;
 const REST_MIN: Nanos = Nanos::from_secs(1);
 /// The longest one: TIME_WAIT lasts 60 s in Linux, and what is there after that is somebody else's.
 const REST_MAX: Nanos = Nanos::from_secs(65);
-/// Sockets more than before the first run that are no reason to wait on: other programs have some too.
+/// Sockets more than before the first run that are no reason to wait on: other programs have some
+/// too.
 const SOCKETS_SPARE: u64 = 50;
 /// How often is looked whether the sockets are gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -38,8 +39,8 @@ const PEER_PATIENCE: Duration = Duration::from_secs(2);
 /// Runs the plan as often as it is asked for, and returns the exit code of all runs together.
 ///
 /// # Errors
-/// What kept a run from taking place or its result from being written. What was measured before it is
-/// merged and written all the same.
+/// What kept a run from taking place or its result from being written. What was measured before it
+/// is merged and written all the same.
 pub(crate) fn run(args: &RunArgs, count: u64, facts: Facts) -> Result<u8, Error> {
     let output = Output::new(args);
     let files = output.file.as_deref().map(Files::new).transpose()?;
@@ -69,8 +70,8 @@ pub(crate) fn run(args: &RunArgs, count: u64, facts: Facts) -> Result<u8, Error>
 /// The options of one run of the series.
 fn single(args: &RunArgs, files: Option<&Files>, seed: u64, number: u64) -> RunArgs {
     RunArgs {
-        // The tag of a run is in each of its messages: a reply that comes late, in the run after, has
-        // to be told from what that one sent. Neighbouring seeds have nothing in common.
+        // The tag of a run is in each of its messages: a reply that comes late, in the run after,
+        // has to be told from what that one sent. Neighbouring seeds have nothing in common.
         seed: Some(seed.wrapping_add(number - 1)),
         output: files.map(|files| files.single(number)),
         ..args.clone()
@@ -304,7 +305,7 @@ fn told(result: &ResultFile, file: Option<&Path>) -> String {
     text
 }
 
-// ---- The rest between two runs --------------------------------------------------------------------
+// ---- The rest between two runs ------------------------------------------------------------------
 
 /// What one run leaves to the next, as far as it can be counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -364,7 +365,7 @@ impl Rest {
     }
 }
 
-// ---- The files -------------------------------------------------------------------------------------
+// ---- The files ----------------------------------------------------------------------------------
 
 /// Where the results of a series go: `NAME-1.json` to `NAME-N.json` beside `NAME.json`.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
-//! `Addresses`: where the connections of a run go, which address of a name comes after which, and the
-//! exact set of four-tuples (`Tuples`) that may be used for that, and how they are handed out. Pure.
+//! `Addresses`: where the connections of a run go, which address of a name comes after which, and
+//! the exact set of four-tuples (`Tuples`) that may be used for that, and how they are handed out.
+//! Pure.
 //!
 //! The ports are named here and not picked by the kernel: its own search is quick until half of the
 //! range is used and then falls from 29,000 to 160 connections per second.
@@ -7,9 +8,9 @@
 use reactor::Route;
 use std::net::{IpAddr, SocketAddr};
 
-/// The addresses of a name in the order in which they are tried (RFC 8305 4): as they were found, which
-/// is by preference (RFC 6724), but with the families in turn, so that one that does not work at all
-/// costs one attempt. Each is there once.
+/// The addresses of a name in the order in which they are tried (RFC 8305 4): as they were found,
+/// which is by preference (RFC 6724), but with the families in turn, so that one that does not work
+/// at all costs one attempt. Each is there once.
 #[must_use]
 pub(crate) fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut once: Vec<SocketAddr> = Vec::with_capacity(found.len());
@@ -35,8 +36,9 @@ pub(crate) struct Address {
     next: u32,
 }
 
-/// The addresses of all targets that can be reached, and the four-tuples to them. A connection begins
-/// with the first address of its target, or with each in its turn, and goes on with the next.
+/// The addresses of all targets that can be reached, and the four-tuples to them. A connection
+/// begins with the first address of its target, or with each in its turn, and goes on with the
+/// next.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Addresses {
     all: Vec<Address>,
@@ -401,7 +403,8 @@ mod tests {
             let mut each = |v6: &bool| target(port.next().expect("many"), *v6);
             let targets: Vec<Vec<_>> =
                 targets.iter().map(|families| families.iter().map(&mut each).collect()).collect();
-            let sources: Vec<_> = [has_v4.then(|| source(1, false)), has_v6.then(|| source(1, true))]
+            let families = [has_v4.then(|| source(1, false)), has_v6.then(|| source(1, true))];
+            let sources: Vec<_> = families
                 .into_iter().flatten().collect();
             let addresses = Addresses::new(&targets, &sources, (1000, 1099), spread);
             let reached = |at: &&SocketAddr| if at.is_ipv4() { has_v4 } else { has_v6 };
@@ -438,7 +441,8 @@ mod tests {
                 spread || at == 0 || addresses.all()[at - 1].target != of
             };
             let those = (0..all.len()).filter(|at| begins(*at));
-            let (most, least) = (those.clone().map(|at| begun[at]).max(), those.map(|at| begun[at]).min());
+            let most = those.clone().map(|at| begun[at]).max();
+            let least = those.map(|at| begun[at]).min();
             prop_assert!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "{begun:?}");
             prop_assert!((0..all.len()).all(|at| begins(at) || begun[at] == 0), "{begun:?}");
             // And what is gone on with.
@@ -452,7 +456,11 @@ mod tests {
         #[test]
         fn reactors_hand_out_every_tuple_exactly_once(
             targets in prop::collection::vec(any::<bool>(), 1..5),
-            v4 in 0..4u8, v6 in 0..4u8, ports in 1..30u16, reactors in 1..9u64, backwards in any::<bool>(),
+            v4 in 0..4u8,
+            v6 in 0..4u8,
+            ports in 1..30u16,
+            reactors in 1..9u64,
+            backwards in any::<bool>(),
         ) {
             let targets: Vec<_> = (0..).zip(&targets).map(|(i, v6)| target(i, *v6)).collect();
             let sources: Vec<_> =

@@ -58,14 +58,16 @@ impl Share {
     }
 
     /// Whether the connection of this number is among them, where number n belongs to reactor n mod
-    /// `reactors`. The i-th of them is about number i / share, and belongs to reactor i mod `reactors`:
-    /// so they are spread evenly over the numbers and over the reactors. The first one is number 0.
+    /// `reactors`. The i-th of them is about number i / share, and belongs to reactor i mod
+    /// `reactors`: so they are spread evenly over the numbers and over the reactors. The first one
+    /// is number 0.
     #[must_use]
     pub fn has(self, number: u32, reactors: u64) -> bool {
         let (reactors, share) = (reactors as i64, i64::from(self.0));
         let (place, reactor) = (i64::from(number) / reactors, i64::from(number) % reactors);
-        // In units of a millionth, and of a reactor: how many of this reactor's connections before this
-        // one there should be, less the reactor's turn. Each time that passes a whole one, here it is.
+        // In units of a millionth, and of a reactor: how many of this reactor's connections before
+        // this one there should be, less the reactor's turn. Each time that passes a whole one,
+        // here it is.
         let whole = PARTS as i64 * reactors;
         let before = place * share * reactors - reactor * PARTS as i64;
         let rounded_up = |amount: i64| -(-amount).div_euclid(whole);
@@ -109,14 +111,16 @@ mod tests {
             let share = Share(parts);
             let audited: Vec<u32> = (0..connections).filter(|n| share.has(*n, reactors)).collect();
             prop_assert_eq!(audited.first(), Some(&0));
-            // Over the numbers, the end of the last round apart, in which each reactor may be one off.
+            // Over the numbers, the end of the last round apart, in which each reactor may be one
+            // off.
             let expected = f64::from(connections) * share.ratio();
             let off = (audited.len() as f64 - expected).abs();
             prop_assert!(off <= 2.0 + reactors as f64, "{} of {expected}", audited.len());
             // Over the reactors.
             let mut each = vec![0i64; reactors.min(connections.into()) as usize];
             audited.iter().for_each(|n| each[(u64::from(*n) % reactors) as usize] += 1);
-            let (least, most) = (each.iter().min().expect("some"), each.iter().max().expect("some"));
+            let least = each.iter().min().expect("some");
+            let most = each.iter().max().expect("some");
             prop_assert!(most - least <= 2, "{each:?}");
         }
 

@@ -59,7 +59,8 @@ pub(crate) struct Load {
     pub(crate) drain_timeout: Nanos,
     /// Messages that one connection may have on their way at once, in either model.
     pub(crate) in_flight_max: u32,
-    /// Whether each message has a connection of its own, which is opened for it and closed behind it.
+    /// Whether each message has a connection of its own, which is opened for it and closed behind
+    /// it.
     pub(crate) churn: bool,
     /// How often each connection is pinged, if it is.
     pub(crate) ping: Option<Nanos>,
@@ -85,8 +86,8 @@ impl Load {
         }
     }
 
-    /// Reactors that have connections. The messages are shared out over these alone: where there are
-    /// fewer connections than reactors, the others could not send theirs.
+    /// Reactors that have connections. The messages are shared out over these alone: where there
+    /// are fewer connections than reactors, the others could not send theirs.
     pub(crate) fn senders(&self) -> u64 {
         self.reactors.min(self.connections)
     }
@@ -103,7 +104,8 @@ impl Load {
         }
     }
 
-    /// How many messages of all reactors are due in each of the first `count` windows of that length.
+    /// How many messages of all reactors are due in each of the first `count` windows of that
+    /// length.
     pub(crate) fn due_windows(&self, window: Nanos, count: usize) -> Vec<u64> {
         let Model::Open(rate) = self.model else { return vec![0; count] };
         let windows = (window, count);

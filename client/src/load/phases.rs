@@ -1,5 +1,5 @@
-//! `Phase`: a run is a list of them. What reactors do in one, until when it lasts, and what may happen
-//! meanwhile. Pure.
+//! `Phase`: a run is a list of them. What reactors do in one, until when it lasts, and what may
+//! happen meanwhile. Pure.
 
 use measure::Nanos;
 

@@ -14,16 +14,18 @@ pub(crate) enum Arrivals {
     Poisson,
 }
 
-/// The due times of one reactor's messages, one after the other, counted from the start of the traffic.
+/// The due times of one reactor's messages, one after the other, counted from the start of the
+/// traffic.
 ///
 /// All reactors together are given as many messages as fall due at the rate, whatever the arrivals:
 /// each gets its share of them. Evenly spread, reactor r of k has messages r, r + k, r + 2k …
 ///
-/// Poisson: given how many arrivals a span of time has, their times are independent and equally likely
-/// all over it. So each reactor draws its share of such times for itself, and all of them together are
-/// such times again, however they are shared out. They are drawn in their order, without keeping any:
-/// of n times in what remains of the span, the first leaves the part U^(1/n) of it behind (the least
-/// of n uniform ones). What remains is the state: nothing adds up but roundings of a double.
+/// Poisson: given how many arrivals a span of time has, their times are independent and equally
+/// likely all over it. So each reactor draws its share of such times for itself, and all of them
+/// together are such times again, however they are shared out. They are drawn in their order,
+/// without keeping any: of n times in what remains of the span, the first leaves the part U^(1/n)
+/// of it behind (the least of n uniform ones). What remains is the state: nothing adds up but
+/// roundings of a double.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     /// Messages to come; of these the first is due at `due`.
@@ -41,8 +43,8 @@ enum Spread {
 }
 
 impl Schedule {
-    /// Part `index` of `parts` of a stream of `rate` messages per second that lasts for `span`. Of the
-    /// seed only random arrivals make use.
+    /// Part `index` of `parts` of a stream of `rate` messages per second that lasts for `span`. Of
+    /// the seed only random arrivals make use.
     ///
     /// # Panics
     /// As [`Pace::new`], and if `index` is not below `parts`.
@@ -61,7 +63,8 @@ impl Schedule {
                 (Spread::Even { pace, place: index, step: parts }, pace.due(index))
             }
             Arrivals::Poisson => {
-                // A seed for each part: streams of neighbouring seeds would be the same one, shifted.
+                // A seed for each part: streams of neighbouring seeds would be the same one,
+                // shifted.
                 let mut seeds = SplitMix64::new(!seed);
                 let seed = (0..=index).fold(0, |_, _| seeds.next());
                 let random = SplitMix64::new(seed);
@@ -94,8 +97,8 @@ impl Schedule {
         (self.left > 0).then_some(self.due)
     }
 
-    /// How many of those to come are due by `at`: exact where they are evenly spread, and as many as are
-    /// to be expected where they come at random.
+    /// How many of those to come are due by `at`: exact where they are evenly spread, and as many
+    /// as are to be expected where they come at random.
     #[must_use]
     pub(crate) fn overdue(&self, at: Nanos) -> u64 {
         if self.left == 0 || self.due > at {
@@ -141,8 +144,9 @@ impl Schedule {
         self.due = self.due.max(Nanos(due));
     }
 
-    /// How many messages are due in each of `windows` windows of one length, from the start on: those of
-    /// all `parts` together. Takes as long as drawing the messages of these windows once more.
+    /// How many messages are due in each of `windows` windows of one length, from the start on:
+    /// those of all `parts` together. Takes as long as drawing the messages of these windows once
+    /// more.
     ///
     /// # Panics
     /// As [`Schedule::new`].
@@ -333,7 +337,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_part_rises_within_the_span_and_all_have_what_is_planned(
-            rate in 0.1..200_000.0f64, micros in 1..100_000u64, parts in 1..20u64, seed in any::<u64>(),
+            rate in 0.1..200_000.0f64,
+            micros in 1..100_000u64,
+            parts in 1..20u64,
+            seed in any::<u64>(),
         ) {
             let span = Nanos::from_micros(micros);
             let planned = Pace::new(rate).count_before(span);

@@ -56,7 +56,8 @@ pub(super) fn check_numbers(args: &RunArgs, scheme: Protocol) -> Result<(), Erro
     let messages = args.rate.map(|rate| rate * args.duration().as_secs_f64());
     if let Some(messages) = messages.filter(|messages| *messages < 0.5) {
         return Err(usage(format!(
-            "--rate for {} is {messages:.2} messages, which is none: give a higher rate or a longer --duration",
+            "--rate for {} is {messages:.2} messages, which is none: give a higher rate or a \
+             longer --duration",
             format_duration(args.duration())
         )));
     }
@@ -80,8 +81,8 @@ fn check_repeats(args: &RunArgs) -> Result<(), Error> {
         let many = args.repeat.is_some_and(|count| count > 1);
         if let Some(file) = file.as_ref().filter(|file| many && file.exists() && !file.is_file()) {
             return Err(usage(format!(
-                "{option} {}: with --repeat it is read for each run, and a pipe or device can be read once: \
-                 name a file",
+                "{option} {}: with --repeat it is read for each run, and a pipe or device can be \
+                 read once: name a file",
                 file.display()
             )));
         }
@@ -98,8 +99,8 @@ fn check_size(args: &RunArgs) -> Result<(), Error> {
     let least = args.size_min();
     if size < least {
         return Err(usage(format!(
-            "--size {size} has no room for the {least} bytes that prove a reply to be the right one: \
-             give at least {least}"
+            "--size {size} has no room for the {least} bytes that prove a reply to be the right \
+             one: give at least {least}"
         )));
     }
     if size > MESSAGE_BYTES_MAX as u64 {
@@ -165,8 +166,8 @@ pub(super) fn check_http(args: &RunArgs, scheme: Protocol) -> Result<(), Error> 
     let traffic = args.rate.is_some() || args.closed;
     match args.http.pipeline {
         _ if args.strict => refuse(
-            "--strict means nothing to http://, where a response that was not asked for always breaks \
-             a rule: leave it out",
+            "--strict means nothing to http://, where a response that was not asked for always \
+             breaks a rule: leave it out",
         ),
         _ if args.size.is_some() => refuse(
             "--size means nothing to http://, where the server decides how long its responses are: \

@@ -185,8 +185,8 @@ impl Plan {
             Spoken::Http(setup) => (setup.message_bytes(), 0, USER_BYTES_PER_HTTP),
         };
         let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
-        // The closed model may have everything waiting at once: that is part of what is asked for, and
-        // of the memory that preflight counts. Elsewhere sending waits for room.
+        // The closed model may have everything waiting at once: that is part of what is asked for,
+        // and of the memory that preflight counts. Elsewhere sending waits for room.
         let one_connection = message_bytes.saturating_mul(pipeline as usize);
         let planned = if args.closed { one_connection.saturating_mul(slots) } else { 0 };
         let limits = Limits {

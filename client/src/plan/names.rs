@@ -11,8 +11,8 @@ use wire::Url;
 /// The most addresses of one name that are used. Lists of more are made for picking at random.
 const ADDRESSES_MAX: usize = 64;
 
-/// The addresses of URLs, in the order of the URLs, and those of each in the order of preference. With
-/// `spread` all of them are begun with, and not only the first of each.
+/// The addresses of URLs, in the order of the URLs, and those of each in the order of preference.
+/// With `spread` all of them are begun with, and not only the first of each.
 ///
 /// # Errors
 /// If a host is not known, or an address makes no target, or is begun with twice.

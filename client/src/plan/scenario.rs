@@ -117,7 +117,8 @@ mod tests {
             assert_eq!(
                 order(&format!("{http} {traffic} --close")),
                 format!(
-                    "{OPENING}audit_before: Survey(Before)\n{DRIVE}audit_behind: Survey(Behind)\ndrain: Leave\n"
+                    "{OPENING}audit_before: Survey(Before)\n{DRIVE}audit_behind: Survey(Behind)\n\
+                     drain: Leave\n"
                 )
             );
         }

@@ -74,8 +74,8 @@ fn automatic(args: &RunArgs, targets: &[Vec<SocketAddr>]) -> Result<Vec<IpAddr>,
         (u64::from(last - first) + 1).min(PORTS_PER_LOOPBACK_SOURCE)
     });
     // 127/8 has addresses in plenty; every other target has those of one source address. What these
-    // cannot take of their share falls to the former. A target with an address there may come to have
-    // all of its connections there.
+    // cannot take of their share falls to the former. A target with an address there may come to
+    // have all of its connections there.
     let plenty = |address: &SocketAddr| address.ip().is_loopback() && address.is_ipv4();
     let all = targets.len() as u64;
     let here = targets.iter().filter(|addresses| addresses.iter().any(plenty)).count() as u64;
@@ -107,8 +107,8 @@ fn automatic(args: &RunArgs, targets: &[Vec<SocketAddr>]) -> Result<Vec<IpAddr>,
         }
         if let Some((address, error)) = no_route.filter(|_| !reached) {
             return Err(usage(format!(
-                "{} cannot be reached from this machine ({error}): check the address and the routes \
-                 (ip route get {})",
+                "{} cannot be reached from this machine ({error}): check the address and the \
+                 routes (ip route get {})",
                 listed(addresses),
                 address.ip()
             )));

@@ -1,5 +1,5 @@
-//! The section `audit`: where the time between a message and its reply went. The kernel's stamp of a
-//! reply's receipt parts what is ours from what is not.
+//! The section `audit`: where the time between a message and its reply went. The kernel's stamp of
+//! a reply's receipt parts what is ours from what is not.
 
 use crate::books::audited::{Audited, Look};
 use crate::conductor::Measured;

@@ -1,4 +1,5 @@
-//! The file of a result: whether it can be written, judging and writing it, and where it goes if that fails.
+//! The file of a result: whether it can be written, judging and writing it, and where it goes if
+//! that fails.
 
 use crate::plan::Plan;
 use control::Error;
@@ -50,8 +51,8 @@ pub(crate) fn try_output(path: &Path) -> Result<(), Error> {
     })
 }
 
-/// What it is, if no result is written there: opening a pipe by its name would wait for a reader, or take
-/// its end for the end of the result, and a disk is no file.
+/// What it is, if no result is written there: opening a pipe by its name would wait for a reader,
+/// or take its end for the end of the result, and a disk is no file.
 fn no_place(path: &Path, found: &std::fs::Metadata) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt as _;
     let kind = found.file_type();
@@ -82,15 +83,16 @@ pub(crate) fn save(plan: &Plan, result: &mut ResultFile) -> Result<Option<PathBu
     keep(plan.output.file.as_deref(), result)
 }
 
-/// Writes a result where it was asked for. If that fails it goes to the folder for temporary files: what
-/// was measured is not lost.
+/// Writes a result where it was asked for. If that fails it goes to the folder for temporary files:
+/// what was measured is not lost.
 pub(crate) fn keep(path: Option<&Path>, result: &ResultFile) -> Result<Option<PathBuf>, Error> {
     let Some(path) = path else { return Ok(None) };
     let Err(error) = store::write(path, result) else { return Ok(Some(path.to_owned())) };
     Err(rescue(&error.to_string(), result))
 }
 
-/// Writes a result into the folder for temporary files, as it could not be where it should, and says so.
+/// Writes a result into the folder for temporary files, as it could not be where it should, and
+/// says so.
 pub(crate) fn rescue(error: &str, result: &ResultFile) -> Error {
     let refuge = std::env::temp_dir().join(format!("c1000k-{}.json", result.run.id));
     Error::Failed(match store::write(&refuge, result) {

@@ -1,8 +1,10 @@
-//! Golden results: runs on the simulated network, from the command line to the result file, compared byte
-//! for byte with those in `client/tests/golden/`. What differs from run to run or from machine to machine
-//! (times of day, facts of the host, CPU and memory) is put to fixed values.
+//! Golden results: runs on the simulated network, from the command line to the result file,
+//! compared byte for byte with those in `client/tests/golden/`. What differs from run to run or
+//! from machine to machine (times of day, facts of the host, CPU and memory) is put to fixed
+//! values.
 //!
-//! A change that is meant to change results writes them anew, and shows in its diff what it does to them:
+//! A change that is meant to change results writes them anew, and shows in its diff what it does to
+//! them:
 //!
 //! ```text
 //! C1000K_REWRITE_GOLDEN=1 cargo test --workspace --lib golden

@@ -65,8 +65,8 @@ fn sum(measured: &Measured, of: fn(&Backlog) -> u64) -> u64 {
     measured.finals.values().map(|last| of(&last.backlog)).sum()
 }
 
-/// The time that was planned for the traffic; of a run that somebody ended, as far as it came to pass.
-/// One that ended by itself, since no connection was left, had all of it to serve in.
+/// The time that was planned for the traffic; of a run that somebody ended, as far as it came to
+/// pass. One that ended by itself, since no connection was left, had all of it to serve in.
 fn planned_seconds(duration: Nanos, measured: &Measured) -> f64 {
     let longest = measured.finals.values().map(|last| last.drive_time).max();
     let longest = longest.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! How measurements become a result: a file for each of its larger sections, and what becomes of the whole.
+//! How measurements become a result: a file for each of its larger sections, and what becomes of
+//! the whole.
 
 mod audit;
 mod connections;
@@ -59,10 +60,11 @@ pub(crate) fn result_of(
     if result.resources.client.rss_bytes.is_none() {
         result.run.warnings.push(Warning {
             code: "no_proc".to_owned(),
-            text: "this system shows nothing in /proc: memory, waits for cores and the kernel's counters \
-                   were not measured, and are null"
+            text: "this system shows nothing in /proc: memory, waits for cores and the kernel's \
+                   counters were not measured, and are null"
                 .to_owned(),
-            remedy: "mount it (mount -t proc proc /proc), in a container with its usual mounts".to_owned(),
+            remedy: "mount it (mount -t proc proc /proc), in a container with its usual mounts"
+                .to_owned(),
         });
     }
     if let Some(duration) = plan.unused_duration {

@@ -1,5 +1,5 @@
-//! The section `pacing`: how evenly the messages of the open model left, over all reactors, set beside the
-//! plan's own.
+//! The section `pacing`: how evenly the messages of the open model left, over all reactors, set
+//! beside the plan's own.
 
 use crate::books::send_windows::{WINDOW, added, windows_in};
 use crate::conductor::Measured;
@@ -31,8 +31,8 @@ impl Evenness {
     }
 }
 
-/// How the sending kept to the plan; `took`: how long messages were sent. `None` in other models, and
-/// if the traffic never began or a reactor did not report.
+/// How the sending kept to the plan; `took`: how long messages were sent. `None` in other models,
+/// and if the traffic never began or a reactor did not report.
 pub(super) fn section(
     plan: &Plan,
     measured: &Measured,
@@ -83,8 +83,8 @@ mod tests {
             let even = Evenness::of(&counts);
             // What two neighbours sent leaves with the second of them.
             let pairs = counts.chunks(2);
-            let bursts: Vec<u64> =
-                pairs.flat_map(|pair| [pair.iter().sum(), 0].into_iter().take(pair.len())).collect();
+            let late = pairs.flat_map(|pair| [pair.iter().sum(), 0].into_iter().take(pair.len()));
+            let bursts: Vec<u64> = late.collect();
             let bursts = Evenness::of(&bursts);
             prop_assert!((bursts.mean - even.mean).abs() < 1e-9);
             prop_assert!(bursts.dispersion >= even.dispersion.map(|d| d - 1e-9));

@@ -1,5 +1,6 @@
-//! The sections `reactors`, `generator` and `balance`: what each reactor did and what kept it from it, the
-//! figures that the verdict on the generator goes by, and how evenly both ends shared the work.
+//! The sections `reactors`, `generator` and `balance`: what each reactor did and what kept it from
+//! it, the figures that the verdict on the generator goes by, and how evenly both ends shared the
+//! work.
 
 use crate::conductor::Measured;
 use crate::orders::Final;

@@ -43,8 +43,9 @@ pub(super) fn resources_of(plan: &Plan, measured: &Measured) -> schema::Resource
     }
 }
 
-/// CPU time of this machine that went to others than the client and a server that runs here and tells,
-/// in seconds and as a share of all there was: in the traffic, or over the whole run without any.
+/// CPU time of this machine that went to others than the client and a server that runs here and
+/// tells, in seconds and as a share of all there was: in the traffic, or over the whole run without
+/// any.
 fn others(plan: &Plan, measured: &Measured) -> Option<(f64, f64)> {
     let Measured { before, drive_from, drive_to, end, .. } = measured;
     let (from, to) = match plan.record.model {
@@ -65,8 +66,8 @@ fn others(plan: &Plan, measured: &Measured) -> Option<(f64, f64)> {
     Some((seconds, schema::ratio(seconds, machine)))
 }
 
-/// What the run had taken of this machine when all connections stood. The part of a server that runs
-/// here too is known only if it tells (`--peer`).
+/// What the run had taken of this machine when all connections stood. The part of a server that
+/// runs here too is known only if it tells (`--peer`).
 fn taken(plan: &Plan, measured: &Measured) -> Option<schema::Footprint> {
     let Measured { before, ramped, .. } = measured;
     let slab = ramped.slab_bytes?.saturating_sub(before.slab_bytes?);

@@ -1,4 +1,5 @@
-//! Servers that are not asked in vain, or are: one that falls behind, one that stands still for a while.
+//! Servers that are not asked in vain, or are: one that falls behind, one that stands still for a
+//! while.
 
 use crate::common::{Server, measure as run_and_read, peer};
 use measure::{Clock, Nanos};
@@ -66,7 +67,8 @@ fn a_server_that_loses_all_connections_served_a_share_of_all_that_was_planned() 
     assert!(summary.contains("10.0 % of what was asked was served in time"), "{summary}");
 }
 
-/// An HTTP server that takes so long for each request: of all connections together, or of each by itself.
+/// An HTTP server that takes so long for each request: of all connections together, or of each by
+/// itself.
 fn slow_http(each: Duration, together: bool) -> String {
     let (clock, free_at) = (Clock::start(), Arc::new(Mutex::new(Nanos::ZERO)));
     let url = peer(move |mut stream| {

@@ -32,7 +32,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-// ---- The server -----------------------------------------------------------------------------------
+// ---- The server ---------------------------------------------------------------------------------
 
 /// In the child process: the server itself. It ends with the test that started it, whose end closes
 /// its stdin.
@@ -111,7 +111,8 @@ impl Server {
         snapshot[field].as_u64().expect("a number")
     }
 
-    /// Stops it for `still`, lets it run for `running`, and so on until what this returns is dropped.
+    /// Stops it for `still`, lets it run for `running`, and so on until what this returns is
+    /// dropped.
     pub(crate) fn stalling(&self, still: Duration, running: Duration) -> Stalling {
         let (end, ended) = crossbeam_channel::bounded::<()>(0);
         let pid = Pid::from_child(&self.child);
@@ -182,7 +183,7 @@ pub(crate) fn has_ipv6() -> bool {
     host::address::is_local(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])).is_ok()
 }
 
-// ---- The client -----------------------------------------------------------------------------------
+// ---- The client ---------------------------------------------------------------------------------
 
 /// What a client did.
 #[derive(Debug)]

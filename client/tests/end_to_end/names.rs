@@ -1,12 +1,13 @@
-//! Names with several addresses: a resolver's file of the test's own, in a mount namespace of its own.
+//! Names with several addresses: a resolver's file of the test's own, in a mount namespace of its
+//! own.
 
 use crate::common::{Ran, Running, Server, client, command, has_ipv6, parse};
 use report::ResultFile;
 use report::schema::Address;
 use std::io::Write;
 
-/// Runs the client with `--json` where the names are those of `hosts`; `None` where this machine lets
-/// nobody have a mount namespace.
+/// Runs the client with `--json` where the names are those of `hosts`; `None` where this machine
+/// lets nobody have a mount namespace.
 fn measure(hosts: &str, args: &[&str]) -> Option<(Ran, ResultFile)> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(hosts.as_bytes()).expect("room");

@@ -1,5 +1,5 @@
-//! Odd surroundings: a client that is killed, outputs and inputs that are no files, limits of file sizes,
-//! a system that shows nothing of itself.
+//! Odd surroundings: a client that is killed, outputs and inputs that are no files, limits of file
+//! sizes, a system that shows nothing of itself.
 
 use crate::common::{Ran, Running, Server, client, command, eventually, measure, parse, run};
 use measure::Stage;
@@ -172,7 +172,8 @@ fn without_proc_what_is_not_known_is_null_and_said() {
     let server = Server::plain();
     // An own mount namespace, where that is allowed.
     let empty = tempfile::tempdir().expect("a folder");
-    let hide = r#"mount --bind "$2" /proc 2>/dev/null || exit 77; exec "$0" run "$1" -c 5 -q --json --force"#;
+    let hide = r#"mount --bind "$2" /proc 2>/dev/null || exit 77
+                  exec "$0" run "$1" -c 5 -q --json --force"#;
     let mut hidden = command("unshare");
     hidden.args(["-m", "--propagation", "private", "bash", "-c", hide]);
     hidden.args([env!("CARGO_BIN_EXE_c1000k-client"), server.url(), text(empty.path())]);

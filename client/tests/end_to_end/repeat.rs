@@ -141,8 +141,8 @@ fn without_a_time_the_sockets_are_waited_for() {
     let server = Server::plain();
     let folder = Folder::new();
     let output = folder.output();
-    // Our end closes last, so what is left of a connection waits at the server's: for up to a minute in
-    // other services, not here, where a reset takes it away.
+    // Our end closes last, so what is left of a connection waits at the server's: for up to a
+    // minute in other services, not here, where a reset takes it away.
     let args = ["run", server.url(), "-c", "400", "--repeat", "2", "-o", &output];
     let ran = run(&args);
     assert_eq!(ran.code, Some(0), "{ran:?}");

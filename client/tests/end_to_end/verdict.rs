@@ -1,5 +1,5 @@
-//! The verdict on the generator with real programs, from both sides, far from every threshold: machines
-//! on which tests run do other things as well.
+//! The verdict on the generator with real programs, from both sides, far from every threshold:
+//! machines on which tests run do other things as well.
 
 use crate::common::{Server, measure, peer, read, run};
 use control::peer::fetch_snapshot;
@@ -58,7 +58,8 @@ fn a_closed_model_at_full_speed_fills_its_one_core_and_is_marked() {
 
 #[test]
 fn a_server_that_takes_its_time_is_not_the_clients_fault() {
-    // Ten connections that take 300 ms for each message, one after the other: 33 a second of 50 asked.
+    // Ten connections that take 300 ms for each message, one after the other: 33 a second of 50
+    // asked.
     let url = peer(|mut stream| {
         let mut message = [0; 32];
         while stream.read_exact(&mut message).is_ok() {

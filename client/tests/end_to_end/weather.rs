@@ -372,7 +372,8 @@ fn who_listens_nowhere_is_not_reached_by_connecting_to_oneself() {
 
 #[test]
 fn a_ramp_that_ends_with_a_whole_batch_is_done_at_once() {
-    // Reactors start connections in batches of 16; the end must not wait for the next second's tick.
+    // Reactors start connections in batches of 16; the end must not wait for the next second's
+    // tick.
     let server = Server::plain();
     let (ran, result) = measure(&[server.url(), "-c", "64", "--reactors", "1"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -1,5 +1,5 @@
-//! WebSocket against servers that are not ours: `tungstenite`, and servers by hand that get it wrong,
-//! each in its own way.
+//! WebSocket against servers that are not ours: `tungstenite`, and servers by hand that get it
+//! wrong, each in its own way.
 
 use crate::common::{Ran, eventually, measure, peer, run};
 use measure::Stage;
@@ -500,7 +500,7 @@ fn the_summary_shows_the_stages_and_the_statuses() {
     assert!(ran.stdout.contains("statuses     404 5"), "{}", ran.stdout);
 }
 
-// ---- echo -------------------------------------------------------------------------------------------
+// ---- echo ---------------------------------------------------------------------------------------
 
 /// A server that plays the client's part: says messages of both kinds, expects them back, closes.
 fn pushing(stopped: &Arc<AtomicU64>) -> String {

@@ -48,8 +48,8 @@ impl<C> Outside<C> {
         self.wake()
     }
 
-    /// The same, and waits for room where the mailbox is full: whoever has that many commands unread
-    /// stands still, and was woken for each of them.
+    /// The same, and waits for room where the mailbox is full: whoever has that many commands
+    /// unread stands still, and was woken for each of them.
     ///
     /// # Errors
     /// If the reactor has ended, be it meanwhile.
