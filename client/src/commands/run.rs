@@ -6,7 +6,7 @@ use crate::conductor::checkpoint::Checkpoints;
 use crate::conductor::crew::Threads;
 use crate::driver::LoadDriver;
 use crate::orders::{Command, Report};
-use crate::plan::{Output, Plan, Spoken};
+use crate::plan::{Output, Plan, ProtocolPlan};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use crate::result::file::{rescue, save, try_output};
 use crate::result::{frame, result_of, run_of};
@@ -92,14 +92,14 @@ pub(crate) fn run_plan(
     turn: &Turn,
 ) -> Result<Ran, Error> {
     let load = Arc::clone(&plan.load);
-    match &plan.spoken {
-        Spoken::Raw => run_planned(plan, facts, signals, turn, move |_| Raw::new(&load)),
-        Spoken::WebSocket(setup) => {
+    match &plan.protocol {
+        ProtocolPlan::Tcp => run_planned(plan, facts, signals, turn, move |_| Raw::new(&load)),
+        ProtocolPlan::WebSocket(setup) => {
             let setup = Arc::clone(setup);
             let protocol = move |index| WebSocket::new(Arc::clone(&setup), index);
             run_planned(plan, facts, signals, turn, protocol)
         }
-        Spoken::Http(setup) => {
+        ProtocolPlan::Http(setup) => {
             let setup = Arc::clone(setup);
             let protocol = move |_| Http::new(Arc::clone(&setup));
             run_planned(plan, facts, signals, turn, protocol)

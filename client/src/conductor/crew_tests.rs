@@ -8,7 +8,7 @@ use crate::driver::http_tests::{HttpPeer, Script};
 use crate::driver::ws_tests::WsPeer;
 use crate::orders::Command;
 use crate::orders::Report;
-use crate::plan::{Plan, Spoken};
+use crate::plan::{Plan, ProtocolPlan};
 use crate::protocol::{Http, Protocol, Raw, WebSocket};
 use c1000k_server::driver::{Admission, ServerDriver};
 use control::signals::Signal;
@@ -84,12 +84,14 @@ pub(crate) struct Simulated {
 impl Simulated {
     /// The reactors of a plan that names one target, and two servers there.
     pub(crate) fn of(plan: &Plan, serving: Serving) -> Self {
-        match &plan.spoken {
-            Spoken::Raw => Self::with(plan, serving, |_| Raw::new(&plan.load)),
-            Spoken::WebSocket(setup) => {
+        match &plan.protocol {
+            ProtocolPlan::Tcp => Self::with(plan, serving, |_| Raw::new(&plan.load)),
+            ProtocolPlan::WebSocket(setup) => {
                 Self::with(plan, serving, |index| WebSocket::new(Arc::clone(setup), index))
             }
-            Spoken::Http(setup) => Self::with(plan, serving, |_| Http::new(Arc::clone(setup))),
+            ProtocolPlan::Http(setup) => {
+                Self::with(plan, serving, |_| Http::new(Arc::clone(setup)))
+            }
         }
     }
 
@@ -97,15 +99,15 @@ impl Simulated {
         let Serving { faults, connections_max, script, stop_at } = serving;
         let world = World::new(faults);
         let target = plan.load.addresses.all()[0].at;
-        let servers: Box<dyn End> = match plan.spoken {
-            Spoken::Raw => {
+        let servers: Box<dyn End> = match plan.protocol {
+            ProtocolPlan::Tcp => {
                 let admission = Arc::new(Admission::new(connections_max));
                 let driver =
                     |index| ServerDriver::new(index, 0, Arc::clone(&admission), None, Nanos::ZERO);
                 servers(&world, target, driver)
             }
-            Spoken::WebSocket(_) => servers(&world, target, |_| WsPeer::pinging()),
-            Spoken::Http(_) => servers(&world, target, |_| HttpPeer::new(script.clone())),
+            ProtocolPlan::WebSocket(_) => servers(&world, target, |_| WsPeer::pinging()),
+            ProtocolPlan::Http(_) => servers(&world, target, |_| HttpPeer::new(script.clone())),
         };
         let (send, reports) = bounded(1024);
         let (mut clients, mut outsides) = (Vec::new(), Vec::new());

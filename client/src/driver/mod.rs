@@ -17,29 +17,15 @@ use crate::books::Books;
 use crate::load::phases::Act;
 use crate::load::{Load, Model};
 use crate::orders::{Command, Report};
-use crate::protocol::{Protocol, Received};
+use crate::protocol::{Protocol, Received, Session};
 use acts::{Acting, Running};
 use connections::Connections;
 use crossbeam_channel::Sender;
 use measure::{Nanos, Stage};
-use reactor::{Core, Driver, Ending, Key, Marks, Network, Read, System, slot_bytes};
+use reactor::{Core, Driver, Ending, Key, Marks, Network, Read};
 use reports::{Reports, SECOND};
 use sending::{NEXT_ROUND, Traffic};
 use std::sync::Arc;
-
-/// What is kept for each connection.
-#[derive(Debug)]
-pub(crate) struct Session<P: Protocol> {
-    spoken: P::Session,
-    /// When what it waits for began: opening, or the wait for the next reply (since it was sent, or
-    /// since the reply before it).
-    since: Nanos,
-}
-
-// For a million connections: 40 MB over plain TCP, 72 MB over WebSocket, 64 MB over HTTP.
-const _: () = assert!(slot_bytes::<System, Session<crate::protocol::Raw>>() == 40);
-const _: () = assert!(slot_bytes::<System, Session<crate::protocol::WebSocket>>() == 72);
-const _: () = assert!(slot_bytes::<System, Session<crate::protocol::Http>>() == 64);
 
 /// What the loop keeps for a driver of this protocol.
 type Table<N, P> = Core<N, Session<P>>;

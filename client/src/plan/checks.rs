@@ -2,6 +2,7 @@
 
 use super::usage;
 use crate::cli::RunArgs;
+use crate::load::phases::Phase;
 use control::Error;
 use measure::Nanos;
 use measure::units::{format_duration, format_grouped, format_rate, format_size};
@@ -9,8 +10,6 @@ use wire::{MESSAGE_BYTES_MAX, Protocol};
 
 /// Connections that one client is made for: a hundred times what any has held.
 const CONNECTIONS_MAX: u64 = 100_000_000;
-/// Frames that a message may be cut into: what peers should let through.
-const FRAGMENTS_MAX: u64 = 65_536;
 /// Messages per second that no single machine reaches: a typing error.
 const RATE_MAX: f64 = 1e9;
 /// The most runs of one series. Their results stay in memory until they are merged.
@@ -19,10 +18,7 @@ pub(crate) const REPEATS_MAX: u64 = 100;
 const COOL_DOWN_MAX: Nanos = Nanos::from_secs(86_400);
 
 /// Numbers that are well-formed and make no sense.
-pub(super) fn check_numbers(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
-    if scheme != Protocol::Http {
-        check_size(args)?;
-    }
+pub(super) fn check_numbers(args: &RunArgs) -> Result<(), Error> {
     if args.connections == 0 {
         return Err(usage("--connections 0 leaves nothing to do: give at least 1".into()));
     }
@@ -71,6 +67,22 @@ pub(super) fn check_numbers(args: &RunArgs, scheme: Protocol) -> Result<(), Erro
     Ok(())
 }
 
+/// Thresholds for phases that the run has not: nothing would ever be measured there.
+pub(super) fn check_thresholds(args: &RunArgs, phases: &[Phase]) -> Result<(), Error> {
+    let unknown = |name: &&str| phases.iter().all(|phase| phase.name != *name);
+    for threshold in &args.fail_if {
+        if let Some(name) = threshold.phase().filter(unknown) {
+            let all: Vec<_> = phases.iter().map(|phase| phase.name).collect();
+            return Err(usage(format!(
+                "--fail-if '{}': this run has no phase '{name}': it has {}",
+                threshold.expression(),
+                all.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Numbers of a series that make no sense.
 fn check_repeats(args: &RunArgs) -> Result<(), Error> {
     if args.repeat.is_some_and(|count| !(1..=REPEATS_MAX).contains(&count)) {
@@ -93,8 +105,8 @@ fn check_repeats(args: &RunArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// The size of messages.
-fn check_size(args: &RunArgs) -> Result<(), Error> {
+/// The size of messages, where they are ours.
+pub(super) fn check_size(args: &RunArgs) -> Result<(), Error> {
     let size = args.size_bytes();
     let least = args.size_min();
     if size < least {
@@ -124,74 +136,5 @@ pub(super) fn one_scheme(args: &RunArgs) -> Result<Protocol, Error> {
             "{other} speaks another protocol than {}: give each a run of its own",
             args.urls[0]
         ))),
-    }
-}
-
-/// The options that only `ws://` has.
-pub(super) fn check_websocket(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
-    let shared = scheme == Protocol::Http;
-    if scheme != Protocol::Ws
-        && let Some(option) = args.handshake.given(shared).or_else(|| args.frames.given())
-    {
-        let name = scheme.name();
-        return Err(usage(format!(
-            "{option} is for ws:// and means nothing to {name}://: leave it out"
-        )));
-    }
-    if args.frames.ping == Some(Nanos::ZERO) {
-        return Err(usage("--ping 0 leaves no time between pings: give more, such as 30s".into()));
-    }
-    match args.frames.fragment {
-        Some(0) => Err(usage("--fragment 0 leaves nothing in a frame: give at least 1".into())),
-        Some(bytes) if args.size_bytes().div_ceil(bytes) > FRAGMENTS_MAX => Err(usage(format!(
-            "--fragment {bytes} cuts a message of {} bytes into more than {} frames: give more",
-            args.size_bytes(),
-            format_grouped(FRAGMENTS_MAX)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// The options that only `http://` has, and those that it has not.
-pub(super) fn check_http(args: &RunArgs, scheme: Protocol) -> Result<(), Error> {
-    if scheme != Protocol::Http {
-        let name = scheme.name();
-        return args.http.given().map_or(Ok(()), |option| {
-            Err(usage(format!(
-                "{option} is for http:// and means nothing to {name}://: leave it out"
-            )))
-        });
-    }
-    let refuse = |text: &str| Err(usage(text.to_owned()));
-    let traffic = args.rate.is_some() || args.closed;
-    match args.http.pipeline {
-        _ if args.strict => refuse(
-            "--strict means nothing to http://, where a response that was not asked for always \
-             breaks a rule: leave it out",
-        ),
-        _ if args.size.is_some() => refuse(
-            "--size means nothing to http://, where the server decides how long its responses are: \
-             leave it out, or give --body",
-        ),
-        Some(n) if !(1..=1_000_000).contains(&n) => {
-            refuse("--pipeline takes a number from 1 to 1,000,000")
-        }
-        Some(_) if args.in_flight > 1 => {
-            refuse("--pipeline and --in-flight say the same for http://: give one of them")
-        }
-        Some(_) if !traffic => refuse("--pipeline needs traffic: give --closed or --rate"),
-        pipeline if args.http.close && (pipeline.is_some() || args.in_flight > 1) => refuse(
-            "--close leaves one request on each connection: leave out --pipeline and --in-flight",
-        ),
-        _ if args.http.close && !traffic => refuse(
-            "--close opens connections for requests: say how many with --rate, or give --closed",
-        ),
-        _ if args.http.close && args.connect_rate.is_some() => refuse(
-            "--close opens a connection for each request: give --rate instead of --connect-rate",
-        ),
-        _ if args.http.close && args.hold > Nanos::ZERO => {
-            refuse("--close leaves no connection to be held: leave out --hold")
-        }
-        _ => Ok(()),
     }
 }

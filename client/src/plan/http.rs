@@ -5,6 +5,7 @@ use crate::cli::RunArgs;
 use crate::load::Load;
 use crate::protocol::HttpSetup;
 use control::Error;
+use measure::Nanos;
 use measure::units::{format_grouped, format_size};
 use report::schema;
 use std::io::Read;
@@ -12,12 +13,51 @@ use std::path::Path;
 use wire::http::{self, Composer, HeadLimits, RequestSpecError};
 use wire::{Url, UrlError};
 
-/// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
-pub(super) const USER_BYTES_PER_HTTP: u64 = 104;
 /// Paths that are asked for in turn: each has a request laid out for it.
 const PATHS_MAX: usize = 100_000;
 /// Bytes of a file that is a body, or names paths.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The first of the options that only `http://` has, if one is given.
+pub(super) fn option_given(args: &RunArgs) -> Option<&'static str> {
+    args.http.given()
+}
+
+/// Options that contradict each other, and those that `http://` has not.
+fn check(args: &RunArgs) -> Result<(), Error> {
+    let refuse = |text: &str| Err(usage(text.to_owned()));
+    let traffic = args.rate.is_some() || args.closed;
+    match args.http.pipeline {
+        _ if args.strict => refuse(
+            "--strict means nothing to http://, where a response that was not asked for always \
+             breaks a rule: leave it out",
+        ),
+        _ if args.size.is_some() => refuse(
+            "--size means nothing to http://, where the server decides how long its responses are: \
+             leave it out, or give --body",
+        ),
+        Some(n) if !(1..=1_000_000).contains(&n) => {
+            refuse("--pipeline takes a number from 1 to 1,000,000")
+        }
+        Some(_) if args.in_flight > 1 => {
+            refuse("--pipeline and --in-flight say the same for http://: give one of them")
+        }
+        Some(_) if !traffic => refuse("--pipeline needs traffic: give --closed or --rate"),
+        pipeline if args.http.close && (pipeline.is_some() || args.in_flight > 1) => refuse(
+            "--close leaves one request on each connection: leave out --pipeline and --in-flight",
+        ),
+        _ if args.http.close && !traffic => refuse(
+            "--close opens connections for requests: say how many with --rate, or give --closed",
+        ),
+        _ if args.http.close && args.connect_rate.is_some() => refuse(
+            "--close opens a connection for each request: give --rate instead of --connect-rate",
+        ),
+        _ if args.http.close && args.hold > Nanos::ZERO => {
+            refuse("--close leaves no connection to be held: leave out --hold")
+        }
+        _ => Ok(()),
+    }
+}
 
 /// What an `http://` run asks for, apart from the targets.
 pub(super) struct Asked {
@@ -29,6 +69,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(args: &RunArgs) -> Result<Self, Error> {
+        check(args)?;
         let body = match (&args.http.body, &args.http.body_file) {
             (_, Some(file)) => read_file("--body-file", file)?,
             (Some(text), None) => text.clone().into_bytes(),
@@ -168,7 +209,8 @@ fn read_file(option: &str, file: &Path) -> Result<Vec<u8>, Error> {
     Err(usage(format!("{option} {}: {problem}", file.display())))
 }
 
-pub(super) fn http_record(args: &RunArgs, load: &Load, asked: &Asked) -> schema::Http {
+/// The same as it goes into the result.
+pub(super) fn record(args: &RunArgs, load: &Load, asked: &Asked) -> schema::Http {
     let headers = args.handshake.header.iter();
     schema::Http {
         method: asked.spec.method.clone(),
@@ -181,6 +223,21 @@ pub(super) fn http_record(args: &RunArgs, load: &Load, asked: &Asked) -> schema:
         headers_max: asked.heads.headers as u64,
         expect: args.http.expect.clone().unwrap_or_default().names(),
     }
+}
+
+/// What is sent, in words; a body has `size` bytes.
+pub(super) fn messages(http: &schema::Http, size: usize) -> String {
+    let mut text = http.method.clone();
+    if http.paths_file.is_some() {
+        text.push_str(&format!(" of {} paths", format_grouped(http.paths)));
+    }
+    if size > 0 {
+        text.push_str(&format!(" with {}", format_size(size as u64)));
+    }
+    if http.close {
+        text.push_str(", a connection for each request");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 pub(crate) mod checks;
 mod http;
 mod names;
+mod protocol;
 pub(crate) mod record;
 mod scenario;
 mod sources;
 mod websocket;
 
 pub(crate) use names::resolve;
+pub(crate) use protocol::ProtocolPlan;
 pub(crate) use websocket::request;
 
 use crate::cli::{HandshakeArgs, Openers, RunArgs, Spread};
@@ -18,16 +20,15 @@ use crate::load::bounds::{UNSENT_BYTES, first_echo_window};
 use crate::load::lanes::Lanes;
 use crate::load::schedule::Arrivals;
 use crate::load::{Load, Model};
-use crate::protocol::{HttpSetup, Setup};
-use checks::{check_http, check_numbers, check_websocket, one_scheme};
+use checks::{check_numbers, check_thresholds};
 use control::Error;
 use control::options::{FdTable, Reactors, choose_cpus, even_reactors};
 use host::card;
 use host::facts::Facts;
 use host::preflight::{self, Demand, Finding, Role, Severity};
-use http::{Asked, USER_BYTES_PER_HTTP, http_record};
 use measure::Nanos;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
+use protocol::Asked;
 use reactor::Limits;
 use record::{addresses_record, record};
 use report::schema;
@@ -37,24 +38,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use websocket::{CONTROL_BYTES, USER_BYTES_PER_WEBSOCKET, manner, setup, websocket_record};
-use wire::{Protocol, Url};
+use wire::Url;
 
-/// Memory of ours for one idle connection, in bytes: a slot, and the reactor's share. Measured.
-const USER_BYTES_PER_CONNECTION: u64 = 80;
 /// How long is waited for replies when the traffic is over.
 const DRAIN_TIMEOUT: Nanos = Nanos::from_secs(5);
-
-/// What is spoken on the connections of a run.
-#[derive(Clone, Debug)]
-pub(crate) enum Spoken {
-    /// Nothing but the messages themselves.
-    Raw,
-    /// WebSocket.
-    WebSocket(Arc<Setup>),
-    /// HTTP/1.1.
-    Http(Arc<HttpSetup>),
-}
 
 /// A run, worked out.
 #[derive(Clone, Debug)]
@@ -62,7 +49,7 @@ pub(crate) struct Plan {
     /// What the reactors have in common.
     pub(crate) load: Arc<Load>,
     /// What is spoken.
-    pub(crate) spoken: Spoken,
+    pub(crate) protocol: ProtocolPlan,
     /// The CPU of each reactor.
     pub(crate) seats: Vec<usize>,
     /// Bounds of each reactor.
@@ -117,10 +104,8 @@ impl Plan {
     /// # Errors
     /// If they contradict each other, name what does not exist, or make no sense.
     pub(crate) fn new(args: &RunArgs, facts: &Facts) -> Result<Self, Error> {
-        let scheme = one_scheme(args)?;
-        check_numbers(args, scheme)?;
-        check_websocket(args, scheme)?;
-        check_http(args, scheme)?;
+        check_numbers(args)?;
+        let asked = Asked::new(args)?;
         let targets = resolve(&args.urls, args.spread_addresses)?;
         let loopback = targets.iter().flatten().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
@@ -139,7 +124,6 @@ impl Plan {
             (None, true) => Model::Closed(pipeline),
             (None, false) => Model::Idle,
         };
-        let asked = (scheme == Protocol::Http).then(|| Asked::new(args)).transpose()?;
         let seed = args.seed.unwrap_or_else(fresh_seed);
         let mut load = Load {
             phases: Vec::new(),
@@ -157,13 +141,10 @@ impl Plan {
                 Spread::Poisson => Arrivals::Poisson,
             },
             duration: args.duration(),
-            size: match &asked {
-                Some(asked) => asked.spec.body.len(),
-                None => args.size_bytes() as usize,
-            },
+            size: asked.size(args),
             reply_timeout: args.timeout,
             drain_timeout: DRAIN_TIMEOUT.min(args.timeout),
-            in_flight_max: if asked.is_some() { pipeline } else { u32::MAX },
+            in_flight_max: asked.in_flight_max(pipeline),
             churn: args.http.close,
             ping: args.frames.ping,
             strict: args.strict,
@@ -172,25 +153,16 @@ impl Plan {
             seed,
         };
         load.phases = scenario::phases(&load, args.hold);
-        let spoken = match (&asked, scheme) {
-            (Some(asked), _) => Spoken::Http(Arc::new(asked.setup(args, &load)?)),
-            (None, Protocol::Ws) => Spoken::WebSocket(Arc::new(setup(args, &load)?)),
-            (None, _) => Spoken::Raw,
-        };
-        let (message_bytes, more_bytes, user_bytes) = match &spoken {
-            Spoken::Raw => (load.size, 0, USER_BYTES_PER_CONNECTION),
-            Spoken::WebSocket(setup) => {
-                (setup.message_bytes(), CONTROL_BYTES, USER_BYTES_PER_WEBSOCKET)
-            }
-            Spoken::Http(setup) => (setup.message_bytes(), 0, USER_BYTES_PER_HTTP),
-        };
+        check_thresholds(args, &load.phases)?;
+        let protocol = asked.setup(args, &load)?;
+        let message_bytes = protocol.message_bytes(&load);
         let slots = args.connections.div_ceil(reactors as u64).max(1) as usize;
         // The closed model may have everything waiting at once: that is part of what is asked for,
         // and of the memory that preflight counts. Elsewhere sending waits for room.
         let one_connection = message_bytes.saturating_mul(pipeline as usize);
         let planned = if args.closed { one_connection.saturating_mul(slots) } else { 0 };
         let limits = Limits {
-            unsent_bytes_per_connection: one_connection + more_bytes,
+            unsent_bytes_per_connection: one_connection + protocol.control_bytes(),
             unsent_bytes: planned.max(UNSENT_BYTES),
             ..Limits::for_slots(slots)
         };
@@ -206,7 +178,7 @@ impl Plan {
             ports,
             four_tuples: load.addresses.first().count(),
             backlog: 0,
-            user_bytes_per_connection: user_bytes,
+            user_bytes_per_connection: protocol.bytes_per_connection(),
             messages_in_flight: match model {
                 Model::Closed(in_flight) => args.connections.saturating_mul(in_flight.into()),
                 Model::Idle | Model::Open(_) => first_echo_window(message_bytes) * reactors as u64,
@@ -218,15 +190,13 @@ impl Plan {
         let findings = preflight::check(&demand, facts);
         let record = schema::Plan {
             first_echo_window: first_echo_window(message_bytes),
-            websocket: (scheme == Protocol::Ws).then(|| websocket_record(args)),
-            http: asked.as_ref().map(|asked| http_record(args, &load, asked)),
             addresses: addresses_record(&args.urls, &targets, &sources),
-            ..record(args, &load, &seats, &sources, ports, openers)
+            ..record(asked.record(args, &load), args, &load, &seats, &sources, ports, openers)
         };
         let load = Arc::new(load);
         Ok(Self {
             load,
-            spoken,
+            protocol,
             seats,
             limits,
             own_tables,
@@ -247,26 +217,6 @@ impl Plan {
         self.findings.iter().any(|finding| finding.severity == Severity::Refusal)
     }
 
-    /// What is sent.
-    fn messages(&self) -> String {
-        let size = format_size(self.load.size as u64);
-        let Some(http) = &self.record.http else {
-            let manner = self.record.websocket.as_ref().map_or_else(String::new, manner);
-            return format!("{size} messages{manner}");
-        };
-        let mut text = http.method.clone();
-        if http.paths_file.is_some() {
-            text.push_str(&format!(" of {} paths", format_grouped(http.paths)));
-        }
-        if self.load.size > 0 {
-            text.push_str(&format!(" with {size}"));
-        }
-        if http.close {
-            text.push_str(", a connection for each request");
-        }
-        text
-    }
-
     /// How the connections go to the addresses of names that have several.
     fn by_address(&self) -> String {
         let count = self.record.addresses.len();
@@ -282,8 +232,7 @@ impl Plan {
     pub(crate) fn describe(&self) -> [String; 3] {
         let Load { connections, reactors, connect_rate, model, .. } = *self.load;
         let traffic = match model {
-            Model::Idle if self.record.http.is_some() => "one request each".to_owned(),
-            Model::Idle => "one echo each".to_owned(),
+            Model::Idle => self.protocol.first_messages().to_owned(),
             Model::Open(rate) => format!(
                 "{}{} for {}",
                 format_rate(rate),
@@ -313,7 +262,7 @@ impl Plan {
                 format_count(connections),
                 self.record.targets.join(" "),
                 self.by_address(),
-                self.messages(),
+                protocol::messages(&self.record, self.load.size),
             ),
             format!(
                 "takes {reactors} reactor{} with {} descriptors each, {} of memory{}",

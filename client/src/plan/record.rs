@@ -10,7 +10,9 @@ use report::schema;
 use std::net::{IpAddr, SocketAddr};
 use wire::Url;
 
+/// The plan of a run, with what `protocol` says of its own.
 pub(super) fn record(
+    protocol: schema::Plan,
     args: &RunArgs,
     load: &Load,
     seats: &[usize],
@@ -60,7 +62,7 @@ pub(super) fn record(
         first_echo: load.first_echo,
         strict: load.strict,
         thresholds: args.fail_if.iter().map(|t| t.expression().to_owned()).collect(),
-        ..schema::Plan::default()
+        ..protocol
     }
 }
 

@@ -1,20 +1,43 @@
 //! What a `ws://` run asks for.
 
+use super::checks::check_size;
 use super::{authorization, usage};
 use crate::cli::{HandshakeArgs, Matching, RunArgs};
 use crate::load::Load;
 use crate::protocol::Setup;
 use control::Error;
 use measure::Nanos;
-use measure::units::{format_duration, format_size};
+use measure::units::{format_duration, format_grouped, format_size};
 use report::schema;
 use wire::Url;
 use wire::ws::{DeflatePolicy, Kind, Request, RequestSpec};
 
-/// The same for an upgraded one.
-pub(super) const USER_BYTES_PER_WEBSOCKET: u64 = 112;
+/// Frames that a message may be cut into: what peers should let through.
+const FRAGMENTS_MAX: u64 = 65_536;
 /// What a WebSocket may have waiting besides its messages, in bytes: pongs, for the most part.
 pub(super) const CONTROL_BYTES: usize = 256 * 1024;
+
+/// The first of the options that only `ws://` has, if one is given. `http`: or that `http://` has too.
+pub(super) fn option_given(args: &RunArgs, http: bool) -> Option<&'static str> {
+    args.handshake.given(http).or_else(|| args.frames.given())
+}
+
+/// Options that make no sense.
+pub(super) fn check(args: &RunArgs) -> Result<(), Error> {
+    check_size(args)?;
+    if args.frames.ping == Some(Nanos::ZERO) {
+        return Err(usage("--ping 0 leaves no time between pings: give more, such as 30s".into()));
+    }
+    match args.frames.fragment {
+        Some(0) => Err(usage("--fragment 0 leaves nothing in a frame: give at least 1".into())),
+        Some(bytes) if args.size_bytes().div_ceil(bytes) > FRAGMENTS_MAX => Err(usage(format!(
+            "--fragment {bytes} cuts a message of {} bytes into more than {} frames: give more",
+            args.size_bytes(),
+            format_grouped(FRAGMENTS_MAX)
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// What all WebSockets of the run have in common.
 pub(super) fn setup(args: &RunArgs, load: &Load) -> Result<Setup, Error> {
@@ -53,7 +76,8 @@ pub(crate) fn request(url: &Url, args: &HandshakeArgs) -> Result<Request, Error>
     Request::new(&spec).map_err(|error| usage(format!("{url}: {error}")))
 }
 
-pub(super) fn websocket_record(args: &RunArgs) -> schema::WebSocket {
+/// The same as it goes into the result.
+pub(super) fn record(args: &RunArgs) -> schema::WebSocket {
     let HandshakeArgs { header, origin, subprotocol, deflate } = args.handshake.clone();
     schema::WebSocket {
         text: args.frames.text,

@@ -7,11 +7,13 @@ mod closes;
 mod http;
 mod order;
 mod raw;
+mod session;
 mod websocket;
 
 pub(crate) use closes::Closes;
 pub(crate) use http::{Http, Setup as HttpSetup};
 pub(crate) use raw::Raw;
+pub(crate) use session::{Session, bytes_per_connection};
 pub(crate) use websocket::{Reply, Upgrade, nonce};
 pub(crate) use websocket::{Setup, WebSocket};
 
