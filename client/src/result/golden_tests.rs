@@ -99,6 +99,13 @@ fn phases_add_up(result: &ResultFile) {
     assert_eq!(sum(|it| it.lost), connections.lost);
     assert_eq!(sum(|it| it.ended), connections.ended);
     assert_eq!(sum(|it| it.mismatched), messages.mismatched);
+    let first = messages.first_echo.clone().unwrap_or_default();
+    assert_eq!(sum(|it| it.sent), messages.sent + first.sent);
+    assert_eq!(sum(|it| it.received), messages.received + first.received);
+    assert_eq!(sum(|it| it.unserved), messages.unserved + first.unserved);
+    let unanswered = sum(|it| it.unanswered);
+    assert_eq!(sum(|it| it.sent), sum(|it| it.received) + unanswered);
+    assert_eq!(messages.lost, unanswered - (first.sent - first.received));
     for stage in Stage::ALL {
         let count = |stages: &Stages| stages.get(stage).map_or(0, |entry| entry.count);
         let parts: u64 = result.phases.iter().map(|phase| count(&phase.stages)).sum();

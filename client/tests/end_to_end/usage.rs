@@ -25,6 +25,9 @@ fn what_cannot_be_parsed_is_a_usage_error() {
         &["run", URL, "--source-ports", "70000-80000"],
         &["run", URL, "--cores", "x"],
         &["run", URL, "--fail-if", "nonsense"],
+        &["run", "http://127.0.0.1:9", "--fail-if", "http.429>101%"],
+        &["run", "http://127.0.0.1:9", "--fail-if", "http.100>1"],
+        &["run", "http://127.0.0.1:9", "--expect", "101"],
         &["run", URL, "--repeat", "x"],
         &["run", URL, "--cool-down", "1s"],
         &["run", URL, "--no-such-option"],
@@ -68,6 +71,8 @@ fn what_makes_no_sense_is_refused_in_one_sentence() {
         (&[URL, "--source-ip", "no-such-interface"], "--source-ip"),
         (&[URL, "--output", "/no/such/folder/r.json"], "/no/such/folder"),
         (&[URL, "--output", "/"], "folder"),
+        (&[URL, "--fail-if", "phase.drive.response.p99>1s"], "ramp, settle, first_echo, drain"),
+        (&[URL, "--fail-if", "phase.storm.lost>0", "-r", "9"], "no phase 'storm'"),
     ] {
         let ran = run(&[&["run"], bad].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{bad:?}: {ran:?}");

@@ -105,6 +105,14 @@ impl Metric {
         }
     }
 
+    /// The phase that it is of, if it is of one.
+    pub(crate) fn phase(&self) -> Option<&str> {
+        match self {
+            Self::Phase(phase, _) => Some(phase),
+            _ => None,
+        }
+    }
+
     /// Why there is no value.
     pub(crate) fn note(&self, result: &ResultFile) -> String {
         match self {

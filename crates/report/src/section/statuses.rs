@@ -30,7 +30,7 @@ impl Statuses {
             return class.parse().ok().filter(|class| (2..=5).contains(class)).map(Self::Class);
         }
         let digits = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_digit());
-        name.parse().ok().filter(|code| digits && *code >= 100).map(Self::Code)
+        name.parse().ok().filter(|code| digits && *code >= 200).map(Self::Code)
     }
 
     /// Whether a status is one of these.

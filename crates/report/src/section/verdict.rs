@@ -62,6 +62,9 @@ pub enum ThresholdError {
     /// There is no such metric.
     #[error(transparent)]
     UnknownMetric(#[from] UnknownMetric),
+    /// No share is that large.
+    #[error("in '{0}': a share is 100% at the most, so it can be left out, or is a typing error")]
+    ShareTooLarge(String),
     /// The value is not one of the metric's kind.
     #[error("in '{0}': {1}")]
     BadValue(String, UnitError),
@@ -157,6 +160,9 @@ impl FromStr for Threshold {
         let number = unit
             .parse(value)
             .map_err(|error| ThresholdError::BadValue(expression.clone(), error))?;
+        if matches!(metric, Metric::Share(_)) && number > 1.0 {
+            return Err(ThresholdError::ShareTooLarge(expression));
+        }
         let bare = value.ends_with(|c: char| c.is_ascii_digit() || c == '.');
         if unit == Unit::Nanoseconds && bare && number != 0.0 {
             return Err(ThresholdError::NoUnit(expression, value.to_owned()));
@@ -176,6 +182,12 @@ impl Threshold {
     #[must_use]
     pub fn expression(&self) -> &str {
         &self.expression
+    }
+
+    /// The phase of a run that it is about, if it is about one.
+    #[must_use]
+    pub fn phase(&self) -> Option<&str> {
+        self.metric.phase()
     }
 
     /// When it fails, in words: `fails above 50 ms`. The limit is as it was given, never rounded.
