@@ -1,5 +1,5 @@
-//! What a run asks of the protocol that it speaks: the one place of the plan that lists them all. Each
-//! has its own checks, setup, record and words in its file.
+//! What a run asks of the protocol that it speaks: the one place of the plan that lists them all.
+//! Each has its own checks, setup, record and words in its file.
 
 use super::checks::{check_size, one_scheme};
 use super::{http, usage, websocket};

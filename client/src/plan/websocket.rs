@@ -17,7 +17,8 @@ const FRAGMENTS_MAX: u64 = 65_536;
 /// What a WebSocket may have waiting besides its messages, in bytes: pongs, for the most part.
 pub(super) const CONTROL_BYTES: usize = 256 * 1024;
 
-/// The first of the options that only `ws://` has, if one is given. `http`: or that `http://` has too.
+/// The first of the options that only `ws://` has, if one is given. `http`: or that `http://` has
+/// too.
 pub(super) fn option_given(args: &RunArgs, http: bool) -> Option<&'static str> {
     args.handshake.given(http).or_else(|| args.frames.given())
 }

@@ -18,8 +18,8 @@ const _: () = assert!(slot_bytes::<System, Session<Raw>>() == 40);
 const _: () = assert!(slot_bytes::<System, Session<WebSocket>>() == 72);
 const _: () = assert!(slot_bytes::<System, Session<Http>>() == 64);
 
-/// Memory of ours for an idle connection besides its slot, in bytes: its share of what a reactor has.
-/// Measured with 100,000 and a million of them: 5 to 15.
+/// Memory of ours for an idle connection besides its slot, in bytes: its share of what a reactor
+/// has. Measured with 100,000 and a million of them: 5 to 15.
 const BESIDES_SLOT: u64 = 16;
 
 /// Memory of ours for an idle connection that speaks this, in bytes.
