@@ -194,7 +194,7 @@ conform() {
     local role
     local -A running=()
     for role in server client; do
-        python3 -B "scripts/tests/http/$role.py" "$programs/c1000k-$role" \
+        PYTHONPATH=scripts/tests python3 -B "scripts/tests/http/$role.py" "$programs/c1000k-$role" \
             2>"$work/conformance-$role.log" &
         running[$role]=$!
         pids+=("$!")

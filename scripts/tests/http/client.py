@@ -19,7 +19,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import MIB, check, main, send_in_pieces
+from conformance import MIB, check, main, send_in_pieces
 
 OK = b"HTTP/1.1 200 OK\r\n"
 KEEP, CLOSE, RESET, STALL = "keep", "close", "reset", "stall"

@@ -23,7 +23,7 @@ import threading
 import time
 from email.utils import formatdate
 
-from harness import MIB, PATIENCE, check, main, send_in_pieces
+from conformance import MIB, PATIENCE, check, main, send_in_pieces
 
 BODY_MAX = 1000
 LAST = b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
