@@ -20,19 +20,5 @@ done
 report() { cargo run --quiet --locked --package c1000k-report -- "$@"; }
 report html "$kept/result.json" --output "$kept/report.html"
 report export --format hgrm --stage response "$kept/result.json" --output "$kept/response.hgrm"
-python3 - "$kept" "$2" >"$kept/README.md" <<'PYTHON'
-import json, pathlib, sys
-folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-result, command = json.loads((folder / "result.json").read_text()), (folder / "command.txt").read_text()
-host, run = result["host"], result["run"]
-print(f"# {name}\n\n<!-- write here what this run shows, in a few sentences -->\n\n## Command\n\n```text\n{command.strip()}\n```\n")
-print(f"## Machine\n\nOn {run['started'][:10]}: {host['cpu_model']}, {len(host['cpus_allowed'])} cores,", end=" ")
-print(f"{host['memory']['total_bytes'] / 2**30:.0f} GiB,")
-print(f"Linux {host['kernel_release']}, {host['descriptors_hard']:,} descriptors per table; the client is", end=" ")
-print(f"{result['tool']['version']}, commit\n{result['tool']['commit'] or 'unknown'}.\n\n## Files\n")
-about = {"result.json": "the result", "report.html": "the same as a page with charts",
-         "response.hgrm": "its response times by percentile", "summary.txt": "what was printed",
-         "server.log": "what the server said"}
-print("\n".join(f"- [`{file}`]({file}): {text}" for file, text in about.items() if (folder / file).exists()))
-PYTHON
+python3 scripts/keep.py "$kept" "$2" >"$kept/README.md"
 echo "$kept/README.md: write what the run shows; results/README.md: add the row | [kept-$2](kept-$2/README.md) | ... |"
