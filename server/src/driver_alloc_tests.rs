@@ -6,8 +6,19 @@ use host::socket::{self, ListenOptions};
 use measure::Clock;
 use reactor::{Limits, Reactor, System, mailbox};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use wire::ws::{DeflatePolicy, Policy};
+
+/// The server over a real socket, and its address.
+fn serving(driver: ServerDriver, clock: Clock) -> (Reactor<System, ServerDriver>, SocketAddr) {
+    let options = ListenOptions { backlog: 16, reuse_port: false };
+    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
+    let target = socket::local_address(&listener).expect("its address");
+    let limits = Limits::for_slots(16);
+    let (_, mut inbox) = mailbox::open().expect("mailbox");
+    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
+    (Reactor::new(net.expect("network"), driver, inbox, limits, 1), target)
+}
 
 /// What a client sends again and again, and the length of the answer.
 struct Case {
@@ -63,12 +74,6 @@ fn cases() -> Vec<Case> {
 #[test]
 fn an_echo_allocates_nothing() {
     let clock = Clock::start();
-    let options = ListenOptions { backlog: 16, reuse_port: false };
-    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
-    let target = socket::local_address(&listener).expect("its address");
-    let limits = Limits::for_slots(16);
-    let (_, mut inbox) = mailbox::open().expect("mailbox");
-    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
     let policy = Policy { deflate: Some(DeflatePolicy::default()), ..Policy::default() };
     let config = Config { policy, ..Config::default() };
     // With time limits, so that their bookkeeping is counted too.
@@ -78,7 +83,7 @@ fn an_echo_allocates_nothing() {
         Arc::new(config),
         limit,
     );
-    let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+    let (mut server, target) = serving(driver, clock);
     let mut peer = TcpStream::connect(target).expect("it listens");
     peer.set_nodelay(true).expect("option");
     peer.write_all(
@@ -115,16 +120,10 @@ fn an_echo_allocates_nothing() {
 #[test]
 fn an_echo_that_has_to_wait_allocates_nothing() {
     let clock = Clock::start();
-    let options = ListenOptions { backlog: 16, reuse_port: false };
-    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
-    let target = socket::local_address(&listener).expect("its address");
-    let limits = Limits::for_slots(16);
-    let (_, mut inbox) = mailbox::open().expect("mailbox");
-    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
     let delay = Nanos::from_millis(1);
     let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(16)), None, clock.now())
         .with_faults(Faults::new(None, Some(delay), 1));
-    let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+    let (mut server, target) = serving(driver, clock);
     let mut peers: Vec<TcpStream> =
         (0..8).map(|_| TcpStream::connect(target).expect("it listens")).collect();
     let mut round = || {
@@ -158,12 +157,6 @@ fn the_counter_counts() {
 #[test]
 fn an_answer_from_a_kept_file_allocates_nothing() {
     let clock = Clock::start();
-    let options = ListenOptions { backlog: 16, reuse_port: false };
-    let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
-    let target = socket::local_address(&listener).expect("its address");
-    let limits = Limits::for_slots(16);
-    let (_, mut inbox) = mailbox::open().expect("mailbox");
-    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("small"), [7; 1_000]).expect("a file");
     std::fs::write(folder.path().join("large"), vec![7; 100_000]).expect("a file");
@@ -174,7 +167,7 @@ fn an_answer_from_a_kept_file_allocates_nothing() {
     let driver = ServerDriver::new(0, 0, Arc::new(Admission::new(16)), limit, clock.now())
         .serving(vec![Protocol::Http], Arc::new(Config::default()), limit)
         .with_site(config, site);
-    let mut server = Reactor::new(net.expect("network"), driver, inbox, limits, 1);
+    let (mut server, target) = serving(driver, clock);
     let mut peer = TcpStream::connect(target).expect("it listens");
     peer.set_nodelay(true).expect("option");
     let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{more}\r\n");

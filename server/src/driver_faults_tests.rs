@@ -1,11 +1,11 @@
 //! Faults on the simulated network, to the nanosecond: replies that wait, reactors that stand
 //! still.
 
-use super::tests::{Rig, is_closed};
+use super::tests::{Rig, heard, is_closed, limits};
 use super::*;
 use crate::faults::{Faults, parse_stall};
+use reactor::Stream;
 use reactor::sim::{self, SimStream, carried};
-use reactor::{Limits, Stream};
 use std::fs;
 
 const DELAY: Nanos = Nanos::from_millis(5);
@@ -31,21 +31,8 @@ fn driver(services: Vec<Protocol>, faults: Faults) -> ServerDriver {
         .with_faults(faults)
 }
 
-fn limits() -> Limits {
-    Limits { unsent_bytes_per_connection: 1 << 20, ..Limits::for_slots(1_000) }
-}
-
 fn rig(service: Protocol, faults: Faults) -> Rig {
     Rig::of(vec![driver(vec![service], faults)], 1, limits())
-}
-
-/// All that has arrived.
-fn heard(peer: &SimStream) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
-        all.extend_from_slice(&buffer[..count]);
-    }
-    all
 }
 
 impl Rig {

@@ -1,7 +1,7 @@
 //! HTTP on the simulated network: the same answers however bytes arrive, files of any size, every
 //! time limit, and what waits behind what.
 
-use super::tests::{Rig, is_closed};
+use super::tests::{Rig, heard, is_closed, limits};
 use super::*;
 use crate::http;
 use reactor::sim::{Faults, SimStream};
@@ -46,10 +46,6 @@ fn rig_of(
     Rig::of(vec![driver], 1, limits)
 }
 
-fn limits() -> Limits {
-    Limits { unsent_bytes_per_connection: 1 << 20, ..Limits::for_slots(1_000) }
-}
-
 fn rig(folder: &TempDir, idle: Option<Nanos>, request: Option<Nanos>) -> Rig {
     let config = http::Config { root: Some(folder.path().to_owned()), ..http::Config::default() };
     rig_of(config, limits(), idle, request)
@@ -57,15 +53,6 @@ fn rig(folder: &TempDir, idle: Option<Nanos>, request: Option<Nanos>) -> Rig {
 
 fn counts(rig: &Rig) -> HttpSnapshot {
     rig.reactors[0].driver().services.http.snapshot()
-}
-
-/// All that has arrived.
-fn heard(peer: &SimStream) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
-        all.extend_from_slice(&buffer[..count]);
-    }
-    all
 }
 
 fn ask(rig: &mut Rig, peer: &SimStream, request: &[u8]) -> String {

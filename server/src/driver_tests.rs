@@ -95,6 +95,20 @@ impl Rig {
     }
 }
 
+/// Those of a reactor of 1,000 slots, with room for a mebibyte that one peer has not taken.
+pub(super) fn limits() -> Limits {
+    Limits { unsent_bytes_per_connection: 1 << 20, ..Limits::for_slots(1_000) }
+}
+
+/// All that has arrived.
+pub(super) fn heard(peer: &SimStream) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    all
+}
+
 pub(super) fn is_closed(peer: &SimStream) -> bool {
     let mut buffer = [0; 64];
     match peer.receive(&mut buffer) {

@@ -1,7 +1,7 @@
 //! WebSocket on the simulated network: the same answers however bytes arrive, every time limit, and
 //! how a server takes its leave.
 
-use super::tests::{Rig, is_closed};
+use super::tests::{Rig, heard, is_closed};
 use super::*;
 use crate::limits::{STREAMS_PER_REACTOR_MIN, WORK_PER_PORTION, sharing};
 use reactor::sim::{Faults, SimStream, carried};
@@ -74,15 +74,6 @@ impl Rig {
     fn websockets(&self) -> WebSocketSnapshot {
         self.reactors[0].driver().services.websockets.snapshot()
     }
-}
-
-/// All that has arrived.
-fn heard(peer: &SimStream) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(count @ 1..) = peer.receive(&mut buffer) {
-        all.extend_from_slice(&buffer[..count]);
-    }
-    all
 }
 
 /// Everything that a peer may do, and the answers.
