@@ -1,8 +1,8 @@
 //! `Delayed`: the replies of one reactor that wait for `--delay` to pass.
 //!
 //! The delay is the same for all, so they fall due in the order in which they came: one queue, no
-//! timers, and nothing is kept per connection but that something is owed to it ([`Core::owe`]).
-//! Whoever is owed something is read on from, and is not done with before it has left.
+//! timers. A connection keeps no more than that replies wait for it ([`Core::owe`]): reading from
+//! it goes on, and it is not closed before they have left.
 
 use crate::session::Session;
 use measure::{Failure, Nanos};

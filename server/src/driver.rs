@@ -531,7 +531,7 @@ impl<N: Network> Driver<N> for ServerDriver {
 
     fn on_command(&mut self, core: &mut Core<N, Session>, command: Command) {
         match command {
-            // Whoever asked may have stopped waiting; then nobody needs the answer.
+            // The asker may have stopped waiting; then nobody needs the answer.
             Command::Snapshot(reply) => drop(reply.try_send(self.snapshot(core))),
             Command::Show(counters) => self.services.http.show(&counters, core.turn_started()),
             Command::Stop => self.stopping = Some(Stopping::GoodBye(0)),

@@ -42,7 +42,7 @@ fn bomb() -> Vec<u8> {
     out
 }
 
-/// A request with so many header lines.
+/// A request with `count` header lines.
 fn lines(number: usize, count: usize) -> Vec<u8> {
     let each = (0..count).map(|line| format!("X-{line}: {number}\r\n"));
     format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", each.collect::<String>()).into_bytes()
@@ -198,7 +198,7 @@ fn with_much_to_answer() -> (Rig, SimStream, Vec<u8>) {
     (rig, peer, buffer)
 }
 
-/// Whoever is bad is served all the same, and to the last byte.
+/// A bad peer is served all the same, and to the last byte.
 #[test]
 fn who_makes_much_work_is_answered_in_the_end() {
     let (mut rig, peer, mut buffer) = with_much_to_answer();

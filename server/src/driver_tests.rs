@@ -28,7 +28,7 @@ impl Rig {
         Self::of(drivers.collect(), 1, Limits::for_slots(5_000))
     }
 
-    /// A reactor for each driver, with so many listeners.
+    /// A reactor for each driver, with `listeners` listeners.
     pub(super) fn of(drivers: Vec<ServerDriver>, listeners: u16, limits: Limits) -> Self {
         let world = World::new(Faults::default());
         let addresses: Vec<SocketAddr> = (0..listeners).map(address).collect();

@@ -487,8 +487,8 @@ fn half_a_message_is_not_waited_for_for_ever() {
     assert_eq!(rig.say(&peers[0], &whole), reply(0x82, b"whole"));
 }
 
-/// Whose answers wait until room runs out is no failure of the machine, and who asked for pongs
-/// without reading them is told from who asked for messages.
+/// A connection whose answers wait until room runs out is no failure of the machine. Peers that
+/// asked for pongs without reading them are counted apart from those that asked for messages.
 #[test]
 fn who_pings_and_reads_no_pongs_is_named_so() {
     let limits = Limits {

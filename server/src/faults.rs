@@ -22,7 +22,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The share of one reactor of so many.
+    /// The share of one of `reactors` reactors.
     #[must_use]
     pub fn new(stall: Option<Stall>, delay: Option<Nanos>, reactors: usize) -> Self {
         let share = DELAYED_BYTES_MAX / reactors.max(1);

@@ -41,7 +41,7 @@ pub const KEPT_DESCRIPTORS_MAX: usize = 256;
 /// How often a file that changes while it is read is read anew.
 const READS_MAX: usize = 3;
 
-/// How often a lookup is made anew that a rename got in the way of (`openat2(2)`, EAGAIN).
+/// How often a lookup is repeated when a rename got in its way (`openat2(2)`, EAGAIN).
 const LOOKUPS_MAX: usize = 8;
 
 /// What a folder is served as.
@@ -206,7 +206,7 @@ impl Root {
     }
 }
 
-/// By what a file is known again. A change that leaves all of it as it was did not happen.
+/// What identifies a file and its version. A change that leaves all of this as it was goes unseen.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Identity {
     device: u64,
@@ -376,7 +376,7 @@ struct Entry {
 }
 
 impl Files {
-    /// Nothing kept yet. Large files may take so many descriptors, those of transfers under way
+    /// Nothing kept yet. Large files may take `open_max` descriptors, those of transfers under way
     /// included.
     #[must_use]
     pub fn new(root: Arc<Root>, open_max: usize) -> Self {

@@ -43,8 +43,8 @@ pub(crate) const STREAMS_PER_REACTOR_MIN: usize = 8;
 /// inflate and to deflate again.
 pub(crate) const WORK_PER_PORTION: u64 = 64 * 1024;
 
-/// Work of one turn for all connections that need more than one portion, in the same units: so much
-/// longer does who needs little wait because of them, however many they are.
+/// Work of one turn for all connections that need more than one portion, in the same units.
+/// Connections that need little wait no longer than this because of them, however many they are.
 pub(crate) const WORK_PER_TURN: u64 = 4 * WORK_PER_PORTION;
 
 /// Bytes that were read and wait for the work on them, over all reactors.
@@ -53,8 +53,8 @@ pub(crate) const PUT_BACK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The same for one reactor, however many there are.
 pub(crate) const PUT_BACK_BYTES_PER_REACTOR_MIN: usize = 1024 * 1024;
 
-/// These bounds for one reactor of so many of a server, where no peer may hold up the others by the
-/// work that it makes.
+/// These bounds for one of the `reactors` reactors of a server. No peer may hold up the others by
+/// the work that it makes.
 pub(crate) fn sharing(limits: Limits, reactors: usize) -> Limits {
     let put_back_bytes = PUT_BACK_BYTES_MAX / reactors.max(1);
     Limits {
@@ -90,8 +90,8 @@ pub(crate) const ANSWER_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// header of a fragment, what was held of the read before, and a close frame.
 pub(crate) const ANSWER_EXCESS_BYTES: usize = 1024;
 
-/// Answers to the requests of one read are sent when there are so many bytes of them, before the
-/// next request is answered.
+/// Answers to the requests of one read are sent once they reach this many bytes, before the next
+/// request is answered.
 pub(crate) const HTTP_ANSWERS_BYTES_MAX: usize = 128 * 1024;
 
 /// Bytes of pipelined requests that wait for the answers before them, over all reactors: up to one
@@ -108,7 +108,7 @@ pub(crate) const STALL_LENGTH_MAX: Nanos = Nanos::from_secs(60);
 pub(crate) const DELAY_MAX: Nanos = Nanos::from_secs(10);
 
 /// Bytes of replies that wait for their delay to pass, over all reactors, with 56 for each reply.
-/// Once half of it is used up, whoever is owed one more is read from no more until that has left.
+/// Once half of it is used up, a connection that gets one more is not read from until it has left.
 pub(crate) const DELAYED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The same for one reactor, however many there are.

@@ -109,13 +109,13 @@ pub(crate) struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Nothing is said to so many bytes.
+    /// `used` bytes are taken, and nothing is answered.
     pub(crate) fn silent(used: usize) -> Self {
         let then = Then::More;
         Self { bytes: &[], file: None, used, then, renewed: false, work: 0 }
     }
 
-    /// Our last words to so many bytes.
+    /// `used` bytes are taken, and answered with our last words.
     pub(crate) fn last(bytes: &'a [u8], used: usize) -> Self {
         Self { bytes, then: Then::Last, ..Self::silent(used) }
     }

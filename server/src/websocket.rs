@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The share of one reactor of so many in what the server spends on WebSocket.
+    /// What one of `reactors` reactors may spend of what the server spends on WebSocket.
     #[must_use]
     pub fn new(policy: Policy, limits: Limits, reactors: usize) -> Self {
         let share = |all: usize, least: usize| (all / reactors.max(1)).max(least);
@@ -75,7 +75,7 @@ impl Config {
         }
     }
 
-    /// What the streams of so many reactors may take, in bytes.
+    /// What the streams of `reactors` reactors may take, in bytes.
     #[must_use]
     pub fn stream_bytes(&self, reactors: usize) -> u64 {
         let each =
@@ -181,8 +181,8 @@ impl WebSockets {
         }
     }
 
-    /// Answers the frames that came right behind the request, which took so many bytes, behind the
-    /// answer to that.
+    /// Answers the frames that came right behind the request, whose own answer is written and which
+    /// took `used` bytes.
     fn read_behind<'a>(
         &'a mut self,
         state: &mut State,

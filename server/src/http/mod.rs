@@ -55,7 +55,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The share of one reactor of so many in what the server spends on HTTP.
+    /// What one of `reactors` reactors may spend of what the server spends on HTTP.
     #[must_use]
     pub fn new(root: Option<PathBuf>, body_bytes_max: u64, reactors: usize) -> Self {
         let share = |all: usize, least: usize| (all / reactors.max(1)).max(least);
