@@ -1,4 +1,4 @@
-"""What the conformance cases of both ends share: counting, sending in pieces, telling how it went."""
+"""What the conformance cases of HTTP and WebSocket share, of both ends: counting, sending in pieces, telling how it went."""
 
 import sys
 import time

@@ -18,6 +18,19 @@ trap 'rm -rf "$work"' EXIT
 trap 'echo "report: line $LINENO failed" >&2' ERR
 fail() { echo "report: $*" >&2 && exit 1; }
 
+# ---- Kept runs ------------------------------------------------------------------------------------
+
+# What a README says of a kept run by itself is what keep.py makes of its files.
+for file in "${kept[@]}"; do
+    folder=$(dirname "$file")
+    made=$(python3 scripts/keep.py "$folder" "${folder##*/kept-}")
+    for word in "## Command" "## Machine" "## Files" "$(grep -m1 '^c1000k-client' "$folder/command.txt")" \
+        '](result.json)'; do
+        grep -qF -- "$word" <<<"$made" || fail "keep.py says nothing of '$word' in $folder"
+    done
+done
+echo "report: ${#kept[@]} kept runs have a README"
+
 # ---- Histograms -----------------------------------------------------------------------------------
 
 venv=$target/report-venv
