@@ -1,8 +1,8 @@
 //! `Delayed`: the replies of one reactor that wait for `--delay` to pass.
 //!
 //! The delay is the same for all, so they fall due in the order in which they came: one queue, no
-//! timers. A connection keeps no more than that replies wait for it ([`Core::owe`]): reading from
-//! it goes on, and it is not closed before they have left.
+//! timers. A connection keeps no more than that replies wait for it ([`Core::add_pending`]):
+//! reading from it goes on, and it is not closed before they have left.
 
 use crate::session::Session;
 use measure::{Failure, Nanos};
@@ -122,7 +122,7 @@ impl Delayed {
             self.counts.full += 1;
             return Err(Failure::NoMemory);
         }
-        core.owe(key);
+        core.add_pending(key);
         let (now, turn_started) = (core.now(), core.turn_started());
         if last && let Some(session) = core.session(key) {
             // The time that the peer has to close begins to count. By the turn's clock, as all such
@@ -162,7 +162,7 @@ impl Delayed {
         } else {
             send(core, key, [front, back], file)
         };
-        core.pay(key);
+        core.pending_sent(key);
         self.bytes.drain(..length);
         Some(Sent { key, last, result })
     }

@@ -217,7 +217,8 @@ impl<N: Network, S> Core<N, S> {
         self.slots.get_mut(key).map(|connection| &mut connection.session)
     }
 
-    /// Whether bytes of this connection wait for its peer to take them, or something is owed to it.
+    /// Whether bytes of this connection wait for its peer to take them, or something is pending for
+    /// it.
     #[inline]
     pub fn is_blocked(&mut self, key: Key) -> bool {
         self.slots.get_mut(key).is_some_and(|connection| connection.unsent != NOTHING)
@@ -458,25 +459,25 @@ impl<N: Network, S> Core<N, S> {
         Ok(())
     }
 
-    /// Notes that this connection will be sent something later: until [`Core::pay`] has been called
-    /// as often as this, it is not done with, although its peer may have closed.
-    pub fn owe(&mut self, key: Key) {
+    /// Notes that this connection will be sent something later: until [`Core::pending_sent`] has
+    /// been called as often as this, it is not done with, although its peer may have closed.
+    pub fn add_pending(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
-        connection.unsent = self.unsent.owe(connection.unsent);
+        connection.unsent = self.unsent.add_pending(connection.unsent);
     }
 
-    /// What was owed has been sent, once.
-    pub fn pay(&mut self, key: Key) {
+    /// What was pending has been sent, once.
+    pub fn pending_sent(&mut self, key: Key) {
         let Some(connection) = self.slots.get_mut(key) else { return };
         let at = connection.unsent;
-        if !self.unsent.owes(at) {
+        if !self.unsent.has_pending(at) {
             return;
         }
-        let rests = self.unsent.rests(at);
-        if self.unsent.pay(at) {
+        let paused = self.unsent.is_paused(at);
+        if self.unsent.pending_sent(at) {
             connection.unsent = NOTHING;
             let to_do = Flags::READ_AGAIN | Flags::PEER_FINISHED | Flags::FINISHING;
-            if rests || connection.flags.has(to_do) {
+            if paused || connection.flags.has(to_do) {
                 // What had to wait for this goes on in the next turn.
                 connection.flags.set(Flags::YIELDED);
                 self.mark(key);

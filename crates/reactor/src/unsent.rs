@@ -22,17 +22,17 @@ struct Entry {
     /// What follows the bytes. While it is here nothing may be appended.
     file: Option<FilePart>,
     /// Whether the connection is to be read from no more, however little waits.
-    rests: bool,
+    paused: bool,
     /// How often the connection will be sent something later: it is not done with while there is
     /// any.
-    owed: u32,
+    pending: u32,
 }
 
 /// What is to be sent next.
 pub(crate) enum Next<'a> {
     Bytes(&'a [u8]),
     File(&'a FilePart),
-    /// Nothing yet: all that is left is owed.
+    /// Nothing yet: all that is left is pending.
     Later,
 }
 
@@ -88,7 +88,7 @@ impl Unsent {
 
     /// Lets the connection of entry `at` be read from no more until the entry is given back.
     pub(crate) fn rest(&mut self, at: u32) {
-        self.entries[at as usize].rests = true;
+        self.entries[at as usize].paused = true;
     }
 
     /// Whether a part of a file waits in entry `at`, which may be [`NOTHING`].
@@ -132,50 +132,50 @@ impl Unsent {
         part.left() == 0 && self.is_done(at)
     }
 
-    /// Of entry `at` all has left: gives it back, unless something is owed.
+    /// Of entry `at` all has left: gives it back, unless something is pending.
     fn is_done(&mut self, at: u32) -> bool {
-        let Entry { owed, rests, .. } = self.entries[at as usize];
-        if owed == 0 {
+        let Entry { pending, paused, .. } = self.entries[at as usize];
+        if pending == 0 {
             self.release(at);
         } else {
-            self.entries[at as usize] = Entry { owed, rests, ..Entry::default() };
+            self.entries[at as usize] = Entry { pending, paused, ..Entry::default() };
         }
-        owed == 0
+        pending == 0
     }
 
     /// Something will be sent later to the connection of entry `at`, or of a new one if that is
     /// [`NOTHING`].
-    pub(crate) fn owe(&mut self, at: u32) -> u32 {
+    pub(crate) fn add_pending(&mut self, at: u32) -> u32 {
         let at = if at == NOTHING { self.entry() } else { at };
-        self.entries[at as usize].owed += 1;
+        self.entries[at as usize].pending += 1;
         at
     }
 
-    /// What was owed is paid, once. True if nothing is left, as with [`Unsent::take`].
-    pub(crate) fn pay(&mut self, at: u32) -> bool {
+    /// What was pending has been sent, once. True if nothing is left, as with [`Unsent::take`].
+    pub(crate) fn pending_sent(&mut self, at: u32) -> bool {
         let entry = &mut self.entries[at as usize];
-        entry.owed = entry.owed.saturating_sub(1);
-        let done = entry.owed == 0 && self.has_left(at);
+        entry.pending = entry.pending.saturating_sub(1);
+        let done = entry.pending == 0 && self.has_left(at);
         if done {
             self.release(at);
         }
         done
     }
 
-    /// Whether nothing of a connection waits for its peer, although something may be owed.
+    /// Whether nothing of a connection waits for its peer, although something may be pending.
     #[inline]
     pub(crate) fn has_left(&self, at: u32) -> bool {
         at == NOTHING || self.entries[at as usize].file.is_none() && self.waiting(at).is_empty()
     }
 
-    /// Whether something is owed to the connection of entry `at`.
-    pub(crate) fn owes(&self, at: u32) -> bool {
-        at != NOTHING && self.entries[at as usize].owed > 0
+    /// Whether something is pending for the connection of entry `at`.
+    pub(crate) fn has_pending(&self, at: u32) -> bool {
+        at != NOTHING && self.entries[at as usize].pending > 0
     }
 
     /// Whether the connection of entry `at` is to be read from no more until that is given back.
-    pub(crate) fn rests(&self, at: u32) -> bool {
-        self.entries[at as usize].rests
+    pub(crate) fn is_paused(&self, at: u32) -> bool {
+        self.entries[at as usize].paused
     }
 
     fn entry(&mut self) -> u32 {
@@ -198,7 +198,7 @@ impl Unsent {
         }
         let entry = &self.entries[at as usize];
         let waiting = self.waiting(at).len();
-        entry.rests
+        entry.paused
             || entry.file.is_some()
             || waiting > 0 && (waiting >= to_pause || self.bytes >= self.bytes_max / 2)
     }
@@ -316,25 +316,25 @@ mod tests {
     #[test]
     fn an_entry_stays_as_long_as_something_is_owed() {
         let mut unsent = Unsent::new(100, 60);
-        assert!(unsent.has_left(NOTHING) && !unsent.owes(NOTHING));
-        let at = unsent.owe(NOTHING);
-        assert_eq!(unsent.owe(at), at);
-        assert!(unsent.owes(at) && unsent.has_left(at) && !unsent.pauses(at, 0));
+        assert!(unsent.has_left(NOTHING) && !unsent.has_pending(NOTHING));
+        let at = unsent.add_pending(NOTHING);
+        assert_eq!(unsent.add_pending(at), at);
+        assert!(unsent.has_pending(at) && unsent.has_left(at) && !unsent.pauses(at, 0));
         assert!(matches!(unsent.next(at), Next::Later));
         // Bytes come and go meanwhile.
         assert_eq!(unsent.append(at, b"bytes"), Ok(at));
         assert!(unsent.pauses(at, 0) && !unsent.has_left(at));
-        assert!(!unsent.pay(at) && !unsent.take(at, 5), "one is owed");
+        assert!(!unsent.pending_sent(at) && !unsent.take(at, 5), "one is pending");
         assert!(unsent.has_left(at) && unsent.waiting(at).is_empty());
         // Paid, but not taken.
         assert_eq!(unsent.append(at, b"more"), Ok(at));
-        assert!(!unsent.pay(at) && !unsent.owes(at));
+        assert!(!unsent.pending_sent(at) && !unsent.has_pending(at));
         assert!(unsent.take(at, 4));
         assert_eq!((unsent.in_use(), unsent.bytes()), (0, 0));
-        let again = unsent.owe(NOTHING);
+        let again = unsent.add_pending(NOTHING);
         unsent.rest(again);
-        assert!(unsent.pauses(again, 60), "rests, although nothing waits");
-        assert!(unsent.pay(again));
+        assert!(unsent.pauses(again, 60), "paused, although nothing waits");
+        assert!(unsent.pending_sent(again));
         assert_eq!(unsent.in_use(), 0);
     }
 

@@ -20,26 +20,6 @@ const MARKS: [(&str, &str, f64); 7] = [
     ("p9999", "99.99 %", 10_000.0),
 ];
 
-/// What a message goes through.
-const REPLIES: [Stage; 6] = [
-    Stage::Response,
-    Stage::Service,
-    Stage::FirstByte,
-    Stage::SendLag,
-    Stage::Outside,
-    Stage::ReceiveLag,
-];
-
-/// What a connection goes through until it is of use.
-const OPENING: [Stage; 5] =
-    [Stage::Connect, Stage::Tls, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho];
-
-/// What a WebSocket goes through beside its messages.
-const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
-
-/// Replies by the class of their status; drawn where more than one occurred.
-const CLASSES: [Stage; 4] = Stage::BY_CLASS;
-
 pub(super) fn latency(runs: &[Run]) -> Markup {
     if !runs.iter().any(Run::has_any) {
         return html! { p { "Nothing was measured." } };
@@ -54,15 +34,14 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
         div.charts {
             @match runs {
                 [run] => {
-                    (stages(run, "Replies", &REPLIES.map(Stage::name)))
-                    (stages(run, "Opening", &OPENING.map(Stage::name)))
-                    (stages(run, "Pings and closing", &BESIDES.map(Stage::name)))
-                    (stages(run, "Responses by status", &CLASSES.map(Stage::name)))
+                    (stages(run, "Replies", &stages::REPLIES.map(Stage::name)))
+                    (stages(run, "Opening", &stages::OPENING.map(Stage::name)))
+                    (stages(run, "Pings and closing", &stages::BESIDES.map(Stage::name)))
+                    (stages(run, "Responses by status", &stages::CLASSES.map(Stage::name)))
                     (stages(run, "Further stages", &others(runs)))
                 }
                 _ => {
-                    @let known = REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES);
-                    @for stage in known.map(|known| -> &str { known.name() }).chain(others(runs)) {
+                    @for stage in stages::drawn().map(|known| -> &str { known.name() }).chain(others(runs)) {
                         // The service is drawn with the response.
                         @let shown = runs.iter().any(|run| shows(run, stage));
                         @if shown && stage != Stage::Service.name() {
@@ -159,7 +138,7 @@ fn stages(run: &Run, heading: &str, stages: &[&str]) -> Markup {
                 _ if index % 2 == 1 => Stroke::Dashed,
                 _ => Stroke::Dotted,
             };
-            curve(run, stage, words(stage), index).stroke(stroke)
+            curve(run, stage, stages::word(stage), index).stroke(stroke)
         })
         .collect();
     if series.is_empty() {
@@ -190,14 +169,14 @@ fn stage_of_runs(runs: &[Run], stage: &str) -> Markup {
             series.push(curve(run, service, &name, color).stroke(Stroke::Dashed));
         }
     }
-    let mut heading = words(stage).to_owned();
+    let mut heading = stages::word(stage).to_owned();
     // Names from elsewhere may begin with anything.
     if let Some(first) = heading.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     percentile_chart(
         &heading,
-        format!("Latency by percentile, {} of each run", words(stage)),
+        format!("Latency by percentile, {} of each run", stages::word(stage)),
         series,
     )
 }
@@ -209,30 +188,6 @@ fn others(runs: &[Run]) -> Vec<&str> {
     others.sort_unstable();
     others.dedup();
     others
-}
-
-/// What a stage is called; one that this version does not know by its name.
-fn words(stage: &str) -> &str {
-    let Some(known) = Stage::from_name(stage) else { return stage };
-    match known {
-        Stage::Connect => "connect",
-        Stage::Tls => "TLS handshake",
-        Stage::Upgrade => "upgrade",
-        Stage::Handshake => "handshake",
-        Stage::FirstEcho => "first echo",
-        Stage::Response => "response",
-        Stage::Response2xx => "response 2xx",
-        Stage::Response3xx => "response 3xx",
-        Stage::Response4xx => "response 4xx",
-        Stage::Response5xx => "response 5xx",
-        Stage::Service => "service",
-        Stage::SendLag => "send lag",
-        Stage::Outside => "outside",
-        Stage::ReceiveLag => "receive lag",
-        Stage::FirstByte => "first byte",
-        Stage::Ping => "ping",
-        Stage::Close => "closing handshake",
-    }
 }
 
 fn latency_table(run: &Run) -> Markup {
@@ -248,7 +203,7 @@ fn latency_table(run: &Run) -> Markup {
                 format!("{thin}{}", time(value))
             }));
             cells.extend([time(entry.max as f64), time(entry.mean)]);
-            (words(stage).to_owned(), cells)
+            (stages::word(stage).to_owned(), cells)
         })
         .collect();
     table_of(&format!("Latency by stage: {}", run.name), &columns, &rows)

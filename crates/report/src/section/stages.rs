@@ -117,6 +117,55 @@ const fn meaning(stage: Stage) -> &'static str {
     }
 }
 
+/// What a message goes through.
+pub(crate) const REPLIES: [Stage; 6] = [
+    Stage::Response,
+    Stage::Service,
+    Stage::FirstByte,
+    Stage::SendLag,
+    Stage::Outside,
+    Stage::ReceiveLag,
+];
+
+/// What a connection goes through until it is of use.
+pub(crate) const OPENING: [Stage; 5] =
+    [Stage::Connect, Stage::Tls, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho];
+
+/// What a WebSocket goes through beside its messages.
+pub(crate) const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
+
+/// Replies by the class of their status; drawn where more than one occurred.
+pub(crate) const CLASSES: [Stage; 4] = Stage::BY_CLASS;
+
+/// All of them, in the order in which they are drawn.
+pub(crate) fn drawn() -> impl Iterator<Item = Stage> {
+    REPLIES.into_iter().chain(OPENING).chain(BESIDES).chain(CLASSES)
+}
+
+/// What a stage is called; one that this version does not know by its name.
+pub(crate) fn word(stage: &str) -> &str {
+    let Some(known) = Stage::from_name(stage) else { return stage };
+    match known {
+        Stage::Connect => "connect",
+        Stage::Tls => "TLS handshake",
+        Stage::Upgrade => "upgrade",
+        Stage::Handshake => "handshake",
+        Stage::FirstEcho => "first echo",
+        Stage::Response => "response",
+        Stage::Response2xx => "response 2xx",
+        Stage::Response3xx => "response 3xx",
+        Stage::Response4xx => "response 4xx",
+        Stage::Response5xx => "response 5xx",
+        Stage::Service => "service",
+        Stage::SendLag => "send lag",
+        Stage::Outside => "outside",
+        Stage::ReceiveLag => "receive lag",
+        Stage::FirstByte => "first byte",
+        Stage::Ping => "ping",
+        Stage::Close => "closing handshake",
+    }
+}
+
 impl Serialize for Stages {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
@@ -270,6 +319,15 @@ mod tests {
             assert!(keys.eq([stage.name()]), "{written}");
         }
         assert_eq!(serde_json::to_value(Stages::default()).expect("an object"), json!({}));
+    }
+
+    #[test]
+    fn each_stage_is_drawn_once() {
+        for stage in Stage::ALL {
+            let count = drawn().filter(|drawn| *drawn == stage).count();
+            assert_eq!(count, 1, "{}, which is called {}", stage.name(), word(stage.name()));
+        }
+        assert_eq!(drawn().count(), Stage::COUNT);
     }
 
     #[test]

@@ -1,15 +1,20 @@
-//! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
+//! The command line: what was typed, parsed and no more; each protocol's options in a file of their
+//! own. `plan/` works out what was meant.
+
+mod http;
+mod websocket;
+
+pub(crate) use http::HttpArgs;
+pub(crate) use websocket::{FrameArgs, HandshakeArgs, Matching};
 
 use crate::load::audited_share::Share;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
 use measure::units::{parse_count, parse_duration, parse_rate, parse_size};
-use report::statuses::Expected;
 use report::verdict::Threshold;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use wire::http::{HeadLimits, is_token_text};
 use wire::{MESSAGE_BYTES_MIN, TEXT_MESSAGE_BYTES_MIN, Url};
 
 /// Opens, holds and exercises up to millions of connections, and measures them.
@@ -59,172 +64,6 @@ pub struct EchoArgs {
     /// Seed of all randomness [default: a fresh one]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-}
-
-/// What the opening handshake of a WebSocket says.
-#[derive(Args, Clone, Debug, Default)]
-pub struct HandshakeArgs {
-    /// A further header of the handshake (ws://) or of each request (http://) (repeat)
-    #[arg(
-        long,
-        value_name = "NAME: VALUE",
-        value_parser = parse_header,
-        help_heading = "Requests (ws:// and http://)"
-    )]
-    pub header: Vec<(String, String)>,
-    /// The origin that the handshake names
-    #[arg(long, value_name = "ORIGIN", help_heading = "WebSocket (ws:// only)")]
-    pub origin: Option<String>,
-    /// A subprotocol to ask for, the best first (repeat)
-    #[arg(long, value_name = "NAME", help_heading = "WebSocket (ws:// only)")]
-    pub subprotocol: Vec<String>,
-    /// Offer permessage-deflate, and compress messages if the server accepts it
-    #[arg(long, help_heading = "WebSocket (ws:// only)")]
-    pub deflate: bool,
-}
-
-/// How messages go over a WebSocket.
-#[derive(Args, Clone, Debug, Default)]
-pub struct FrameArgs {
-    /// Send text messages (the stamp in hexadecimal digits) instead of binary ones
-    #[arg(long, help_heading = "WebSocket (ws:// only)")]
-    pub text: bool,
-    /// Cut messages into frames of at most so many bytes
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_parser = parse_size,
-        help_heading = "WebSocket (ws:// only)"
-    )]
-    pub fragment: Option<u64>,
-    /// Ping every connection this often, evenly spread
-    #[arg(
-        long,
-        value_name = "TIME",
-        value_parser = parse_duration,
-        help_heading = "WebSocket (ws:// only)"
-    )]
-    pub ping: Option<Nanos>,
-    /// How replies are matched with messages [default: content]
-    #[arg(long = "match", value_name = "HOW", value_enum, help_heading = "WebSocket (ws:// only)")]
-    pub matching: Option<Matching>,
-}
-
-/// What HTTP asks for, and how.
-#[derive(Args, Clone, Debug, Default)]
-pub struct HttpArgs {
-    /// The method: any word, as it is to be sent (case counts) [default: GET, or POST with a body]
-    #[arg(
-        long,
-        value_name = "METHOD",
-        value_parser = parse_method,
-        help_heading = "HTTP (http:// only)"
-    )]
-    pub method: Option<String>,
-    /// The body of each request
-    #[arg(
-        long,
-        value_name = "TEXT",
-        conflicts_with = "body_file",
-        help_heading = "HTTP (http:// only)"
-    )]
-    pub body: Option<String>,
-    /// A file that is the body of each request
-    #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
-    pub body_file: Option<PathBuf>,
-    /// A file with the paths to ask for in turn instead of the URL's own, one a line; empty lines
-    /// and those that begin with # are passed over. Each connection starts at another one
-    #[arg(long, value_name = "FILE", help_heading = "HTTP (http:// only)")]
-    pub paths: Option<PathBuf>,
-    /// The most requests that a connection has on their way [default: 1]. In the closed model it
-    /// keeps so many (there it is another name for --in-flight); in the open model one that has so
-    /// many is passed over
-    #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "HTTP (http:// only)")]
-    pub pipeline: Option<u64>,
-    /// Open a connection for each request and close it behind the response; --connections is how
-    /// many may be open at a time. Times of a request then begin with its connect
-    #[arg(long, help_heading = "HTTP (http:// only)")]
-    pub close: bool,
-    /// The largest head of a response (status line and headers); a larger one breaks the protocol
-    /// [default: 64k]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        value_parser = parse_head_max,
-        help_heading = "HTTP (http:// only)"
-    )]
-    pub head_max: Option<usize>,
-    /// The most header lines in a response; more of them break the protocol [default: 256]
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = parse_headers_max,
-        help_heading = "HTTP (http:// only)"
-    )]
-    pub headers_max: Option<usize>,
-    /// The statuses that count as served, and classes of them, like 200,429 or 2xx [default:
-    /// 2xx,3xx]
-    #[arg(long, value_name = "STATUSES", help_heading = "HTTP (http:// only)")]
-    pub expect: Option<Expected>,
-}
-
-/// How replies are matched with messages.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Matching {
-    /// A reply has to be the message, byte for byte.
-    Content,
-    /// Any reply belongs to the oldest message that has none, for servers that answer something
-    /// else.
-    Order,
-}
-
-impl HandshakeArgs {
-    /// The first option that was given, if any was; but for the headers where requests have them
-    /// too.
-    pub(crate) fn given(&self, headers_too: bool) -> Option<&'static str> {
-        let Self { header, origin, subprotocol, deflate } = self;
-        let given = [
-            ("--header", !header.is_empty() && !headers_too),
-            ("--origin", origin.is_some()),
-            ("--subprotocol", !subprotocol.is_empty()),
-            ("--deflate", *deflate),
-        ];
-        given.into_iter().find_map(|(name, given)| given.then_some(name))
-    }
-}
-
-impl FrameArgs {
-    /// The first option that was given, if any was.
-    pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { text, fragment, ping, matching } = self;
-        let given = [
-            ("--text", *text),
-            ("--fragment", fragment.is_some()),
-            ("--ping", ping.is_some()),
-            ("--match", matching.is_some()),
-        ];
-        given.into_iter().find_map(|(name, given)| given.then_some(name))
-    }
-}
-
-impl HttpArgs {
-    /// The first option that was given, if any was.
-    pub(crate) fn given(&self) -> Option<&'static str> {
-        let Self { method, body, body_file, paths, pipeline, close, .. } = self;
-        let Self { head_max, headers_max, expect, .. } = self;
-        let given = [
-            ("--method", method.is_some()),
-            ("--body", body.is_some()),
-            ("--body-file", body_file.is_some()),
-            ("--paths", paths.is_some()),
-            ("--pipeline", pipeline.is_some()),
-            ("--close", *close),
-            ("--head-max", head_max.is_some()),
-            ("--headers-max", headers_max.is_some()),
-            ("--expect", expect.is_some()),
-        ];
-        given.into_iter().find_map(|(name, given)| given.then_some(name))
-    }
 }
 
 impl RunArgs {
@@ -498,27 +337,6 @@ fn parse_openers(text: &str) -> Result<Openers, String> {
     }
     let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
     count.map(Openers::PerCore).ok_or_else(|| "give a number from 1 to 1024, or all".to_owned())
-}
-
-fn parse_method(text: &str) -> Result<String, String> {
-    match text {
-        "CONNECT" => Err("behind CONNECT no HTTP is spoken: give another method".to_owned()),
-        _ if is_token_text(text.as_bytes()) => Ok(text.to_owned()),
-        _ => Err("a method is one word, such as GET or PURGE".to_owned()),
-    }
-}
-
-fn parse_head_max(text: &str) -> Result<usize, String> {
-    HeadLimits::checked_bytes(parse_size(text).map_err(|error| error.to_string())?)
-}
-
-fn parse_headers_max(text: &str) -> Result<usize, String> {
-    HeadLimits::checked_headers(parse_count(text).map_err(|error| error.to_string())?)
-}
-
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("write it like 'Name: value'")?;
-    Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
 }
 
 fn parse_ports(text: &str) -> Result<(u16, u16), String> {
