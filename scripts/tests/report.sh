@@ -25,7 +25,9 @@ for file in "${kept[@]}"; do
     folder=$(dirname "$file")
     made=$(python3 scripts/keep.py "$folder" "${folder##*/kept-}")
     for word in "## Command" "## Machine" "## Files" "$(grep -m1 '^c1000k-client' "$folder/command.txt")" \
-        '](result.json)'; do
+        '](result.json)' "$(sed -n 's/.*"kernel_release": *"\([^"]*\)".*/\1/p' "$file" | head -n 1)" \
+        "$(sed -n 's/.*"cpu_model": *"\([^"]*\)".*/\1/p' "$file" | head -n 1)" \
+        "On $(sed -n 's/.*"started": *"\([^T"]*\)T.*/\1/p' "$file" | head -n 1):"; do
         grep -qF -- "$word" <<<"$made" || fail "keep.py says nothing of '$word' in $folder"
     done
 done

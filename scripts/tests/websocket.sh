@@ -72,6 +72,7 @@ conforms() {
 }
 conforms server &
 server_cases=$!
+pids+=("$server_cases")
 conforms client || fail "our client does not conform"
 wait "$server_cases" || fail "our server does not conform"
 

@@ -3,7 +3,7 @@
     client.py PROGRAM       PROGRAM is c1000k-client, whose `run` loads servers here
 
 Each case is a server that answers in its own way, and the counts that must come of it.
-Needs Python 3.9 and nothing else.
+Needs Python 3.9 and nothing else, with PYTHONPATH=scripts/tests.
 """
 
 import json

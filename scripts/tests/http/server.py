@@ -5,7 +5,7 @@
 Each case says which bytes are sent and which answers must come back. Behind them a request follows that is
 answered if, and only if, the connection goes on: so a reader that finds another end of a message than the
 rules say is found out. Each case runs with its bytes in one write and byte by byte.
-Needs Python 3.9 and nothing else.
+Needs Python 3.9 and nothing else, with PYTHONPATH=scripts/tests.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     client.py PROGRAM       PROGRAM is c1000k-client, whose `echo` joins a server here
 
-Needs Python 3.9 and nothing else; scripts/tests is to be among its folders (PYTHONPATH).
+Needs Python 3.9 and nothing else, with PYTHONPATH=scripts/tests.
 """
 
 import base64

@@ -2,7 +2,7 @@
 
     server.py PROGRAM       PROGRAM is c1000k-server, which is started here
 
-Needs Python 3.9 and nothing else; scripts/tests is to be among its folders (PYTHONPATH).
+Needs Python 3.9 and nothing else, with PYTHONPATH=scripts/tests.
 """
 
 import json

@@ -41,7 +41,8 @@ pub(super) fn latency(runs: &[Run]) -> Markup {
                     (stages(run, "Further stages", &others(runs)))
                 }
                 _ => {
-                    @for stage in stages::drawn().map(|known| -> &str { known.name() }).chain(others(runs)) {
+                    @let known = stages::drawn().map(|stage| -> &str { stage.name() });
+                    @for stage in known.chain(others(runs)) {
                         // The service is drawn with the response.
                         @let shown = runs.iter().any(|run| shows(run, stage));
                         @if shown && stage != Stage::Service.name() {
