@@ -166,7 +166,7 @@ impl Books {
         self.backlog.answered(now, self.totals.in_flight());
     }
 
-    /// The address of this number answered an attempt; what it did not is in `failures` there.
+    /// The address of this number answered an attempt.
     #[inline]
     pub(crate) fn connected(&mut self, address: u32) {
         self.addresses[address as usize].connected += 1;
