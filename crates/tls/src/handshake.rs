@@ -1,0 +1,269 @@
+//! `Handshake`: rustls up to the end of the handshake, fed one whole record at a time, so that
+//! nothing is left in it when our records take over.
+
+use crate::cipher::{Aead, Key};
+use crate::record::{Direction, length};
+use crate::schedule::Secret;
+use crate::secured::{Secured, Version};
+use rustls::{
+    Connection, ConnectionTrafficSecrets, Error, HandshakeKind, KeyLog, NamedGroup, ProtocolVersion,
+};
+use std::cell::RefCell;
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+/// A handshake under way.
+pub struct Handshake {
+    /// None once it is done.
+    connection: Option<Box<Connection>>,
+    /// A record that is only partly here.
+    partial: Vec<u8>,
+    secrets: Captured,
+}
+
+/// How far a handshake has come.
+#[derive(Debug)]
+pub enum Step {
+    /// More has to come.
+    More,
+    /// It is done.
+    Done(Box<(Secured, Facts)>),
+}
+
+/// What both ends have agreed on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Facts {
+    /// The version.
+    pub version: Version,
+    /// The cipher suite by its name in the standard, such as `TLS13_AES_128_GCM_SHA256`.
+    pub suite: &'static str,
+    /// The group of the key exchange; none where a session of TLS 1.2 is resumed.
+    pub group: Option<NamedGroup>,
+    /// It went on from an earlier session.
+    pub resumed: bool,
+    /// The protocol that was chosen by ALPN, if one was.
+    pub alpn: Option<Vec<u8>>,
+}
+
+/// Why a handshake failed. What the peer is to be told is written already.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failed {
+    /// As rustls says.
+    #[error(transparent)]
+    Rustls(#[from] Error),
+    /// What came is no record.
+    #[error("what came is no TLS: it begins with {0:02x?}")]
+    NoRecord([u8; 5]),
+    /// Secrets cannot be taken over from a suite or version like that.
+    #[error("the two ends agreed on something that cannot be taken over")]
+    Unsupported,
+}
+
+impl Handshake {
+    /// Begins one. The configuration behind it must have [`Capture`] as its key log, and let secrets
+    /// be extracted.
+    #[must_use]
+    pub fn new(connection: Connection) -> Self {
+        let secrets = Captured::default();
+        Self { connection: Some(Box::new(connection)), partial: Vec::new(), secrets }
+    }
+
+    /// What is said first: at the client something.
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        if let Some(connection) = &mut self.connection {
+            write(connection, out);
+        }
+    }
+
+    /// Takes bytes that have come, up to the end of the handshake. What has to be said to them is
+    /// appended to `out`, what came behind the handshake's last message in its record to `plain`.
+    /// How far it is, and how many of the bytes were taken.
+    ///
+    /// # Errors
+    /// If it failed, with the alert that says so in `out`.
+    pub fn take(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(Step, usize), Failed> {
+        let mut used = 0;
+        while used < wire.len() {
+            let rest = &wire[used..];
+            if self.partial.is_empty()
+                && let Some(length) = whole(rest)?
+                && length <= rest.len()
+            {
+                used += length;
+                self.take_record(&rest[..length], plain, out)?;
+            } else {
+                // First the header, then what that says is missing.
+                let want = whole(&self.partial)?.unwrap_or(crate::HEADER_BYTES);
+                let some = &rest[..rest.len().min(want - self.partial.len())];
+                used += some.len();
+                self.partial.extend_from_slice(some);
+                if whole(&self.partial)? == Some(self.partial.len()) {
+                    let record = std::mem::take(&mut self.partial);
+                    self.take_record(&record, plain, out)?;
+                }
+            }
+            if let Some(connection) = self.connection.take_if(|it| !it.is_handshaking()) {
+                return Ok((done(*connection, &self.secrets)?, used));
+            }
+        }
+        Ok((Step::More, used))
+    }
+
+    /// Takes one whole record.
+    fn take_record(
+        &mut self,
+        mut record: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failed> {
+        while !record.is_empty() {
+            let connection = self.connection.as_mut().ok_or(Failed::Unsupported)?;
+            // A slice is always readable; zero says that rustls wants no more, which it does not
+            // say of whole records.
+            if connection.read_tls(&mut record).unwrap_or(0) == 0 {
+                return Err(Failed::Unsupported);
+            }
+            let processed = self.secrets.capture(|| connection.process_new_packets());
+            write(connection, out);
+            let (ready, at) = (processed?.plaintext_bytes_to_read(), plain.len());
+            plain.resize(at + ready, 0);
+            connection.reader().read_exact(&mut plain[at..]).map_err(|_| Failed::Unsupported)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what rustls wants to be written.
+fn write(connection: &mut Connection, out: &mut Vec<u8>) {
+    // Into a vector nothing fails, and something is written each time.
+    while connection.wants_write() && connection.write_tls(out).is_ok_and(|bytes| bytes > 0) {}
+}
+
+/// The length of the record that `bytes` begin with, once that can be known.
+fn whole(bytes: &[u8]) -> Result<Option<usize>, Failed> {
+    length(bytes).map_err(|_| Failed::NoRecord(bytes.first_chunk().copied().unwrap_or_default()))
+}
+
+/// The handshake is done: takes over.
+fn done(connection: Connection, secrets: &Captured) -> Result<Step, Failed> {
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+        Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+        _ => return Err(Failed::Unsupported),
+    };
+    let suite = connection.negotiated_cipher_suite().ok_or(Failed::Unsupported)?;
+    let facts = Facts {
+        version,
+        suite: suite.suite().as_str().ok_or(Failed::Unsupported)?,
+        group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+    };
+    let (ours, theirs) = match &connection {
+        Connection::Client(_) => (secrets.client, secrets.server),
+        Connection::Server(_) => (secrets.server, secrets.client),
+    };
+    let extracted = connection.dangerous_extract_secrets()?;
+    let (aead, write) = direction(version, extracted.tx, ours)?;
+    let (_, read) = direction(version, extracted.rx, theirs)?;
+    Ok(Step::Done(Box::new((Secured::new(version, aead, read, write), facts))))
+}
+
+/// One direction, as it goes on.
+fn direction(
+    version: Version,
+    (sequence, secrets): (u64, ConnectionTrafficSecrets),
+    secret: Option<Secret>,
+) -> Result<(Aead, Direction), Failed> {
+    let (aead, key, iv) = match &secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Aead::Aes128Gcm, key, iv),
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Aead::Aes256Gcm, key, iv),
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Aead::ChaCha20Poly1305, key, iv),
+        _ => return Err(Failed::Unsupported),
+    };
+    let key = Key::of(key.as_ref()).ok_or(Failed::Unsupported)?;
+    let iv = iv.as_ref().try_into().map_err(|_| Failed::Unsupported)?;
+    let secret = match version {
+        Version::Tls12 => Secret::NONE,
+        // Without it, or with another connection's, no update of keys could be followed.
+        Version::Tls13 => {
+            secret.filter(|it| it.key_and_iv(aead) == (key, iv)).ok_or(Failed::Unsupported)?
+        }
+    };
+    Ok((aead, Direction::new(sequence, key, iv, secret)))
+}
+
+/// The traffic secrets of a connection, as far as rustls has told them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Captured {
+    client: Option<Secret>,
+    server: Option<Secret>,
+}
+
+thread_local! {
+    /// Where they are told, while a connection of this thread is at work.
+    static CAPTURED: RefCell<Captured> = const { RefCell::new(Captured { client: None, server: None }) };
+}
+
+impl Captured {
+    /// Adds what is told meanwhile.
+    fn capture<R>(&mut self, does: impl FnOnce() -> R) -> R {
+        CAPTURED.set(*self);
+        let result = does();
+        *self = CAPTURED.take();
+        result
+    }
+
+    fn erase(&mut self) {
+        self.client.zeroize();
+        self.server.zeroize();
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.secrets.erase();
+        self.partial.zeroize();
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake").field("partial", &self.partial.len()).finish_non_exhaustive()
+    }
+}
+
+/// The key log that hands traffic secrets to [`Handshake`], and to another key log where one is asked
+/// for.
+#[derive(Debug, Default)]
+pub struct Capture {
+    also: Option<Arc<dyn KeyLog>>,
+}
+
+impl Capture {
+    /// With another one beside it.
+    #[must_use]
+    pub fn with(also: Option<Arc<dyn KeyLog>>) -> Self {
+        Self { also }
+    }
+}
+
+impl KeyLog for Capture {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        CAPTURED.with_borrow_mut(|captured| match label {
+            "CLIENT_TRAFFIC_SECRET_0" => captured.client = Secret::of(secret),
+            "SERVER_TRAFFIC_SECRET_0" => captured.server = Secret::of(secret),
+            _ => {}
+        });
+        if let Some(also) = &self.also {
+            also.log(label, client_random, secret);
+        }
+    }
+}
