@@ -68,6 +68,8 @@ pub(crate) struct Final {
     /// How many were on their way when.
     pub(crate) backlog: Backlog,
     pub(crate) counters: Counters,
+    /// What became of TLS handshakes.
+    pub(crate) tls: Option<Box<tls::Tally>>,
     /// How often bounds of the protocol were reached, by name.
     pub(crate) limits_reached: Vec<(&'static str, u64)>,
     /// The most connections it held.

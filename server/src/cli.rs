@@ -1,6 +1,7 @@
 //! The command line: what was typed, parsed and no more. `plan.rs` works out what was meant.
 
 use crate::faults::{parse_delay, parse_stall};
+use crate::secure::TlsArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use control::options::{Cores, FdTable, Reactors, parse_cores, parse_reactors};
 use measure::Nanos;
@@ -79,7 +80,8 @@ pub enum Deflate {
 pub struct ServeArgs {
     /// Where to listen and what for: echo of bytes (tcp://127.0.0.1:9000), echo of WebSocket
     /// messages (ws://127.0.0.1:9001, on every path), files over HTTP (http://127.0.0.1:8080, which
-    /// also takes WebSocket); IPv6 in brackets, port 0 takes any free one
+    /// also takes WebSocket); the same over TLS (tls://, wss://, https://); IPv6 in brackets, port
+    /// 0 takes any free one
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
     /// Connections to hold at the same time; more are refused and counted [default: as many as the
@@ -166,6 +168,9 @@ pub struct ServeArgs {
     /// together
     #[arg(long, value_name = "TIME", value_parser = parse_delay)]
     pub delay: Option<Nanos>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Serve /metrics, /snapshot.json and /healthz here, e.g. 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,

@@ -90,6 +90,8 @@ pub struct ServerDriver {
     stall: Option<Stall>,
     /// Where replies are to wait: what waits.
     delayed: Option<Box<Delayed>>,
+    /// Whether connections may have TLS, whose handshakes have a time limit, too.
+    shakes: bool,
 }
 
 impl ServerDriver {
@@ -126,6 +128,7 @@ impl ServerDriver {
             last: Snapshot::default(),
             stall: None,
             delayed: None,
+            shakes: false,
         }
     }
 
@@ -152,6 +155,13 @@ impl ServerDriver {
         self.services.set_websocket(websocket);
         self.limits.handshake = handshake_timeout;
         self.sweep = sweep(&self.limits);
+        self
+    }
+
+    /// The same driver, but some of its connections may have TLS.
+    #[must_use]
+    pub fn with_tls(mut self, any: bool) -> Self {
+        self.shakes = any;
         self
     }
 
@@ -211,6 +221,9 @@ impl ServerDriver {
                 .collect(),
             turned_away: (0..self.listeners.len()).map(|at| core.turned_away(at)).collect(),
             delayed_bytes: delayed.map_or(0, |delayed| delayed.bytes() as u64),
+            tls: core.tls().filter(|_| self.shakes).cloned(),
+            tls_agreeing: core.agreeing() as u64,
+            tls_wait: reactor::Spans::of(&core.times.agreeing_wait).into(),
             websocket,
             http,
         }
@@ -242,7 +255,8 @@ impl ServerDriver {
     /// began to count. Returns when to go on.
     fn keep_time<N: Network>(&mut self, core: &mut Core<N, Session>) -> Option<Nanos> {
         // Connections that may stay for ever cost nothing.
-        if self.limits.idle.is_none() && !self.services.have_deadlines(&self.limits) {
+        let shakes = self.shakes && self.limits.handshake.is_some();
+        if self.limits.idle.is_none() && !shakes && !self.services.have_deadlines(&self.limits) {
             return None;
         }
         let now_ms = now_ms(core);
@@ -251,7 +265,10 @@ impl ServerDriver {
             let blocked = core.is_blocked(key);
             let Some(session) = core.session(key) else { continue };
             let age_ms = u64::from(now_ms.wrapping_sub(session.since_ms));
-            let limit = self.services.limit(&session.state, blocked, &self.limits);
+            let mut limit = self.services.limit(&session.state, blocked, &self.limits);
+            if shakes && core.is_connecting(key) {
+                limit = self.limits.handshake;
+            }
             if limit.is_some_and(|limit| age_ms >= limit.0.div_ceil(1_000_000)) {
                 self.time_out(core, key);
             }
@@ -261,6 +278,10 @@ impl ServerDriver {
 
     /// The time limit of this connection has passed.
     fn time_out<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        if core.is_connecting(key) {
+            // Its TLS handshake has come to nothing.
+            return self.fail(core, key, Failure::TimedOut);
+        }
         let (blocked, turn) = (core.is_blocked(key), turn(core, &self.limits));
         let Some(session) = core.session(key) else { return };
         let TimedOut { goodbye, silence } =
@@ -314,6 +335,9 @@ impl ServerDriver {
 
     /// The server stops: ends this connection, politely where its protocol has a word for that.
     fn say_goodbye<N: Network>(&mut self, core: &mut Core<N, Session>, key: Key) {
+        if core.is_connecting(key) {
+            return self.drop_connection(core, key);
+        }
         let blocked = core.is_blocked(key);
         let Some(session) = core.session(key) else { return };
         let ended = match self.services.say_goodbye(&mut session.state, blocked) {
@@ -497,7 +521,13 @@ impl<N: Network> Driver<N> for ServerDriver {
         Some(Session { since_ms: now_ms(core), state: self.services.arrived(protocol) })
     }
 
-    fn on_open(&mut self, _core: &mut Core<N, Session>, _key: Key) {}
+    fn on_open(&mut self, core: &mut Core<N, Session>, key: Key) {
+        // What TLS took is not the protocol's.
+        let now_ms = now_ms(core);
+        if let Some(session) = core.session(key) {
+            session.since_ms = now_ms;
+        }
+    }
 
     #[inline]
     fn on_bytes(&mut self, core: &mut Core<N, Session>, key: Key, read: Read<'_>) {

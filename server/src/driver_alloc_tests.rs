@@ -4,7 +4,7 @@
 use super::*;
 use host::socket::{self, ListenOptions};
 use measure::Clock;
-use reactor::{Limits, Reactor, System, mailbox};
+use reactor::{Limits, Reactor, Secured, System, mailbox};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use wire::ws::{DeflatePolicy, Policy};
@@ -16,7 +16,8 @@ fn serving(driver: ServerDriver, clock: Clock) -> (Reactor<System, ServerDriver>
     let target = socket::local_address(&listener).expect("its address");
     let limits = Limits::for_slots(16);
     let (_, mut inbox) = mailbox::open().expect("mailbox");
-    let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
+    let net =
+        System::new(&mut inbox, clock, limits.events_per_wait, vec![listener], &Secured::none());
     (Reactor::new(net.expect("network"), driver, inbox, limits, 1), target)
 }
 

@@ -25,6 +25,7 @@ mod limits;
 pub mod metrics;
 pub mod plan;
 mod run;
+pub mod secure;
 mod service;
 mod session;
 mod snapshot;

@@ -45,6 +45,12 @@ pub struct ServerSnapshot {
     pub requests: u64,
     /// Connections that broke, by kind of failure.
     pub failures: BTreeMap<String, u64>,
+    /// What became of TLS handshakes and connections; `null` where no listener has TLS.
+    #[serde(default)]
+    pub tls: Option<tls::Tally>,
+    /// TLS handshakes that are not done.
+    #[serde(default)]
+    pub tls_agreeing: u64,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
     /// The HTTP connections.
@@ -124,12 +130,15 @@ impl Watcher {
     pub fn sum(&self, reactors: Vec<Snapshot>) -> ServerSnapshot {
         let mut counters = BTreeMap::new();
         let (mut failures, mut websocket) = (BTreeMap::new(), WebSocketSnapshot::default());
-        let mut http = HttpSnapshot::default();
+        let (mut http, mut tls) = (HttpSnapshot::default(), None::<tls::Tally>);
         for reactor in &reactors {
             add_by_key(&mut counters, &reactor.counters);
             add_by_key(&mut failures, &reactor.failures);
             websocket.merge(&reactor.websocket);
             http.merge(&reactor.http);
+            if let Some(more) = &reactor.tls {
+                tls.get_or_insert_default().merge(more);
+            }
         }
         // A sum without one of the reactors could seem to shrink.
         let all = reactors.len() == self.outsides.len();
@@ -160,6 +169,8 @@ impl Watcher {
             messages: total(|reactor| reactor.messages),
             failures,
             requests: total(|reactor| reactor.requests),
+            tls,
+            tls_agreeing: total(|reactor| reactor.tls_agreeing),
             websocket,
             http,
             accept_skew: if accepted == 0 { 1.0 } else { most as f64 / mean },
@@ -194,6 +205,9 @@ impl Watcher {
             "requests": snapshot.requests,
             "responses": snapshot.http.responses,
             "websocket_open": snapshot.websocket.open,
+            "tls_handshakes": snapshot.tls.as_ref().map(|tls| tls.handshakes),
+            "tls_failed": snapshot.tls.as_ref().map(|tls| tls.failures.values().sum::<u64>()),
+            "tls_versions": snapshot.tls.as_ref().map(|tls| tls.versions.clone()),
             "bytes_received": counter("bytes_received"),
             "bytes_sent": counter("bytes_sent"),
             "rss_bytes": snapshot.rss_bytes,

@@ -8,6 +8,7 @@ use crate::limits::{
     ANSWER_EXCESS_BYTES, DELAYED_UNSENT_BYTES, HTTP_ANSWERS_BYTES_MAX, OPEN_FILES,
     OPEN_FILES_TABLE_SHARE, sharing,
 };
+use crate::secure::Secure;
 use crate::session::SLOT_BYTES;
 use crate::websocket;
 use control::Error;
@@ -61,6 +62,8 @@ pub struct Plan {
     pub websocket: Arc<websocket::Config>,
     /// What is served over HTTP.
     pub http: http::Config,
+    /// What connections with TLS are set up with.
+    pub secure: Secure,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// Where to serve metrics.
@@ -123,6 +126,7 @@ impl Plan {
                 format_grouped(somaxconn.into()),
             ));
         }
+        let secure = Secure::new(&args.tls, &listen)?;
         let slots = connections_max.min(per_table) as usize;
         let limits = choose_limits(args, slots, reactors)?;
         let usual = choose_websocket(args, reactors)?;
@@ -142,7 +146,8 @@ impl Plan {
             ports: facts.port_range,
             four_tuples: 0,
             backlog,
-            user_bytes_per_connection: USER_BYTES_PER_CONNECTION,
+            user_bytes_per_connection: USER_BYTES_PER_CONNECTION
+                + if secure.is_any() { tls::BYTES_PER_CONNECTION } else { 0 },
             messages_in_flight: 0,
             message_bytes: 0,
             silent_seconds: 0,
@@ -173,6 +178,7 @@ impl Plan {
             message_timeout: unless_zero(args.message_timeout),
             websocket: Arc::new(websocket),
             http,
+            secure,
             faults: choose_faults(args, reactors)?,
             metrics: args.metrics,
             json: args.json,

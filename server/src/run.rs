@@ -18,8 +18,10 @@ use host::preflight;
 use host::socket::{self, ListenOptions};
 use measure::Clock;
 use measure::units::{format_grouped, format_size};
+use reactor::Secured;
 use reactor::mailbox::Undelivered;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -65,6 +67,11 @@ pub fn run(cli: &Cli) -> Result<u8, Error> {
         complain("c1000k-server", note);
     }
     let server = Server::start(&plan)?;
+    if let Some(authority) = &plan.secure.authority {
+        // Before anybody is told that the server stands.
+        authority.write()?;
+        complain("c1000k-server", authority.in_words());
+    }
     server.announce(&plan)?;
     // The first signal stops it politely; the second does not wait for that, see `Signals`.
     let _ = signals.receiver().recv();
@@ -92,9 +99,19 @@ fn last_line(summary: &Summary) -> String {
         counts(summary.refused_full),
         counts(summary.messages),
     );
-    let serves = |scheme: &str| summary.urls.iter().any(|url| url.starts_with(scheme));
+    let serves = |schemes: [&str; 2]| {
+        summary.urls.iter().any(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
+    };
+    if let Some(tls) = &summary.tls {
+        line += &format!(
+            "; TLS: {} handshakes, {} failed, {} streams cut",
+            counts(tls.handshakes),
+            by_key(&tls.failures),
+            counts(tls.truncated),
+        );
+    }
     let http = &summary.http;
-    if serves("http://") {
+    if serves(["http://", "https://"]) {
         line += &format!(
             "; HTTP: answered {}, {} of answers, closed for silence {}, ended within a request {}",
             by_key(&http.responses),
@@ -104,7 +121,7 @@ fn last_line(summary: &Summary) -> String {
         );
     }
     let ws = &summary.websocket;
-    if serves("ws://") || ws.upgraded > 0 {
+    if serves(["ws://", "wss://"]) || ws.upgraded > 0 {
         line += &format!(
             "; WebSocket: upgraded {}, refused {}, broken rules {}, lost without a close {}",
             counts(ws.upgraded),
@@ -117,7 +134,7 @@ fn last_line(summary: &Summary) -> String {
 }
 
 /// A sum, and what it is made of: `3 (400: 2, 403: 1)`.
-fn by_key(counts: &BTreeMap<u16, u64>) -> String {
+fn by_key(counts: &BTreeMap<impl Display, u64>) -> String {
     let sum = format_grouped(counts.values().sum());
     let each = counts.iter().map(|(key, count)| format!("{key}: {}", format_grouped(*count)));
     match each.collect::<Vec<_>>().join(", ") {
@@ -248,6 +265,7 @@ impl Server {
                     "backlog": plan.backlog,
                     "open_files_max": plan.http.root.as_ref().map(|_| plan.http.open_files_max),
                     "faults": self.watcher.faults,
+                    "tls_authority_sha256": plan.secure.authority.as_ref().map(|it| &it.fingerprint),
                     "metrics": self.metrics_address().map(|address| address.to_string()),
                 })
                 .to_string()
@@ -325,6 +343,7 @@ fn start_reactor(
     let message_timeout = plan.message_timeout;
     let (services, websocket) = (plan.services(), Arc::clone(&plan.websocket));
     let (http, faults) = (plan.http.clone(), plan.faults);
+    let secured = Secured { listeners: plan.secure.listeners.clone(), targets: Vec::new() };
     group::start(seat, move || {
         // Where clients run on the same cores, a million open in two thirds of the time. A machine
         // that forbids it is only slower.
@@ -343,8 +362,9 @@ fn start_reactor(
             .serving(services, websocket, handshake_timeout)
             .with_message_timeout(message_timeout)
             .with_site(http, site)
+            .with_tls(secured.is_any())
             .with_faults(faults);
-        Ok(Parts { driver, listeners, report: () })
+        Ok(Parts { driver, listeners, secured, report: () })
     })
 }
 

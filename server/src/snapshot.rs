@@ -57,6 +57,15 @@ pub struct Snapshot {
     /// What the kernel has turned away at each of its listeners; `null` where it does not tell.
     #[serde(default)]
     pub turned_away: Vec<Option<u64>>,
+    /// What became of TLS handshakes and connections; `null` where no listener has TLS.
+    #[serde(default)]
+    pub tls: Option<tls::Tally>,
+    /// TLS handshakes that are not done.
+    #[serde(default)]
+    pub tls_agreeing: u64,
+    /// How long TLS handshakes have waited for their turns, since the start.
+    #[serde(default)]
+    pub tls_wait: Spans,
     /// The WebSocket connections.
     pub websocket: WebSocketSnapshot,
     /// The HTTP connections.

@@ -2,9 +2,11 @@
 //! own. `plan/` works out what was meant.
 
 mod http;
+mod tls;
 mod websocket;
 
 pub(crate) use http::HttpArgs;
+pub(crate) use tls::{List, TlsArgs};
 pub(crate) use websocket::{FrameArgs, HandshakeArgs, Matching};
 
 use crate::load::audited_share::Share;
@@ -61,6 +63,9 @@ pub struct EchoArgs {
     /// What the handshake says.
     #[command(flatten)]
     pub handshake: HandshakeArgs,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Seed of all randomness [default: a fresh one]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -114,8 +119,8 @@ pub struct CheckArgs {
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// The targets, e.g. tcp://127.0.0.1:9000, ws://127.0.0.1:9001/path or
-    /// http://127.0.0.1:8080/path; connections are spread over all of them, which have to speak the
-    /// same protocol
+    /// http://127.0.0.1:8080/path, or over TLS tls://, wss:// and https://; connections are spread
+    /// over all of them, which have to speak the same protocol
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<Url>,
 
@@ -265,6 +270,9 @@ pub struct RunArgs {
     /// What HTTP asks for, and how.
     #[command(flatten)]
     pub http: HttpArgs,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// Reactor threads, or 'auto': one per core, and more where descriptor limits ask for it
     #[arg(
@@ -433,7 +441,7 @@ mod tests {
         for bad in [
             &[][..],
             &["127.0.0.1:9000"],
-            &["wss://127.0.0.1:9000"],
+            &["quic://127.0.0.1:9000"],
             &[url, "-c", "-5"],
             &[url, "-c", "1.5"],
             &[url, "-r", "fast"],

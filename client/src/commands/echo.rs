@@ -2,6 +2,7 @@
 
 use crate::books::causes::Causes;
 use crate::cli::EchoArgs;
+use crate::plan::tls::secure;
 use crate::plan::{fresh_seed, request, resolve};
 use crate::protocol::{Reply, Upgrade, nonce};
 use control::Error;
@@ -33,7 +34,9 @@ const OUT_BYTES_KEPT: usize = 1024 * 1024;
 /// Does it, and returns the exit code.
 pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
     if let Some(url) = args.urls.iter().find(|url| url.protocol != Protocol::Ws) {
-        return Err(Error::Usage(format!("{url}: echo joins WebSocket servers: give ws:// URLs")));
+        return Err(Error::Usage(format!(
+            "{url}: echo joins WebSocket servers: give ws:// or wss:// URLs"
+        )));
     }
     let most = facts.descriptors_hard;
     if !(1..=most).contains(&args.connections) {
@@ -44,6 +47,7 @@ pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
         )));
     }
     let targets = resolve(&args.urls, false)?;
+    let secured = secure(&args.tls, &args.urls, &targets)?;
     let requests = args.urls.iter().map(|url| request(url, &args.handshake));
     let requests = targets.into_iter().zip(requests.collect::<Result<Vec<_>, _>>()?).collect();
     let signals =
@@ -63,8 +67,9 @@ pub(crate) fn run(args: &EchoArgs, facts: &Facts) -> Result<u8, Error> {
         },
     };
     let driver = EchoDriver::new(requests, connections, timeout, seed, done);
-    let started =
-        group::start(seat, move || Ok(Parts { driver, listeners: Vec::new(), report: () }));
+    let started = group::start(seat, move || {
+        Ok(Parts { driver, listeners: Vec::new(), secured, report: () })
+    });
     let started = started.map_err(|error| Error::Failed(format!("starting a reactor: {error}")))?;
     let mut interrupted = false;
     let outcome = loop {

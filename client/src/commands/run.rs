@@ -181,9 +181,10 @@ fn start_reactors<P: Protocol>(
     for (index, &cpu) in plan.seats.iter().enumerate() {
         let seat = Seat { index, cpu, own_table: plan.own_tables, clock, limits: plan.limits };
         let (load, reports, protocol) = (Arc::clone(&plan.load), reports.clone(), protocol.clone());
+        let secured = plan.secured.clone();
         let started = group::start(seat, move || {
             let driver = LoadDriver::new(index, load, protocol(index), reports, clock.now());
-            Ok(Parts { driver, listeners: Vec::new(), report: () })
+            Ok(Parts { driver, listeners: Vec::new(), secured, report: () })
         });
         // Those that run already end with the process.
         reactors.push(

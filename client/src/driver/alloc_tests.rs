@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
 use measure::Clock;
 use reactor::mailbox;
-use reactor::{Limits, Reactor, System};
+use reactor::{Limits, Reactor, Secured, System};
 use std::net::SocketAddr;
 use wire::http::Method;
 use wire::ws::Kind;
@@ -63,7 +63,13 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let target = socket::local_address(&listener).expect("its address");
         let limits = Limits::for_slots(CONNECTIONS);
         let (_, mut inbox) = mailbox::open().expect("mailbox");
-        let net = System::new(&mut inbox, clock, limits.events_per_wait, vec![listener]);
+        let net = System::new(
+            &mut inbox,
+            clock,
+            limits.events_per_wait,
+            vec![listener],
+            &Secured::none(),
+        );
         let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
 
         let source = [127, 0, 0, 2].into();
@@ -78,7 +84,8 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let load = change(load);
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
-        let net = System::new(&mut inbox, clock, limits.events_per_wait, Vec::new());
+        let net =
+            System::new(&mut inbox, clock, limits.events_per_wait, Vec::new(), &Secured::none());
         let protocol = protocol(&load, target);
         let driver = LoadDriver::new(0, Arc::new(load), protocol, send, clock.now());
         let client = Reactor::new(net.expect("network"), driver, inbox, limits, 0);

@@ -184,6 +184,9 @@ fn stages<P: Protocol>(load: &Load) -> Vec<Stage> {
     if !load.audit.is_off() {
         stages.extend([Stage::Outside, Stage::ReceiveLag]);
     }
+    if load.tls {
+        stages.extend([Stage::Tls, Stage::TlsWait, Stage::Handshake]);
+    }
     let pings = load.ping.is_some();
     stages.extend(P::STAGES.iter().filter(|stage| pings || **stage != Stage::Ping));
     stages

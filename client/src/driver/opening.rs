@@ -48,7 +48,14 @@ impl<P: Protocol> LoadDriver<P> {
         if self.connections.opening.count >= CONNECTING_MAX {
             return Nanos::MAX;
         }
-        if self.connections.opening.upgrading < UPGRADING_NEAR {
+        let Opening { connecting, count, upgrading, .. } = &self.connections.opening;
+        if self.load.tls && count - upgrading >= UPGRADING_NEAR {
+            // A handshake is work at both ends: the same holds for those.
+            let oldest = connecting.front().map_or(Nanos::MAX, |(_, deadline)| *deadline);
+            let since = oldest.0.saturating_sub(self.attempt_timeout().0);
+            return Nanos(since) + FAR;
+        }
+        if *upgrading < UPGRADING_NEAR {
             return Nanos::ZERO;
         }
         let oldest = self
@@ -273,7 +280,17 @@ impl<P: Protocol> LoadDriver<P> {
         let Some(since) = core.session(key).map(|session| session.since) else { return };
         let attempt = self.connections.end_attempt(Some(key));
         self.books.connected(attempt.at);
-        self.books.recorder.record(Stage::Connect, now - since);
+        // With TLS it stood before.
+        let agreement = core.agreement(key);
+        let stood = agreement.map_or(now, |agreement| agreement.since);
+        self.books.recorder.record(Stage::Connect, stood - since);
+        if let Some(agreement) = agreement {
+            self.books.recorder.record(Stage::Tls, now - stood);
+            self.books.recorder.record(Stage::TlsWait, agreement.waited);
+            if !P::HANDSHAKES {
+                self.books.recorder.record(Stage::Handshake, now - since);
+            }
+        }
         if self.connections.stamping {
             self.audit_late(core, key);
         }

@@ -132,6 +132,7 @@ impl<P: Protocol> LoadDriver<P> {
             sends: std::mem::take(&mut books.sends),
             backlog: std::mem::take(&mut books.backlog),
             counters: core.counters,
+            tls: core.tls().filter(|_| self.load.tls).cloned().map(Box::new),
             limits_reached: protocol.limits_reached(),
             open_peak: books.open_peak,
             cpu: host::usage::thread_cpu_time(),

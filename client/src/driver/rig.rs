@@ -51,6 +51,7 @@ impl Load {
             ping: None,
             audit: Share::OFF,
             strict: false,
+            tls: false,
             seed: 42,
         }
     }

@@ -68,6 +68,8 @@ pub(crate) struct Load {
     pub(crate) audit: Share,
     /// Whether whatever is not the reply to a message breaks a rule.
     pub(crate) strict: bool,
+    /// Whether connections have TLS.
+    pub(crate) tls: bool,
     /// The seed of the run.
     pub(crate) seed: u64,
 }

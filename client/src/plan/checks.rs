@@ -130,7 +130,9 @@ pub(super) fn check_size(args: &RunArgs) -> Result<(), Error> {
 /// The protocol of all URLs: a run measures one.
 pub(super) fn one_scheme(args: &RunArgs) -> Result<Protocol, Error> {
     let first = args.urls.first().map_or(Protocol::Tcp, |url| url.protocol);
-    match args.urls.iter().find(|url| url.protocol != first) {
+    let carried = args.urls.first().map(|url| url.transport);
+    let other = |url: &&wire::Url| url.protocol != first || Some(url.transport) != carried;
+    match args.urls.iter().find(other) {
         None => Ok(first),
         Some(other) => Err(usage(format!(
             "{other} speaks another protocol than {}: give each a run of its own",

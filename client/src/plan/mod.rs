@@ -7,6 +7,7 @@ mod protocol;
 pub(crate) mod record;
 mod scenario;
 mod sources;
+pub(crate) mod tls;
 mod websocket;
 
 pub(crate) use names::resolve;
@@ -29,7 +30,7 @@ use host::preflight::{self, Demand, Finding, Role, Severity};
 use measure::Nanos;
 use measure::units::{format_count, format_duration, format_grouped, format_rate, format_size};
 use protocol::Asked;
-use reactor::Limits;
+use reactor::{Limits, Secured};
 use record::{addresses_record, record};
 use report::schema;
 use report::store;
@@ -50,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) load: Arc<Load>,
     /// What is spoken.
     pub(crate) protocol: ProtocolPlan,
+    /// Which connections have TLS, and what those are set up with.
+    pub(crate) secured: Secured,
     /// The CPU of each reactor.
     pub(crate) seats: Vec<usize>,
     /// Bounds of each reactor.
@@ -107,6 +110,7 @@ impl Plan {
         check_numbers(args)?;
         let asked = Asked::new(args)?;
         let targets = resolve(&args.urls, args.spread_addresses)?;
+        let secured = tls::secure(&args.tls, &args.urls, &targets)?;
         let loopback = targets.iter().flatten().all(|target| target.ip().is_loopback());
         let cpus = choose_cpus(args.cores.as_ref(), &facts.cpus_allowed).map_err(Error::Usage)?;
         let own_tables = args.fd_table == FdTable::Own;
@@ -148,6 +152,7 @@ impl Plan {
             churn: args.http.close,
             ping: args.frames.ping,
             strict: args.strict,
+            tls: secured.is_any(),
             // Without traffic there is nothing to look at.
             audit: if model == Model::Idle { Share::OFF } else { args.audit },
             seed,
@@ -178,7 +183,8 @@ impl Plan {
             ports,
             four_tuples: load.addresses.first().count(),
             backlog: 0,
-            user_bytes_per_connection: protocol.bytes_per_connection(),
+            user_bytes_per_connection: protocol.bytes_per_connection()
+                + if load.tls { ::tls::BYTES_PER_CONNECTION } else { 0 },
             messages_in_flight: match model {
                 Model::Closed(in_flight) => args.connections.saturating_mul(in_flight.into()),
                 Model::Idle | Model::Open(_) => first_echo_window(message_bytes) * reactors as u64,
@@ -191,12 +197,14 @@ impl Plan {
         let record = schema::Plan {
             first_echo_window: first_echo_window(message_bytes),
             addresses: addresses_record(&args.urls, &targets, &sources),
+            tls: tls::record(&args.tls, &args.urls),
             ..record(asked.record(args, &load), args, &load, &seats, &sources, ports, openers)
         };
         let load = Arc::new(load);
         Ok(Self {
             load,
             protocol,
+            secured,
             seats,
             limits,
             own_tables,

@@ -45,6 +45,7 @@ pub(crate) fn result_of(
         http_statuses: statuses_of(&measured),
         violations: measured.causes.rules.clone(),
         close_codes: close_codes_of(&measured),
+        tls: tls_of(plan, &measured),
         resources: resources::resources_of(plan, &measured),
         reactors: reactors::section(cpus, &measured),
         audit: audit::section(plan.load.audit, &measured),
@@ -150,6 +151,27 @@ fn close_codes_of(measured: &Measured) -> BTreeMap<String, schema::CloseCode> {
     known.chain(others).collect()
 }
 
+fn tls_of(plan: &Plan, measured: &Measured) -> Option<schema::Tls> {
+    plan.record.tls.as_ref()?;
+    let mut all = tls::Tally::default();
+    for tally in measured.finals.values().filter_map(|last| last.tls.as_deref()) {
+        all.merge(tally);
+    }
+    Some(schema::Tls {
+        handshakes: all.handshakes,
+        resumed: all.resumed,
+        verified: all.verified,
+        versions: all.versions,
+        suites: all.suites,
+        groups: all.groups,
+        alpn: all.alpn,
+        failures: all.failures,
+        alerts_sent: all.alerts_sent,
+        alerts_received: all.alerts_received,
+        truncated: all.truncated,
+    })
+}
+
 fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
     let mut limits = BTreeMap::new();
     let mut add = |name: &str, count: u64| *limits.entry(name.to_owned()).or_insert(0) += count;
@@ -160,6 +182,8 @@ fn limits_of(measured: &Measured) -> BTreeMap<String, u64> {
         add("reads_budget", counters.reads_budget_hits);
         add("events_budget", counters.events_budget_hits);
         add("watch_failed", counters.watch_failed);
+        add("handshake_budget", counters.handshake_budget_hits);
+        add("handshakes_held", counters.handshakes_held);
         add("tuples_skipped", last.totals.tuples_skipped);
         add("pace_blocked", last.totals.pace_blocked);
         for (name, count) in &last.limits_reached {

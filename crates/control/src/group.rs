@@ -4,7 +4,7 @@ use crate::spawn::{STACK_BYTES, spawn_named};
 use crossbeam_channel::bounded;
 use measure::Clock;
 use reactor::mailbox::{self, Outside};
-use reactor::{Driver, Limits, Reactor, System};
+use reactor::{Driver, Limits, Reactor, Secured, System};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
@@ -31,6 +31,8 @@ pub struct Parts<D, R> {
     pub driver: D,
     /// Where it listens.
     pub listeners: Vec<OwnedFd>,
+    /// Which of its connections have TLS.
+    pub secured: Secured,
     /// What the starter wants to know.
     pub report: R,
 }
@@ -71,10 +73,10 @@ where
                 host::table::unshare_descriptors()?;
             }
             let cpu = host::cpu::pin_current_thread(seat.cpu)?;
-            let Parts { driver, listeners, report } = build()?;
+            let Parts { driver, listeners, secured, report } = build()?;
             let count = listeners.len();
             let events_per_wait = seat.limits.events_per_wait;
-            let net = System::new(&mut inbox, seat.clock, events_per_wait, listeners)?;
+            let net = System::new(&mut inbox, seat.clock, events_per_wait, listeners, &secured)?;
             Ok((Reactor::new(net, driver, inbox, seat.limits, count), report, cpu))
         };
         match prepare() {

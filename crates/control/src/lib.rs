@@ -25,5 +25,6 @@ pub mod peer;
 pub mod prometheus;
 pub mod signals;
 pub mod spawn;
+pub mod tls_files;
 
 pub use error::Error;

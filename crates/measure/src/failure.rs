@@ -25,8 +25,10 @@ pub enum Failure {
     NoMemory,
     /// The peer broke the protocol: a wrong, reordered, truncated or foreign reply.
     Protocol,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or a rule of TLS was broken.
     Tls,
+    /// The stream ended without TLS's good-bye (`close_notify`): what came may not be all.
+    TlsTruncated,
     /// Not permitted (EPERM, EACCES): a firewall or a security policy.
     Denied,
     /// Any other error of the operating system.
@@ -35,7 +37,7 @@ pub enum Failure {
 
 impl Failure {
     /// All kinds, in the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Refused,
         Self::Reset,
         Self::Closed,
@@ -46,6 +48,7 @@ impl Failure {
         Self::NoMemory,
         Self::Protocol,
         Self::Tls,
+        Self::TlsTruncated,
         Self::Denied,
         Self::Other,
     ];
@@ -67,6 +70,7 @@ impl Failure {
             Self::NoMemory => "no_memory",
             Self::Protocol => "protocol",
             Self::Tls => "tls",
+            Self::TlsTruncated => "tls_truncated",
             Self::Denied => "denied",
             Self::Other => "other",
         }

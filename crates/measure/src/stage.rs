@@ -6,8 +6,11 @@
 pub enum Stage {
     /// From the start of `connect` to an established TCP connection.
     Connect,
-    /// The TLS handshake.
+    /// The TLS handshake: from an established TCP connection to the end of the handshake.
     Tls,
+    /// Of that: how long work on it that was due waited for its turn in the client. It is the
+    /// client's own part, besides the work itself.
+    TlsWait,
     /// The protocol upgrade: WebSocket opening handshake.
     Upgrade,
     /// From the start of `connect` to a usable connection: TCP, TLS and upgrade together.
@@ -43,9 +46,10 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in the order of a connection's life, which is the order of the report.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Connect,
         Self::Tls,
+        Self::TlsWait,
         Self::Upgrade,
         Self::Handshake,
         Self::FirstEcho,
@@ -72,6 +76,7 @@ impl Stage {
         match self {
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::TlsWait => "tls_wait",
             Self::Upgrade => "upgrade",
             Self::Handshake => "handshake",
             Self::FirstEcho => "first_echo",

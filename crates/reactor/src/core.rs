@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::driver::Marks;
 use crate::file_part::FilePart;
-use crate::layer::{Layer, Layers, Place};
+use crate::layer::{Agreement, Layers};
 use crate::limits::Limits;
 use crate::network::{Interest, Network, Origin, Route, Stream, Token};
 use crate::slots::{Key, Slot, Slots, Tenant};
@@ -14,13 +14,9 @@ use measure::{Failure, Nanos};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-/// Where the layer of a connection lies; nothing where a network has none.
-type PlaceOf<N> = <<N as Network>::Layer as Layer>::Place;
-
 /// One connection, as the loop sees it.
 pub(crate) struct Connection<N: Network, S> {
     pub(crate) stream: N::Stream,
-    pub(crate) layer: PlaceOf<N>,
     pub(crate) unsent: u32,
     pub(crate) flags: Flags,
     /// How much work its bytes made lately: 0 is little, 1 much, beyond that so much that the most
@@ -134,6 +130,8 @@ pub struct Core<N: Network, S> {
     pub(crate) net: N,
     pub(crate) slots: Slots<Connection<N, S>>,
     pub(crate) layers: Layers<N::Layer>,
+    /// The connection whose layers have agreed last.
+    pub(crate) agreed: Option<(Key, Agreement)>,
     pub(crate) unsent: Unsent,
     /// Connections whose turn ended before their work did: mio tells of a change only once.
     pub(crate) marks: VecDeque<Key>,
@@ -160,7 +158,8 @@ impl<N: Network, S> Core<N, S> {
         Self {
             net,
             slots: Slots::with_capacity(limits.slots),
-            layers: Layers::new(),
+            layers: Layers::new(limits.slots, limits.agreeing),
+            agreed: None,
             unsent: Unsent::new(limits.unsent_bytes, limits.unsent_bytes_per_connection),
             marks: VecDeque::new(),
             put_back: HashMap::new(),
@@ -279,25 +278,16 @@ impl<N: Network, S> Core<N, S> {
             interest = Interest::ReadableAndWritable;
         }
         let layer = self.net.layer(Origin::Route(route));
+        let has_layer = layer.is_some();
         let kept = self.keep(stream, (flags, interest), layer, session);
-        let (key, layer) = kept.map_err(|(error, session)| (no_room(error), session))?;
-        match layer.number() {
-            _ if !established => Ok(Opened::Waiting(key)),
-            None => Ok(Opened::AtOnce(key)),
-            Some(number) => match self.begin_layer(key, number) {
-                Ok(()) => Ok(Opened::Waiting(key)),
-                Err(failure) => {
-                    let session = self.remove(key).expect("it was put there just now");
-                    let broken = ConnectError {
-                        step: ConnectStep::Connect,
-                        error: io::ErrorKind::ConnectionReset.into(),
-                    };
-                    let no_memory = no_room(io::ErrorKind::OutOfMemory.into());
-                    let lacks = failure == Failure::NoMemory;
-                    Err((if lacks { no_memory } else { broken }, session))
-                }
-            },
+        let key = kept.map_err(|(error, session)| (no_room(error), session))?;
+        if established && !has_layer {
+            return Ok(Opened::AtOnce(key));
         }
+        if established {
+            self.begin_agreeing(key, true);
+        }
+        Ok(Opened::Waiting(key))
     }
 
     /// Puts a connection into the table and has it watched; gives the session back if it cannot be.
@@ -307,23 +297,24 @@ impl<N: Network, S> Core<N, S> {
         (flags, interest): (Flags, Interest),
         layer: Option<N::Layer>,
         session: S,
-    ) -> Result<(Key, PlaceOf<N>), (io::Error, S)> {
+    ) -> Result<Key, (io::Error, S)> {
         if self.slots.is_full() {
             return Err((io::ErrorKind::OutOfMemory.into(), session));
         }
         // Who is new comes behind the others until it is known to need little.
         let heft = u8::from(self.shares_work());
-        let (layer, unsent) = (self.layers.put(layer), NOTHING);
         let inserted = self.slots.insert(|generation| Connection {
             stream,
-            layer,
-            unsent,
+            unsent: NOTHING,
             flags,
             heft,
             generation,
             session,
         });
         let key = inserted.expect("the table is not full");
+        if let Some(layer) = layer {
+            self.layers.put(key.index(), layer);
+        }
         let watched = self.slots.get_mut(key).map_or(Ok(()), |connection| {
             self.net.watch(&connection.stream, Token(key.to_bits()), interest)
         });
@@ -332,7 +323,7 @@ impl<N: Network, S> Core<N, S> {
             let session = self.remove(key).expect("it was put there just now");
             return Err((error, session));
         }
-        Ok((key, layer))
+        Ok(key)
     }
 
     /// Sends bytes, now or as soon as the peer makes room. A key of a connection that is gone is
@@ -348,7 +339,7 @@ impl<N: Network, S> Core<N, S> {
         if connection.flags.has(Flags::FINISHING | Flags::AGREEING) {
             return Ok(());
         }
-        if let Some(number) = connection.layer.number() {
+        if let Some(number) = self.layers.of(key) {
             return self.send_sealed(key, number, bytes);
         }
         self.transmit(key, bytes)
@@ -435,7 +426,7 @@ impl<N: Network, S> Core<N, S> {
         if connection.flags.has(Flags::FINISHING | Flags::AGREEING) {
             return Ok(());
         }
-        if let Some(number) = connection.layer.number() {
+        if let Some(number) = self.layers.of(key) {
             self.send_sealed(key, number, head)?;
             taken = head.len();
         } else if self.unsent.has_left(connection.unsent) {
@@ -685,7 +676,7 @@ impl<N: Network, S> Core<N, S> {
                     self.yield_turn(key);
                     return Ok(Flushed::Partly);
                 }
-                Next::File(part) => match connection.layer.number() {
+                Next::File(part) => match self.layers.of(key) {
                     None => (connection.stream.send_file(part, file_bytes), true),
                     Some(number) => match self.seal_piece(key, number, file_bytes)? {
                         0 => return Err(self.file_cut(key)),
@@ -737,7 +728,11 @@ impl<N: Network, S> Core<N, S> {
         let Some(connection) = self.slots.get_mut(key) else { return };
         if !connection.flags.has(Flags::MARKED) {
             connection.flags.set(Flags::MARKED);
-            self.marks.push_back(key);
+            if connection.flags.has(Flags::AGREEING) {
+                self.agree_later(key);
+            } else {
+                self.marks.push_back(key);
+            }
         }
     }
 
@@ -757,8 +752,7 @@ impl<N: Network, S> Core<N, S> {
 
     /// Our last word has left: closes our side, behind the good-bye of the layer, if there is one.
     pub(crate) fn finish_sending(&mut self, key: Key) {
-        let Some(connection) = self.slots.get_mut(key) else { return };
-        let layer = connection.layer.number();
+        let layer = self.layers.of(key);
         // A good-bye that has to wait brings this back when it has left.
         if layer.is_none_or(|number| self.say_goodbye(key, number))
             && let Some(connection) = self.slots.get_mut(key)
@@ -771,8 +765,8 @@ impl<N: Network, S> Core<N, S> {
     /// Its layer says good-bye if nothing is in the way.
     pub fn close(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.get_mut(key)?;
-        if let Some(number) = connection.layer.number()
-            && connection.unsent == NOTHING
+        if connection.unsent == NOTHING
+            && let Some(number) = self.layers.of(key)
         {
             self.say_goodbye(key, number);
         }
@@ -782,7 +776,9 @@ impl<N: Network, S> Core<N, S> {
     /// The same without a word.
     pub(crate) fn remove(&mut self, key: Key) -> Option<S> {
         let connection = self.slots.remove(key)?;
-        self.layers.drop_one(connection.layer);
+        if let Some(number) = self.layers.of(key) {
+            self.layers.drop_one(key, number, self.net.shared_mut());
+        }
         if connection.unsent != NOTHING {
             self.unsent.discard(connection.unsent);
         }

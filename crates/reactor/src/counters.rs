@@ -73,6 +73,11 @@ counters! {
     accept_budget_hits,
     /// Times that a wait gave as many events as it may.
     events_budget_hits,
+    /// Times that handshakes were made to wait for the next turn because a turn's time for them was
+    /// used up.
+    handshake_budget_hits,
+    /// Handshakes that could not begin at once because as many were under way as may be.
+    handshakes_held,
     /// Times that the reactor stood still because it was told to.
     stalls,
 }

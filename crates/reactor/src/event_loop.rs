@@ -3,7 +3,7 @@
 use crate::audit::Receipt;
 use crate::core::{Core, Flags, Flushed, READ_WORK};
 use crate::driver::{Driver, Ending, Marks, Read};
-use crate::layer::{End, Place, Progress};
+use crate::layer::{End, Progress};
 use crate::limits::Limits;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Origin, Ready, Stream, Token};
@@ -109,6 +109,9 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             self.dispatch(ready);
         }
         self.resume_marked();
+        if self.core.layers.is_due() {
+            self.agree_due();
+        }
         self.report_evicted();
         self.accept_due();
         while let Some(command) = self.inbox.next() {
@@ -131,7 +134,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     fn wait(&mut self) -> io::Result<()> {
         if let Some(end) = self.catching_up_since {
             self.core.net.wait(&mut self.ready, Some(Nanos::ZERO))?;
-            if !self.ready.is_empty() || !self.core.marks.is_empty() {
+            if !self.ready.is_empty() || !self.core.marks.is_empty() || self.core.layers.is_due() {
                 return Ok(());
             }
             self.catching_up_since = None;
@@ -184,7 +187,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     }
 
     fn next_deadline(&self, due: Option<Nanos>) -> Option<Nanos> {
-        if !self.core.marks.is_empty() {
+        if !self.core.marks.is_empty() || self.core.layers.is_due() {
             return Some(Nanos::ZERO);
         }
         let resting = self.accepting.iter().filter(|listener| listener.again);
@@ -204,7 +207,8 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             connection.flags.set(Flags::PEER_CLOSED);
         }
         let sends_file = self.core.unsent.has_file(connection.unsent);
-        if connection.heft > 0 || sends_file || connection.flags.has(Flags::MARKED) {
+        let later = Flags::MARKED | Flags::AGREEING;
+        if connection.heft > 0 || sends_file || connection.flags.has(later) {
             return self.defer(key, ready);
         }
         if ready.writable && connection.unsent != NOTHING {
@@ -248,9 +252,10 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             self.end(key, Ending::NotOpened(Failure::from_io(&error), Some(key)));
         } else if connection.stream.is_established() {
             connection.flags.unset(Flags::CONNECTING);
-            match connection.layer.number() {
-                None => self.driver.on_open(&mut self.core, key),
-                Some(number) => self.begin_layer(key, number),
+            if self.core.layers.of(key).is_none() {
+                self.driver.on_open(&mut self.core, key);
+            } else {
+                self.core.begin_agreeing(key, true);
             }
             // What the peer said first, or that it has closed again, may have come with this event.
             if ready.readable || ready.closed {
@@ -260,10 +265,21 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         // Otherwise the event came too early, and another one will.
     }
 
-    /// The layers of both ends have to agree before the driver hears of the connection.
-    fn begin_layer(&mut self, key: Key, number: u32) {
-        if let Err(failure) = self.core.begin_layer(key, number) {
-            self.end(key, Ending::Broken(failure));
+    /// Works on the agreements of layers that are due, oldest first, as long as a turn may.
+    #[cold]
+    fn agree_due(&mut self) {
+        let (began, most) = (self.core.net.now(), self.core.limits.agreeing_per_turn);
+        let mut now = began;
+        while let Some((key, begun)) = self.core.next_agreeing(now) {
+            match begun {
+                Err(failure) => self.end(key, Ending::Broken(failure)),
+                Ok(()) => self.resume(key),
+            }
+            now = self.core.net.now();
+            if now - began >= most && self.core.layers.is_due() {
+                self.core.counters.handshake_budget_hits += 1;
+                return;
+            }
         }
     }
 
@@ -334,7 +350,6 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             }
             let most = self.core.read_bytes_max(heft);
             let Some(connection) = self.core.slots.get_mut(key) else { return };
-            let layer = connection.layer.number();
             let room = &mut self.buffer[..most];
             let received = if flags.has(Flags::STAMPED) {
                 connection.stream.receive_stamped(room)
@@ -356,7 +371,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                     self.core.counters.bytes_received += count as u64;
                     let read_before = self.core.counters.work;
                     self.core.counters.work += READ_WORK + count as u64;
-                    match layer {
+                    match self.core.layers.of(key) {
                         None => {
                             let read = Read { bytes: &mut self.buffer[..count], receipt };
                             self.driver.on_bytes(&mut self.core, key, read);
@@ -384,7 +399,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     fn read_sealed(&mut self, key: Key, number: u32, count: usize, receipt: Receipt) -> bool {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
-        let wire = &mut self.buffer[..count];
+        let wire = &self.buffer[..count];
         let opened = self.core.open_sealed(key, number, wire, &mut plain);
         let heard = match opened {
             Err(failure) => {
@@ -417,12 +432,13 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
     #[cold]
     fn stream_ended(&mut self, key: Key) {
         let Some(connection) = self.core.slots.get_mut(key) else { return };
-        let is_cut = connection.layer.number().is_some()
-            && !connection.flags.has(Flags::HEARD_GOODBYE | Flags::FINISHING | Flags::AGREEING);
-        if is_cut {
-            self.end(key, Ending::Broken(Failure::Tls));
-        } else {
-            self.peer_finished(key);
+        let as_due = Flags::HEARD_GOODBYE | Flags::FINISHING | Flags::AGREEING;
+        match self.core.layers.of(key) {
+            Some(number) if !connection.flags.has(as_due) => {
+                self.core.cut(number);
+                self.end(key, Ending::Broken(Failure::TlsTruncated));
+            }
+            _ => self.peer_finished(key),
         }
     }
 
@@ -476,16 +492,20 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
                 return;
             }
             let Some(key) = self.core.marks.pop_front() else { return };
-            if let Some(connection) = self.core.slots.get_mut(key) {
-                let yielded = connection.flags.has(Flags::YIELDED);
-                connection.flags.unset(Flags::MARKED | Flags::YIELDED);
-                self.core.begin_portion(1);
-                if yielded {
-                    self.write_ready(key);
-                } else {
-                    self.read_ready(key);
-                }
-            }
+            self.resume(key);
+        }
+    }
+
+    /// Goes on with a connection whose turn it is again.
+    fn resume(&mut self, key: Key) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        let yielded = connection.flags.has(Flags::YIELDED);
+        connection.flags.unset(Flags::MARKED | Flags::YIELDED);
+        self.core.begin_portion(1);
+        if yielded {
+            self.write_ready(key);
+        } else {
+            self.read_ready(key);
         }
     }
 
@@ -550,11 +570,12 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         let layer = self.core.net.layer(Origin::Listener(listener));
         let how = (Flags::default(), Interest::Readable);
         match self.core.keep(stream, how, layer, session) {
-            Ok((key, layer)) => {
+            Ok(key) => {
                 self.core.counters.accepted += 1;
-                match layer.number() {
-                    None => self.driver.on_open(&mut self.core, key),
-                    Some(number) => self.begin_layer(key, number),
+                if self.core.layers.of(key).is_none() {
+                    self.driver.on_open(&mut self.core, key);
+                } else {
+                    self.core.begin_agreeing(key, false);
                 }
             }
             Err((error, session)) => {

@@ -1,6 +1,8 @@
 //! The bounds of one reactor: every table, buffer and batch has its maximum here, and a counter in
 //! [`crate::Counters`] for reaching it.
 
+use measure::Nanos;
+
 /// Bounds of one reactor. Memory for slots is reserved at the start and touched as it is used.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -37,6 +39,11 @@ pub struct Limits {
     pub file_bytes_per_turn: usize,
     /// Events taken from the kernel by one wait.
     pub events_per_wait: usize,
+    /// Connections whose layers may be on their way to agree at the same time. Those beyond that
+    /// hold no more than a slot until others have.
+    pub agreeing: usize,
+    /// How long a turn may work on agreements; one step of one is made in any case.
+    pub agreeing_per_turn: Nanos,
 }
 
 impl Limits {
@@ -57,6 +64,8 @@ impl Limits {
             evicts_blocked: false,
             file_bytes_per_turn: 1024 * 1024,
             events_per_wait: 1024,
+            agreeing: 1024,
+            agreeing_per_turn: Nanos::from_millis(1),
         }
     }
 }

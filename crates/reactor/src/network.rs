@@ -120,11 +120,17 @@ pub trait Stream {
 pub trait Network {
     /// A connection's socket.
     type Stream: Stream;
-    /// What may lie between it and the driver: [`crate::Plain`] where nothing does.
+    /// What may lie between it and the driver.
     type Layer: Layer;
 
     /// The layer of a connection that comes from there; `None`: it has none.
     fn layer(&mut self, origin: Origin<'_>) -> Option<Self::Layer>;
+
+    /// What the layers of all connections share.
+    fn shared(&self) -> &<Self::Layer as Layer>::Shared;
+
+    /// The same, for them to use.
+    fn shared_mut(&mut self) -> &mut <Self::Layer as Layer>::Shared;
 
     /// The time, on the run's clock.
     fn now(&self) -> Nanos;

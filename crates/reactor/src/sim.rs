@@ -277,7 +277,7 @@ impl World {
             let listening = Listening { reactor, token_index, by_hand, queue: VecDeque::new() };
             state.listeners.entry(*address).or_default().push(listening);
         }
-        Sim { world: self.clone(), reactor, listen: listen.to_vec(), wall: None }
+        Sim { world: self.clone(), reactor, listen: listen.to_vec(), wall: None, shared: () }
     }
 
     /// Opens a connection as a foreign peer would, to be read and written by hand.
@@ -360,6 +360,8 @@ pub struct Sim {
     reactor: usize,
     listen: Vec<SocketAddr>,
     wall: Option<WallClock>,
+    /// What toys share: nothing.
+    shared: (),
 }
 
 impl Sim {
@@ -407,7 +409,7 @@ impl Hand {
     /// What has come is opened, and answered.
     fn open(&mut self, wire: &mut [u8]) -> Vec<u8> {
         let (mut plain, mut said) = (Vec::new(), Vec::new());
-        self.end = self.layer.open(wire, &mut plain, &mut said).end;
+        self.end = self.layer.open(&mut (), wire, &mut plain, &mut said).end;
         self.opened.extend(plain);
         said
     }
@@ -459,7 +461,7 @@ impl SimStream {
             && !state.ends[self.at].finished
         {
             let mut goodbye = Vec::new();
-            hand.borrow_mut().layer.goodbye(&mut goodbye);
+            hand.borrow_mut().layer.goodbye(&mut (), &mut goodbye);
             state.arrive(self.peer(), &goodbye);
         }
     }
@@ -567,7 +569,8 @@ impl Stream for SimStream {
             None => state.arrive(peer, &bytes[..count]),
             Some(hand) => {
                 let mut sealed = Vec::new();
-                hand.borrow_mut().layer.seal(&bytes[..count], &mut sealed);
+                let sealing = hand.borrow_mut().layer.seal(&mut (), &bytes[..count], &mut sealed);
+                sealing.expect("a toy seals without end");
                 state.arrive(peer, &sealed);
             }
         }
@@ -652,6 +655,14 @@ impl Network for Sim {
             Origin::Route(route) => (route.target, true),
         };
         self.world.state.borrow_mut().layer(target, begins)
+    }
+
+    fn shared(&self) -> &() {
+        &self.shared
+    }
+
+    fn shared_mut(&mut self) -> &mut () {
+        &mut self.shared
     }
 
     fn now(&self) -> Nanos {

@@ -1,9 +1,9 @@
 //! `System`: the kernel's network, by way of mio (epoll) and plain sockets.
 
 use crate::file_part::FilePart;
-use crate::layer::Plain;
 use crate::mailbox::Inbox;
 use crate::network::{Interest, Network, Origin, Ready, Route, Stream, Token};
+use crate::secured::{Secured, Securing};
 use host::receipt::{self, TcpHealth};
 use host::socket::ConnectError;
 use host::timer::Timer;
@@ -24,13 +24,14 @@ pub struct System {
     /// What the timer is set to, so that an unchanged deadline costs no system call.
     armed: Option<Nanos>,
     listeners: Vec<OwnedFd>,
+    securing: Securing,
     /// What brings stamps onto the run's clock, from the first of them on.
     wall: Option<WallClock>,
 }
 
 impl System {
     /// Takes over the event queue that the mailbox was made with, and the listeners of this
-    /// reactor. To be called on the reactor's own thread, after its descriptor table was set apart.
+    /// reactor. Connections of those listeners and to those targets have TLS that `secured` names. To be called on the reactor's own thread, after its descriptor table was set apart.
     ///
     /// # Errors
     /// If the timer cannot be made or something cannot be registered.
@@ -39,6 +40,7 @@ impl System {
         clock: Clock,
         events_per_wait: usize,
         listeners: Vec<OwnedFd>,
+        secured: &Secured,
     ) -> io::Result<Self> {
         let poll = inbox.take_poll();
         let timer = Timer::new()?;
@@ -54,7 +56,8 @@ impl System {
             )?;
         }
         let events = mio::Events::with_capacity(events_per_wait);
-        Ok(Self { poll, events, clock, timer, armed: None, listeners, wall: None })
+        let securing = Securing::new(secured);
+        Ok(Self { poll, events, clock, timer, armed: None, listeners, securing, wall: None })
     }
 }
 
@@ -67,10 +70,18 @@ const fn token(token: Token) -> mio::Token {
 
 impl Network for System {
     type Stream = OwnedFd;
-    type Layer = Plain;
+    type Layer = tls::Connection;
 
-    fn layer(&mut self, _: Origin<'_>) -> Option<Plain> {
-        None
+    fn layer(&mut self, origin: Origin<'_>) -> Option<tls::Connection> {
+        self.securing.connection(origin)
+    }
+
+    fn shared(&self) -> &tls::Shared {
+        self.securing.shared()
+    }
+
+    fn shared_mut(&mut self) -> &mut tls::Shared {
+        self.securing.shared_mut()
     }
 
     #[inline]

@@ -19,6 +19,8 @@ pub struct LoopTimes {
     pub stall_late: IntervalHistogram,
     /// For each stall on request: from its end until nothing was left to be read.
     pub stall_backlog: IntervalHistogram,
+    /// For each connection whose layers have agreed: how long that has waited for its turns.
+    pub agreeing_wait: IntervalHistogram,
 }
 
 impl LoopTimes {
@@ -43,6 +45,7 @@ impl LoopTimes {
         self.turn.clear();
         self.stall_late.clear();
         self.stall_backlog.clear();
+        self.agreeing_wait.clear();
     }
 }
 

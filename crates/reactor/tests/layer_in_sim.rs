@@ -145,13 +145,13 @@ impl Peer {
     fn new(world: &World) -> Self {
         let mut layer = Toy::new(77, true);
         let mut wire = Vec::new();
-        layer.begin(&mut wire);
+        layer.begin(&mut (), &mut wire);
         let (stream, heard) = (world.connect_raw(sealed()), Vec::new());
         Self { stream, layer, wire, heard, end: None, over: None }
     }
 
     fn seal(&mut self, bytes: &[u8]) {
-        self.layer.seal(bytes, &mut self.wire);
+        self.layer.seal(&mut (), bytes, &mut self.wire).expect("a toy seals without end");
     }
 
     /// Sends the next bytes, `most` at the most.
@@ -169,7 +169,7 @@ impl Peer {
                 Ok(count) => {
                     let mut said = Vec::new();
                     let wire = &mut buffer[..count];
-                    let progress = self.layer.open(wire, &mut self.heard, &mut said);
+                    let progress = self.layer.open(&mut (), wire, &mut self.heard, &mut said);
                     assert!(said.is_empty(), "it has said hello");
                     assert_ne!(progress.end, Some(End::Broken));
                     self.end = self.end.or(progress.end);
@@ -236,7 +236,7 @@ proptest! {
         prop_assert_eq!(&peer.heard, &message);
         prop_assert_eq!(&server.driver().received, &message);
         // The good-bye comes in pieces, too, and behind it the end.
-        peer.layer.goodbye(&mut peer.wire);
+        peer.layer.goodbye(&mut (), &mut peer.wire);
         while !peer.wire.is_empty() {
             peer.send(1);
             settle(&mut server, &world);
@@ -257,7 +257,7 @@ proptest! {
         let hello = peer.wire.len();
         peer.seal(&vec![7; length]);
         let whole = peer.wire.len();
-        peer.layer.goodbye(&mut peer.wire);
+        peer.layer.goodbye(&mut (), &mut peer.wire);
         let at = at.min(peer.wire.len());
         let all = at == peer.wire.len();
         peer.send(at);
@@ -268,7 +268,7 @@ proptest! {
         let ending = match at {
             _ if all => Ending::Closed,
             _ if at < hello => Ending::NotOpened(Failure::Closed, None),
-            _ => Ending::Broken(Failure::Tls),
+            _ => Ending::Broken(Failure::TlsTruncated),
         };
         let found = match server.driver().endings[..] {
             [Ending::NotOpened(failure, Some(_))] => Ending::NotOpened(failure, None),
@@ -353,7 +353,8 @@ fn closing_at_once_says_good_bye_and_a_reset_does_not() {
     assert_eq!((peer.end, &peer.heard[..]), (Some(End::Goodbye), &[9][..]));
     assert_eq!(server.core().connections(), 0);
     // By hand it is the same in the other direction.
-    for (polite, ending) in [(true, Ending::Closed), (false, Ending::Broken(Failure::Tls))] {
+    for (polite, ending) in [(true, Ending::Closed), (false, Ending::Broken(Failure::TlsTruncated))]
+    {
         let stream = world.connect_by_hand(sealed());
         settle(&mut server, &world);
         if polite {
@@ -460,7 +461,7 @@ fn a_client_whose_server_never_agrees_was_not_opened() {
     net.accept_by_hand(0).expect("it has come").cut();
     settle(&mut client, &world);
     // Its hello came, and then the end: that was open, and cut.
-    assert_eq!(client.driver().endings, [Ending::Broken(Failure::Tls)]);
+    assert_eq!(client.driver().endings, [Ending::Broken(Failure::TlsTruncated)]);
     outside.send(Route { source: None, target: sealed(), share_port: false }).expect("room");
     settle(&mut client, &world);
     drop(c1000k_reactor::Network::accept(&mut net, 0).expect("it has come"));

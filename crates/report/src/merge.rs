@@ -9,7 +9,7 @@ use crate::section::parts::{Kind, Placed, sums};
 use crate::section::{
     Plan, ResultFile, SCHEMA, audit, balance, close_codes, connections, failures, generator, host,
     machines, messages, pacing, phases, plan, reactors, resources, run, server, spread, stages,
-    timeline, verdict,
+    timeline, tls, verdict,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,7 @@ fn merge_as(kind: Kind, parts: &[Placed<'_>]) -> Result<ResultFile, MergeError> 
         http_statuses: sums(&results, |result| &result.http_statuses),
         violations: sums(&results, |result| &result.violations),
         close_codes: close_codes::merge(&results),
+        tls: tls::merge(&results),
         limits_reached: sums(&results, |result| &result.limits_reached),
         spread: spread::merge(&results, kind),
         run: run::merge(parts, kind, warnings),
@@ -159,13 +160,14 @@ fn check_plans(results: &[&ResultFile], kind: Kind) -> Result<(), MergeError> {
 }
 
 /// The parts of a result whose whole numbers are added up.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 10] = [
     "connections",
     "messages",
     "failures",
     "http_statuses",
     "violations",
     "close_codes",
+    "tls",
     "limits_reached",
     "timeline",
     "reactors",

@@ -5,10 +5,10 @@ pub use crate::figure::ratio;
 pub use crate::section::{
     Address, Arrivals, Audit, AuditParts, Balance, BalanceOf, CloseCode, Connections, Failures,
     FdTables, FirstEcho, Footprint, Generator, Http, Imbalance, Kernel, LatencyUnit, Machine,
-    Matching, Messages, Model, Outcome, Pacing, Part, Phase, PhaseTotals, Plan, PortRange, Process,
-    Reactor, Repeat, Resources, ResultFile, Run, SCHEMA, Second, Server, Spans, Spread, StageEntry,
-    Stages, Stall, TcpInfo, TcpLook, ThresholdVerdict, Timeouts, Tool, Verdict, Warning, WebSocket,
-    timestamp,
+    Matching, Messages, Model, Outcome, Pacing, Part, Phase, PhaseTotals, Plan, PlanTls, PortRange,
+    Process, Reactor, Repeat, Resources, ResultFile, Run, SCHEMA, Second, Server, Spans, Spread,
+    StageEntry, Stages, Stall, TcpInfo, TcpLook, ThresholdVerdict, Timeouts, Tls, Tool, Verdict,
+    Warning, WebSocket, timestamp,
 };
 
 use schemars::generate::SchemaSettings;

@@ -112,9 +112,9 @@ impl Context {
 }
 
 /// The ciphers of connections that are busy, of one reactor: bounded, whoever is used least gives
-/// way.
+/// way. A key has two places where its cipher can lie.
 pub struct Contexts {
-    places: Vec<Option<Place>>,
+    sets: Vec<[Option<Box<Place>>; 2]>,
     /// How often a cipher was found here, and was not.
     hits: u64,
     misses: u64,
@@ -128,12 +128,22 @@ struct Place {
     used: bool,
 }
 
+impl Place {
+    fn is_of(&self, aead: Aead, key: &Key) -> bool {
+        self.key == *key && self.aead == aead
+    }
+}
+
+/// What a cipher that is kept takes, in bytes.
+pub const CONTEXT_BYTES: usize = size_of::<Place>();
+
 impl Contexts {
-    /// Room for so many, rounded up to a power of two; one for each direction of a connection.
+    /// Room for so many, rounded up to a power of two, two at the least; one for each direction of
+    /// a connection.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        let places = places.next_power_of_two();
-        Self { places: (0..places).map(|_| None).collect(), hits: 0, misses: 0 }
+        let sets = (places / 2).max(1).next_power_of_two();
+        Self { sets: (0..sets).map(|_| [None, None]).collect(), hits: 0, misses: 0 }
     }
 
     /// How often a cipher was found ready, and was not.
@@ -142,47 +152,62 @@ impl Contexts {
         (self.hits, self.misses)
     }
 
+    fn set(&mut self, key: &Key) -> &mut [Option<Box<Place>>; 2] {
+        // Keys are random: any bytes of them are as good as a hash.
+        let [a, b, c, d, ..] = key.0;
+        let mask = self.sets.len() - 1;
+        &mut self.sets[u32::from_le_bytes([a, b, c, d]) as usize & mask]
+    }
+
     /// Does something with the cipher of a key.
     #[inline]
     pub(crate) fn with<R>(&mut self, aead: Aead, key: &Key, does: impl FnOnce(&Context) -> R) -> R {
-        // Keys are random: any bytes of them are as good as a hash.
-        let [a, b, c, d, ..] = key.0;
-        let mask = self.places.len() - 1;
-        let place = &mut self.places[u32::from_le_bytes([a, b, c, d]) as usize & mask];
-        match place {
-            Some(it) if it.key == *key && it.aead == aead => {
+        let set = self.set(key);
+        let found =
+            set.iter().position(|place| place.as_ref().is_some_and(|place| place.is_of(aead, key)));
+        match found.and_then(|at| set[at].as_mut()) {
+            Some(place) => {
+                place.used = true;
+                let result = does(&place.context);
                 self.hits += 1;
-                it.used = true;
-                does(&it.context)
+                result
             }
-            Some(it) if it.used => {
-                // It stays once more: where many are used in turn, keeping the last would help none.
+            None => {
                 self.misses += 1;
-                it.used = false;
-                does(&Context::new(aead, key))
-            }
-            empty => {
-                self.misses += 1;
-                let context = Context::new(aead, key);
-                let it = empty.insert(Place { key: *key, aead, context, used: false });
-                does(&it.context)
+                self.with_new(aead, key, does)
             }
         }
+    }
+
+    /// The same for one that is not here: it is kept if somebody gives way to it.
+    fn with_new<R>(&mut self, aead: Aead, key: &Key, does: impl FnOnce(&Context) -> R) -> R {
+        let set = self.set(key);
+        let context = Context::new(aead, key);
+        let result = does(&context);
+        if let Some(empty) = set.iter_mut().find(|place| place.is_none()) {
+            *empty = Some(Box::new(Place { key: *key, aead, context, used: false }));
+        } else if let Some(place) = set.iter_mut().flatten().find(|place| !place.used) {
+            **place = Place { key: *key, aead, context, used: false };
+        } else {
+            // Those that are in use stay once more: where many are used in turn, keeping the last
+            // would help none.
+            set.iter_mut().flatten().for_each(|place| place.used = false);
+        }
+        result
     }
 
     /// How many are kept.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.places.iter().flatten().count()
+        self.sets.iter().flatten().flatten().count()
     }
 
     /// A key is used no more.
     pub(crate) fn forget(&mut self, key: &Key) {
-        let [a, b, c, d, ..] = key.0;
-        let mask = self.places.len() - 1;
-        let place = &mut self.places[u32::from_le_bytes([a, b, c, d]) as usize & mask];
-        if place.as_ref().is_some_and(|it| it.key == *key) {
-            *place = None;
+        for place in self.set(key) {
+            if place.as_ref().is_some_and(|it| it.key == *key) {
+                *place = None;
+            }
         }
     }
 }
@@ -195,8 +220,8 @@ impl Drop for Place {
 
 impl fmt::Debug for Contexts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { places, hits, misses } = self;
-        let places = places.len();
+        let Self { sets, hits, misses } = self;
+        let places = 2 * sets.len();
         f.debug_struct("Contexts")
             .field("places", &places)
             .field("hits", hits)

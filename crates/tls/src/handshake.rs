@@ -10,26 +10,31 @@ use rustls::{
 };
 use std::cell::RefCell;
 use std::fmt;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use zeroize::Zeroize;
 
-/// A handshake under way.
+/// A handshake under way, or done and not handed over yet.
 pub struct Handshake {
-    /// None once it is done.
+    /// None once it is handed over, or has failed.
     connection: Option<Box<Connection>>,
     /// A record that is only partly here.
     partial: Vec<u8>,
-    secrets: Captured,
+    captured: Captured,
+    /// It is not to be handed over before a ticket has come, if one may.
+    lingers: bool,
+    /// What the peer shows is verified.
+    verifies: bool,
+    heard_goodbye: bool,
 }
 
 /// How far a handshake has come.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Step {
     /// More has to come.
     More,
     /// It is done.
-    Done(Box<(Secured, Facts)>),
+    Agreed,
 }
 
 /// What both ends have agreed on.
@@ -66,54 +71,106 @@ impl Handshake {
     /// be extracted.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        let secrets = Captured::default();
-        Self { connection: Some(Box::new(connection)), partial: Vec::new(), secrets }
+        Self::of_setup(connection, false, false)
     }
 
-    /// What is said first: at the client something.
+    pub(crate) fn of_setup(connection: Connection, lingers: bool, verifies: bool) -> Self {
+        Self {
+            connection: Some(Box::new(connection)),
+            partial: Vec::new(),
+            captured: Captured::default(),
+            lingers,
+            verifies,
+            heard_goodbye: false,
+        }
+    }
+
+    /// Begins one. At the client something is said.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         if let Some(connection) = &mut self.connection {
             write(connection, out);
         }
     }
 
-    /// Takes bytes that have come, up to the end of the handshake. What has to be said to them is
-    /// appended to `out`, what came behind the handshake's last message in its record to `plain`.
-    /// How far it is, and how many of the bytes were taken.
-    ///
-    /// # Errors
-    /// If it failed, with the alert that says so in `out`.
+    /// Whether it is done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_handshaking())
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        self.connection.as_ref().is_some_and(|it| matches!(**it, Connection::Server(_)))
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers
+    }
+
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verifies
+    }
+
+    /// Whether it still waits for a ticket, behind the handshake: TLS 1.2 sends it before the end.
+    pub(crate) fn waits_for_ticket(&self) -> bool {
+        let is_tls13 = |connection: &Connection| {
+            connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        };
+        self.lingers
+            && self.captured.tickets == 0
+            && self.connection.as_ref().is_some_and(|it| is_tls13(it))
+    }
+
+    /// Whether the peer has said `close_notify` already.
+    pub(crate) fn heard_goodbye(&self) -> bool {
+        self.heard_goodbye
+    }
+
+    /// Takes bytes that have come, up to the record behind which it can be handed over. What has to
+    /// be said to them is appended to `out`, what they carry besides the handshake to `plain`. How
+    /// far it is, or why it failed, with the alert that says so in `out`; and how many of the bytes
+    /// were taken.
     pub fn take(
         &mut self,
         wire: &[u8],
         plain: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<(Step, usize), Failed> {
+    ) -> (Result<Step, Failed>, usize) {
         let mut used = 0;
-        while used < wire.len() {
-            let rest = &wire[used..];
+        let taken = self.take_records(wire, &mut used, plain, out);
+        (taken, used)
+    }
+
+    fn take_records(
+        &mut self,
+        wire: &[u8],
+        used: &mut usize,
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Failed> {
+        while *used < wire.len() {
+            let rest = &wire[*used..];
             if self.partial.is_empty()
                 && let Some(length) = whole(rest)?
                 && length <= rest.len()
             {
-                used += length;
+                *used += length;
                 self.take_record(&rest[..length], plain, out)?;
             } else {
                 // First the header, then what that says is missing.
                 let want = whole(&self.partial)?.unwrap_or(crate::HEADER_BYTES);
                 let some = &rest[..rest.len().min(want - self.partial.len())];
-                used += some.len();
+                *used += some.len();
                 self.partial.extend_from_slice(some);
                 if whole(&self.partial)? == Some(self.partial.len()) {
                     let record = std::mem::take(&mut self.partial);
                     self.take_record(&record, plain, out)?;
                 }
             }
-            if let Some(connection) = self.connection.take_if(|it| !it.is_handshaking()) {
-                return Ok((done(*connection, &self.secrets)?, used));
+            if self.is_done() && self.partial.is_empty() && !self.waits_for_ticket() {
+                return Ok(Step::Agreed);
             }
         }
-        Ok((Step::More, used))
+        Ok(if self.is_done() { Step::Agreed } else { Step::More })
     }
 
     /// Takes one whole record.
@@ -130,13 +187,76 @@ impl Handshake {
             if connection.read_tls(&mut record).unwrap_or(0) == 0 {
                 return Err(Failed::Unsupported);
             }
-            let processed = self.secrets.capture(|| connection.process_new_packets());
+            let processed = self.captured.capture(|| connection.process_new_packets());
             write(connection, out);
-            let (ready, at) = (processed?.plaintext_bytes_to_read(), plain.len());
+            let state = processed?;
+            self.heard_goodbye |= state.peer_has_closed();
+            let (ready, at) = (state.plaintext_bytes_to_read(), plain.len());
             plain.resize(at + ready, 0);
             connection.reader().read_exact(&mut plain[at..]).map_err(|_| Failed::Unsupported)?;
         }
         Ok(())
+    }
+
+    /// What both ends have agreed on, once it is done.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        let connection = self.connection.as_deref().filter(|it| !it.is_handshaking())?;
+        Some(Facts {
+            version: version(connection)?,
+            suite: connection.negotiated_cipher_suite()?.suite().as_str()?,
+            group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+            resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+        })
+    }
+
+    /// Seals bytes before it is handed over.
+    ///
+    /// # Errors
+    /// If rustls does not.
+    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Failed> {
+        let connection = self.connection.as_mut().ok_or(Failed::Unsupported)?;
+        // rustls has room for what was not written yet, and that is nothing.
+        for piece in plain.chunks(crate::CONTENT_BYTES_MAX) {
+            connection.writer().write_all(piece).map_err(|_| Failed::Unsupported)?;
+            write(connection, out);
+        }
+        Ok(())
+    }
+
+    /// Says `close_notify` before it is handed over.
+    pub(crate) fn goodbye(&mut self, out: &mut Vec<u8>) {
+        if let Some(connection) = &mut self.connection {
+            connection.send_close_notify();
+            write(connection, out);
+        }
+    }
+
+    /// Takes over from rustls.
+    ///
+    /// # Errors
+    /// If it is not done, or what was agreed on cannot be taken over.
+    pub fn hand_over(&mut self) -> Result<Secured, Failed> {
+        let connection = *self.connection.take().ok_or(Failed::Unsupported)?;
+        let version = version(&connection).ok_or(Failed::Unsupported)?;
+        let Captured { client, server, .. } = self.captured;
+        let (ours, theirs) = match &connection {
+            Connection::Client(_) => (client, server),
+            Connection::Server(_) => (server, client),
+        };
+        let extracted = connection.dangerous_extract_secrets()?;
+        let (aead, write) = direction(version, extracted.tx, ours)?;
+        let (_, read) = direction(version, extracted.rx, theirs)?;
+        Ok(Secured::new(version, aead, read, write))
+    }
+}
+
+fn version(connection: &Connection) -> Option<Version> {
+    match connection.protocol_version()? {
+        ProtocolVersion::TLSv1_3 => Some(Version::Tls13),
+        ProtocolVersion::TLSv1_2 => Some(Version::Tls12),
+        _ => None,
     }
 }
 
@@ -149,31 +269,6 @@ fn write(connection: &mut Connection, out: &mut Vec<u8>) {
 /// The length of the record that `bytes` begin with, once that can be known.
 fn whole(bytes: &[u8]) -> Result<Option<usize>, Failed> {
     length(bytes).map_err(|_| Failed::NoRecord(bytes.first_chunk().copied().unwrap_or_default()))
-}
-
-/// The handshake is done: takes over.
-fn done(connection: Connection, secrets: &Captured) -> Result<Step, Failed> {
-    let version = match connection.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
-        Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
-        _ => return Err(Failed::Unsupported),
-    };
-    let suite = connection.negotiated_cipher_suite().ok_or(Failed::Unsupported)?;
-    let facts = Facts {
-        version,
-        suite: suite.suite().as_str().ok_or(Failed::Unsupported)?,
-        group: connection.negotiated_key_exchange_group().map(|group| group.name()),
-        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-        alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-    };
-    let (ours, theirs) = match &connection {
-        Connection::Client(_) => (secrets.client, secrets.server),
-        Connection::Server(_) => (secrets.server, secrets.client),
-    };
-    let extracted = connection.dangerous_extract_secrets()?;
-    let (aead, write) = direction(version, extracted.tx, ours)?;
-    let (_, read) = direction(version, extracted.rx, theirs)?;
-    Ok(Step::Done(Box::new((Secured::new(version, aead, read, write), facts))))
 }
 
 /// One direction, as it goes on.
@@ -194,22 +289,32 @@ fn direction(
         Version::Tls12 => Secret::NONE,
         // Without it, or with another connection's, no update of keys could be followed.
         Version::Tls13 => {
-            secret.filter(|it| it.key_and_iv(aead) == (key, iv)).ok_or(Failed::Unsupported)?
+            let first = secret.ok_or(Failed::Unsupported)?;
+            // While rustls kept it there may have been updates of keys.
+            let mut all = std::iter::successors(Some(first), |it| Some(it.next(aead))).take(64);
+            all.find(|it| it.key_and_iv(aead) == (key, iv)).ok_or(Failed::Unsupported)?
         }
     };
     Ok((aead, Direction::new(sequence, key, iv, secret)))
 }
 
-/// The traffic secrets of a connection, as far as rustls has told them.
+/// The traffic secrets of a connection, as far as rustls has told them, and tickets that came.
 #[derive(Clone, Copy, Debug, Default)]
 struct Captured {
     client: Option<Secret>,
     server: Option<Secret>,
+    tickets: u32,
 }
 
 thread_local! {
     /// Where they are told, while a connection of this thread is at work.
-    static CAPTURED: RefCell<Captured> = const { RefCell::new(Captured { client: None, server: None }) };
+    static CAPTURED: RefCell<Captured> =
+        const { RefCell::new(Captured { client: None, server: None, tickets: 0 }) };
+}
+
+/// A ticket has come on the connection that is at work.
+pub(crate) fn ticket_came() {
+    CAPTURED.with_borrow_mut(|captured| captured.tickets += 1);
 }
 
 impl Captured {
@@ -229,7 +334,7 @@ impl Captured {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.secrets.erase();
+        self.captured.erase();
         self.partial.zeroize();
     }
 }

@@ -68,11 +68,10 @@ pub enum UrlError {
     #[error("'{0}' is not a URL: write it like tcp://127.0.0.1:9000")]
     NoScheme(String),
     /// A protocol that does not exist here.
-    #[error("'{0}://' is not known here: use tcp://, ws:// or http://")]
+    #[error(
+        "'{0}://' is not known here: use tcp://, ws:// or http://, or over TLS tls://, wss:// or https://"
+    )]
     UnknownScheme(String),
-    /// A protocol that is planned.
-    #[error("'{0}://' is not supported yet: use tcp://, ws:// or http://")]
-    UnsupportedScheme(String),
     /// The host is missing or malformed.
     #[error("'{0}' names no host: write it like tcp://127.0.0.1:9000 or tcp://[::1]:9000")]
     NoHost(String),
@@ -207,7 +206,6 @@ impl FromStr for Url {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| UrlError::NoScheme(whole()))?;
         let scheme = scheme.to_ascii_lowercase();
         let (protocol, transport) = match SCHEMES.iter().find(|(name, ..)| *name == scheme) {
-            Some((_, _, Transport::Tls)) => return Err(UrlError::UnsupportedScheme(scheme)),
             Some((_, protocol, transport)) => (*protocol, *transport),
             None => return Err(UrlError::UnknownScheme(scheme)),
         };
@@ -428,15 +426,16 @@ mod tests {
             assert_eq!(text.parse::<Url>(), Err(kind((*text).to_owned())), "{text}");
         }
         assert_eq!("udp://h:1".parse::<Url>(), Err(E::UnknownScheme("udp".into())));
-        for planned in ["tls", "https", "wss"] {
-            let refused = Err(E::UnsupportedScheme(planned.into()));
-            assert_eq!(format!("{planned}://h:1").parse::<Url>(), refused);
+        for (text, port) in [("tls://h:1", 1), ("https://h", 443), ("wss://h/x", 443)] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!((url.port, url.transport), (port, Transport::Tls), "{text}");
         }
+        assert_eq!("tls://h".parse::<Url>(), Err(E::NoPort("tls://h".into())));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_parsed_or_refused(text in "((tcp|ws|http)://)?\\PC{0,30}") {
+        fn any_text_is_parsed_or_refused(text in "((tcp|ws|http|tls|wss|https)://)?\\PC{0,30}") {
             if let Ok(url) = text.parse::<Url>() {
                 // What it shows of a password is not the password.
                 let shown = Url { credentials: None, ..url };

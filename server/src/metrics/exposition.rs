@@ -204,7 +204,59 @@ pub(super) fn of(snapshot: &ServerSnapshot) -> Page {
         "HTTP answers by status.",
         ("status", &http.responses),
     );
+    if let Some(tally) = &snapshot.tls {
+        tls(&mut page, tally, snapshot.tls_agreeing);
+    }
     page.finish()
+}
+
+/// The families of TLS.
+fn tls(page: &mut Exposition, tally: &tls::Tally, agreeing: u64) {
+    let help = "TLS handshakes that are not done.";
+    page.family("c1000k_tls_agreeing", Kind::Gauge, help).sample(&[], agreeing);
+    counts(
+        page,
+        ("c1000k_tls_total", Kind::Counter, "What happened to TLS handshakes and connections."),
+        &[
+            ("handshakes", |tally: &tls::Tally| tally.handshakes),
+            ("resumed", |tally| tally.resumed),
+            ("verified", |tally| tally.verified),
+            ("truncated", |tally| tally.truncated),
+        ],
+        tally,
+    );
+    let families: [(&str, &str, &str, &tls::Counts); 7] = [
+        ("c1000k_tls_versions_total", "TLS handshakes by version.", "version", &tally.versions),
+        ("c1000k_tls_suites_total", "TLS handshakes by cipher suite.", "suite", &tally.suites),
+        (
+            "c1000k_tls_groups_total",
+            "TLS handshakes by group of the key exchange.",
+            "group",
+            &tally.groups,
+        ),
+        ("c1000k_tls_alpn_total", "TLS handshakes by what ALPN chose.", "protocol", &tally.alpn),
+        (
+            "c1000k_tls_failures_total",
+            "TLS handshakes and connections that failed, by cause.",
+            "cause",
+            &tally.failures,
+        ),
+        (
+            "c1000k_tls_alerts_sent_total",
+            "TLS alerts that were sent, by name.",
+            "alert",
+            &tally.alerts_sent,
+        ),
+        (
+            "c1000k_tls_alerts_received_total",
+            "TLS alerts that came, by name.",
+            "alert",
+            &tally.alerts_received,
+        ),
+    ];
+    for (name, help, label, all) in families {
+        by_key(page, name, help, (label, all));
+    }
 }
 
 /// A family with a sample for each of these counts.

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::layer::{End, Layer, Progress};
+use measure::Failure;
 
 /// Bytes before the content of a record.
 pub const HEADER_BYTES: usize = 4;
@@ -74,15 +75,21 @@ fn masks(key: u8, number: u8) -> impl Iterator<Item = u8> {
 }
 
 impl Layer for Toy {
-    type Place = u32;
+    type Shared = ();
 
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, (): &mut (), out: &mut Vec<u8>) {
         if self.begins {
             self.hello(out);
         }
     }
 
-    fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Progress {
+    fn open(
+        &mut self,
+        (): &mut (),
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Progress {
         self.partial.extend_from_slice(wire);
         let (mut at, mut end) = (0, None);
         while let Some([kind, number, high, low]) = self.partial[at..].first_chunk().copied()
@@ -113,13 +120,18 @@ impl Layer for Toy {
         Progress { agreed: self.peer_key.is_some(), end }
     }
 
-    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+    fn seal(&mut self, (): &mut (), plain: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         for content in plain.chunks(CONTENT_BYTES_MAX) {
             self.record(DATA, content, self.key, out);
         }
+        Ok(())
     }
 
-    fn goodbye(&mut self, out: &mut Vec<u8>) {
+    fn goodbye(&mut self, (): &mut (), out: &mut Vec<u8>) {
         self.record(GOODBYE, &[], self.key, out);
     }
+
+    fn cut(&mut self, (): &mut ()) {}
+
+    fn ended(self, (): &mut ()) {}
 }

@@ -29,8 +29,10 @@ pub struct Failures {
     pub no_memory: u64,
     /// The peer broke the protocol: a wrong, reordered, truncated or foreign reply.
     pub protocol: u64,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or a rule of TLS was broken.
     pub tls: u64,
+    /// The stream ended without TLS's good-bye (`close_notify`): what came may not be all.
+    pub tls_truncated: u64,
     /// Not permitted (EPERM, EACCES): a firewall or a security policy.
     pub denied: u64,
     /// Any other error of the operating system.
@@ -58,6 +60,7 @@ impl Failures {
             Failure::NoMemory => &mut self.no_memory,
             Failure::Protocol => &mut self.protocol,
             Failure::Tls => &mut self.tls,
+            Failure::TlsTruncated => &mut self.tls_truncated,
             Failure::Denied => &mut self.denied,
             Failure::Other => &mut self.other,
         }

@@ -40,6 +40,7 @@ pub mod spread;
 pub(crate) mod stages;
 pub mod statuses;
 pub(crate) mod timeline;
+pub(crate) mod tls;
 pub mod verdict;
 mod violations;
 
@@ -56,7 +57,8 @@ pub use messages::Messages;
 pub use pacing::Pacing;
 pub use phases::{Phase, PhaseTotals};
 pub use plan::{
-    Address, Arrivals, FdTables, Http, Matching, Model, Plan, PortRange, Timeouts, WebSocket,
+    Address, Arrivals, FdTables, Http, Matching, Model, Plan, PlanTls, PortRange, Timeouts,
+    WebSocket,
 };
 pub use reactors::{Reactor, Spans};
 pub use resources::{Footprint, Kernel, Process, Resources};
@@ -65,6 +67,7 @@ pub use server::{Server, Stall};
 pub use spread::Spread;
 pub use stages::Stages;
 pub use timeline::Second;
+pub use tls::Tls;
 pub use verdict::{ThresholdVerdict, Verdict};
 
 use crate::figure::Unit;
@@ -74,8 +77,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The numbers that can be named, in the order of exports.
-pub(crate) const NUMBERS: [&[Number]; 10] = [
+pub(crate) const NUMBERS: [&[Number]; 11] = [
     connections::NUMBERS,
+    tls::NUMBERS,
     messages::NUMBERS,
     first_echo::NUMBERS,
     resources::NUMBERS,
@@ -90,6 +94,7 @@ pub(crate) const NUMBERS: [&[Number]; 10] = [
 /// What sections say in summaries above the latencies, in order.
 pub(crate) const ABOVE: &[Line] = &[
     Line("connections", connections::words, Shown::Everywhere),
+    Line("tls", tls::words, Shown::Everywhere),
     Line("messages", messages::words, Shown::Terminal),
     Line("pacing", pacing::words, Shown::Everywhere),
     Line("first echo", first_echo::words, Shown::Everywhere),
@@ -112,9 +117,10 @@ pub(crate) const BELOW: &[Line] = &[
 ];
 
 /// The doubts that a reader of the numbers should have, in the order in which they are told.
-pub(crate) const DOUBTS: [fn(&ResultFile, &mut Doubts); 12] = [
+pub(crate) const DOUBTS: [fn(&ResultFile, &mut Doubts); 13] = [
     connections::lost,
     plan::address_down,
+    tls::doubts,
     messages::silent,
     messages::unasked,
     close_codes::closed_by_server,
@@ -226,6 +232,9 @@ pub struct ResultFile {
     /// without one; `other`: codes beyond the first 64).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub close_codes: BTreeMap<String, CloseCode>,
+    /// What became of TLS handshakes, and of connections with TLS; null without TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// The run second by second.
     #[serde(default)]
     pub timeline: Vec<Second>,
@@ -282,6 +291,7 @@ impl Default for ResultFile {
             http_statuses: BTreeMap::new(),
             violations: BTreeMap::new(),
             close_codes: BTreeMap::new(),
+            tls: None,
             timeline: Vec::new(),
             phases: Vec::new(),
             resources: Resources::default(),

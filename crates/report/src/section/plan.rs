@@ -77,6 +77,9 @@ pub struct Plan {
     pub websocket: Option<WebSocket>,
     /// The options that only `http://` has; null for other protocols.
     pub http: Option<Http>,
+    /// The options of TLS; null where no target has it.
+    #[serde(default)]
+    pub tls: Option<PlanTls>,
 }
 
 impl Plan {
@@ -135,6 +138,30 @@ pub struct Http {
     /// The statuses and classes that counted as served (`--expect`); empty in files of versions
     /// that went by 2xx and 3xx.
     pub expect: Vec<String>,
+}
+
+/// The options of TLS.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default)]
+pub struct PlanTls {
+    /// Whether servers had to prove who they are; false with `-k`.
+    pub verified: bool,
+    /// The file of the authorities that were trusted; null: the system's.
+    pub authorities: Option<String>,
+    /// Whether a certificate was shown to servers that asked for one.
+    pub client_certificate: bool,
+    /// The name that servers were asked for; null: the URL's host.
+    pub servername: Option<String>,
+    /// The protocols that ALPN could choose, the best first.
+    pub alpn: Vec<String>,
+    /// The versions that could be spoken.
+    pub versions: Vec<String>,
+    /// The cipher suites as they were named; empty: all.
+    pub ciphers: Vec<String>,
+    /// The groups for the key exchange as they were named; empty: the usual ones.
+    pub groups: Vec<String>,
+    /// The share of the connections that were to go on from an earlier session, 0 to 1.
+    pub resume_ratio: f64,
 }
 
 /// The options that only `ws://` has.

@@ -80,7 +80,12 @@ fn place(name: &str) -> usize {
 const fn meaning(stage: Stage) -> &'static str {
     match stage {
         Stage::Connect => "From the start of `connect` to an established TCP connection.",
-        Stage::Tls => "The TLS handshake.",
+        Stage::Tls => {
+            "The TLS handshake: from an established TCP connection to the end of the handshake."
+        }
+        Stage::TlsWait => {
+            "Of that: how long work on it that was due waited for its turn in the client."
+        }
         Stage::Upgrade => "The protocol upgrade: WebSocket opening handshake.",
         Stage::Handshake => {
             "From the start of `connect` to a usable connection: TCP, TLS and upgrade together."
@@ -128,8 +133,14 @@ pub(crate) const REPLIES: [Stage; 6] = [
 ];
 
 /// What a connection goes through until it is of use.
-pub(crate) const OPENING: [Stage; 5] =
-    [Stage::Connect, Stage::Tls, Stage::Upgrade, Stage::Handshake, Stage::FirstEcho];
+pub(crate) const OPENING: [Stage; 6] = [
+    Stage::Connect,
+    Stage::Tls,
+    Stage::TlsWait,
+    Stage::Upgrade,
+    Stage::Handshake,
+    Stage::FirstEcho,
+];
 
 /// What a WebSocket goes through beside its messages.
 pub(crate) const BESIDES: [Stage; 2] = [Stage::Ping, Stage::Close];
@@ -148,6 +159,7 @@ pub(crate) fn word(stage: &str) -> &str {
     match known {
         Stage::Connect => "connect",
         Stage::Tls => "TLS handshake",
+        Stage::TlsWait => "TLS wait",
         Stage::Upgrade => "upgrade",
         Stage::Handshake => "handshake",
         Stage::FirstEcho => "first echo",

@@ -118,13 +118,15 @@ impl Shaking {
         for read in cut(wire, cuts) {
             let mut read = read;
             if let Self::Under(handshake, _) = self {
-                let (step, used) = handshake.take(read, plain, &mut out).expect("a good handshake");
+                let (step, used) = handshake.take(read, plain, &mut out);
                 read = &read[used..];
-                if let Step::Done(done) = step {
-                    let Self::Under(_, contexts) = std::mem::replace(self, Self::Gone) else {
+                if step.expect("a good handshake") == Step::Agreed {
+                    let Self::Under(mut done, contexts) = std::mem::replace(self, Self::Gone)
+                    else {
                         unreachable!("it was under way")
                     };
-                    let (secured, facts) = *done;
+                    let facts = done.facts().expect("it is done");
+                    let secured = done.hand_over().expect("it can be taken over");
                     *self = Self::Done(Box::new(Ours {
                         secured,
                         facts,

@@ -1,0 +1,268 @@
+//! `Tally`: what became of handshakes and connections, counted by name.
+
+use crate::alert::Alert;
+use crate::handshake::{Facts, Failed};
+use crate::secured::{Broken, End, Version};
+use rustls::{AlertDescription, CertificateError, Error, NamedGroup, PeerIncompatible};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Counts by name.
+pub type Counts = BTreeMap<String, u64>;
+
+/// What became of handshakes and connections.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Handshakes that are done.
+    pub handshakes: u64,
+    /// Those of them that went on from an earlier session.
+    pub resumed: u64,
+    /// Those of them whose peer has shown a certificate, or had before, that was verified.
+    pub verified: u64,
+    /// By version, as OpenSSL names it: `TLSv1.3`.
+    pub versions: Counts,
+    /// By cipher suite, as IANA names it: `TLS_AES_128_GCM_SHA256`.
+    pub suites: Counts,
+    /// By the group of the key exchange, as IANA names it: `x25519`.
+    pub groups: Counts,
+    /// By the protocol that ALPN chose.
+    pub alpn: Counts,
+    /// Handshakes and connections that failed, by cause.
+    pub failures: Counts,
+    /// Alerts that we sent, by name; `close_notify` is none of them.
+    pub alerts_sent: Counts,
+    /// Alerts that came, by name; `close_notify` is none of them.
+    pub alerts_received: Counts,
+    /// Streams that ended without the peer's `close_notify`.
+    pub truncated: u64,
+}
+
+fn count(counts: &mut Counts, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+impl Tally {
+    /// Adds another one's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.handshakes += other.handshakes;
+        self.resumed += other.resumed;
+        self.verified += other.verified;
+        self.truncated += other.truncated;
+        for (sum, more) in [
+            (&mut self.versions, &other.versions),
+            (&mut self.suites, &other.suites),
+            (&mut self.groups, &other.groups),
+            (&mut self.alpn, &other.alpn),
+            (&mut self.failures, &other.failures),
+            (&mut self.alerts_sent, &other.alerts_sent),
+            (&mut self.alerts_received, &other.alerts_received),
+        ] {
+            for (name, count) in more {
+                *sum.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+
+    /// A handshake is done.
+    pub(crate) fn agreed(&mut self, facts: &Facts, verified: bool) {
+        self.handshakes += 1;
+        self.resumed += u64::from(facts.resumed);
+        self.verified += u64::from(verified);
+        count(&mut self.versions, facts.version.name());
+        count(&mut self.suites, &suite_name(facts.suite));
+        if let Some(group) = facts.group {
+            count(&mut self.groups, &group_name(group));
+        }
+        if let Some(alpn) = &facts.alpn {
+            count(&mut self.alpn, &String::from_utf8_lossy(alpn));
+        }
+    }
+
+    /// Something failed, by this cause.
+    pub(crate) fn failed(&mut self, cause: &str) {
+        count(&mut self.failures, cause);
+    }
+
+    /// A connection whose handshake was done has ended.
+    pub(crate) fn ended(&mut self, end: End) {
+        match end {
+            End::Goodbye => {}
+            End::Broken(Broken::Peer(alert)) => {
+                count(&mut self.alerts_sent, &alert.to_string());
+                self.failed("broken_rule");
+            }
+            End::Broken(Broken::Us(alert)) => {
+                count(&mut self.alerts_received, &alert.to_string());
+                self.failed("alert");
+            }
+        }
+    }
+
+    /// A handshake has failed. What the peer is to hear besides an alert is appended to `out`.
+    pub(crate) fn handshake_failed(
+        &mut self,
+        failed: &Failed,
+        is_server: bool,
+        out: &mut Vec<u8>,
+    ) -> Broken {
+        let (cause, alert) = match failed {
+            Failed::NoRecord(begin) => {
+                if is_server && is_http(begin) {
+                    out.extend_from_slice(NOT_HERE);
+                }
+                ("not_tls", None)
+            }
+            Failed::Unsupported => ("unsupported", None),
+            Failed::Rustls(error) => (cause(error), sent(error)),
+        };
+        self.failed(cause);
+        if let Failed::Rustls(Error::AlertReceived(alert)) = failed {
+            let alert = Alert(u8::from(*alert));
+            count(&mut self.alerts_received, &alert.to_string());
+            return Broken::Us(alert);
+        }
+        if let Some(alert) = alert {
+            count(&mut self.alerts_sent, &alert.to_string());
+        }
+        Broken::Peer(alert.unwrap_or(Alert::HANDSHAKE_FAILURE))
+    }
+}
+
+/// What is said to somebody who speaks HTTP where TLS is spoken.
+const NOT_HERE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Content-Length: 65\r\nConnection: close\r\n\r\n\
+    This port speaks TLS: write https:// (or wss://) before its name\n";
+
+/// Whether somebody speaks HTTP, by the first bytes.
+fn is_http(begin: &[u8; 5]) -> bool {
+    const METHODS: [&[u8]; 8] =
+        [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELET", b"OPTIO", b"PATCH", b"CONNE"];
+    METHODS.iter().any(|method| begin.starts_with(method))
+}
+
+/// The name of a suite by IANA, of that by rustls.
+fn suite_name(name: &str) -> String {
+    match name.strip_prefix("TLS13_") {
+        Some(rest) => format!("TLS_{rest}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The name of a group by IANA.
+fn group_name(group: NamedGroup) -> String {
+    match group {
+        NamedGroup::X25519 => "x25519".to_owned(),
+        NamedGroup::X448 => "x448".to_owned(),
+        group => group.as_str().map_or_else(|| format!("{group:?}"), str::to_owned),
+    }
+}
+
+impl Version {
+    /// As OpenSSL names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
+/// What an error is counted as.
+fn cause(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidCertificate(error) => certificate_cause(error),
+        Error::NoCertificatesPresented => "certificate_required",
+        Error::AlertReceived(_) => "alert",
+        Error::NoApplicationProtocol => "no_common_alpn",
+        Error::PeerIncompatible(incompatible) => match incompatible {
+            PeerIncompatible::NoCipherSuitesInCommon => "no_common_suite",
+            PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NamedGroupsExtensionRequired => "no_common_group",
+            PeerIncompatible::NoSignatureSchemesInCommon => "no_common_signature",
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic => "no_common_version",
+            _ => "incompatible",
+        },
+        _ => "broken_rule",
+    }
+}
+
+fn certificate_cause(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "not_valid_yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "wrong_name"
+        }
+        CertificateError::UnknownIssuer => "unknown_issuer",
+        CertificateError::Revoked => "revoked",
+        CertificateError::BadSignature => "bad_signature",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "wrong_purpose"
+        }
+        CertificateError::BadEncoding => "bad_encoding",
+        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
+            "ca_as_leaf"
+        }
+        _ => "certificate",
+    }
+}
+
+/// The alert that rustls sends with an error, where it says which.
+fn sent(error: &Error) -> Option<Alert> {
+    let alert = match error {
+        Error::InvalidCertificate(error) => AlertDescription::from(error.clone()),
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        _ => return None,
+    };
+    Some(Alert(u8::from(alert)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_http_is_as_long_as_it_says() {
+        let said = String::from_utf8_lossy(NOT_HERE);
+        let (head, body) = said.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+    }
+
+    #[test]
+    fn names_are_those_of_iana() {
+        assert_eq!(suite_name("TLS13_AES_128_GCM_SHA256"), "TLS_AES_128_GCM_SHA256");
+        let tls12 = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+        assert_eq!(suite_name(tls12), tls12);
+        for (group, name) in [
+            (NamedGroup::X25519, "x25519"),
+            (NamedGroup::secp256r1, "secp256r1"),
+            (NamedGroup::secp384r1, "secp384r1"),
+            (NamedGroup::X25519MLKEM768, "X25519MLKEM768"),
+        ] {
+            assert_eq!(group_name(group), name);
+        }
+    }
+}
