@@ -12,14 +12,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 floors=(
     "measure:"
     "wire:"
+    "tls:"
     "host: measure"
-    "reactor: host measure"
+    "reactor: host measure tls"
     "report: measure"
-    "control: host measure reactor wire"
-    "server: control host measure reactor wire"
-    "client: control host measure reactor report wire"
+    "control: host measure reactor tls wire"
+    "server: control host measure reactor tls wire"
+    "client: control host measure reactor report tls wire"
     "bench: host measure report"
-    "fuzz: host measure report wire"
+    "fuzz: host measure report tls wire"
     "tidy:"
 )
 
@@ -45,6 +46,13 @@ licences=(
     "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT"
     "Zlib"
     "(MIT OR Apache-2.0) AND Unicode-3.0"
+    "ISC"
+    "BSD-3-Clause"
+    "Apache-2.0 OR ISC OR MIT"
+    "CC0-1.0 OR MIT-0 OR Apache-2.0"
+    # AWS-LC is Apache-2.0 or ISC, with parts under MIT, BSD-3-Clause and ISC.
+    "ISC AND (Apache-2.0 OR ISC)"
+    "ISC AND (Apache-2.0 OR ISC) AND Apache-2.0 AND MIT AND BSD-3-Clause AND (Apache-2.0 OR ISC OR MIT) AND (Apache-2.0 OR ISC OR MIT-0)"
 )
 
 # Packages of which more than one version may be in the programs: "name: reason".

@@ -1,6 +1,7 @@
 //! The server's own bounds, beside those of the reactor and of the protocols, with the unit in each
 //! name.
 
+use control::secure::under_way;
 use measure::Nanos;
 use reactor::Limits;
 
@@ -63,6 +64,7 @@ pub(crate) fn sharing(limits: Limits, reactors: usize) -> Limits {
         put_back_bytes: put_back_bytes.max(PUT_BACK_BYTES_PER_REACTOR_MIN),
         file_bytes_per_turn: FILE_BYTES_PER_TURN,
         accept_batch: ACCEPT_BATCH,
+        agreeing: under_way(reactors),
         ..limits
     }
 }

@@ -151,6 +151,7 @@ impl Plan {
             messages_in_flight: 0,
             message_bytes: 0,
             silent_seconds: 0,
+            handshakes: secure.handshakes(reactors),
             interfaces: interfaces_of(&listen, facts),
         };
         let mut findings = preflight::check(&demand, facts);

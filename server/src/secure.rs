@@ -3,25 +3,15 @@
 
 use clap::Args;
 use control::Error;
-use control::tls_files::{self, TlsVersion, versions};
+use control::secure::calibration::{self, HandshakeCost};
+use control::secure::{self, TlsVersion, certificate, versions};
+use host::preflight::Handshakes;
+use measure::Nanos;
 use measure::units::parse_count;
-use rcgen::string::Ia5String;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
-};
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-use tls::rustls::pki_types::PrivateKeyDer;
-use tls::{Identity, ServerOptions, Setup};
+use tls::{ServerOptions, Setup};
 use wire::{Protocol, Transport, Url};
-
-/// How long a certificate is good that is made at the start.
-const GOOD_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Before when it is good already: clocks differ.
-const GOOD_BEFORE: Duration = Duration::from_secs(3600);
 
 /// The most tickets after a handshake.
 const TICKETS_MAX: u64 = 8;
@@ -89,6 +79,8 @@ pub struct Secure {
     pub listeners: Vec<Option<Setup>>,
     /// The authority that was made at the start: as PEM, and the SHA-256 of it.
     pub authority: Option<Authority>,
+    /// What a handshake takes here; not known where clients have to show a certificate.
+    pub cost: Option<HandshakeCost>,
 }
 
 /// An authority that was made at the start.
@@ -105,6 +97,17 @@ impl Secure {
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.listeners.iter().any(Option::is_some)
+    }
+
+    /// What handshakes take of this machine.
+    #[must_use]
+    pub(crate) fn handshakes(&self, reactors: usize) -> Option<Handshakes> {
+        let cost = self.cost.unwrap_or(HandshakeCost { client: Nanos::ZERO, server: Nanos::ZERO });
+        self.is_any().then(|| Handshakes {
+            here_ns: cost.server.0,
+            there_ns: cost.client.0,
+            ..secure::handshakes(reactors)
+        })
     }
 
     /// Works out the options for these listeners.
@@ -124,14 +127,17 @@ impl Secure {
         }
         let versions = versions(args.tls_min, args.tls_max)?;
         let (identity, authority) = match (&args.cert, &args.key) {
-            (Some(cert), Some(key)) => (tls_files::identity(cert, key)?, None),
+            (Some(cert), Some(key)) => (secure::identity(cert, key)?, None),
             _ => {
-                let (identity, authority) = made(listen, args.write_ca.clone())?;
-                (identity, Some(authority))
+                let (hosts, addresses) = names(listen);
+                let certificate::Made { identity, authority_pem: pem, fingerprint } =
+                    certificate::make(&hosts, &addresses)?;
+                let file = args.write_ca.clone();
+                (identity, Some(Authority { pem, fingerprint, file }))
             }
         };
         let client_authorities = match &args.client_ca {
-            Some(file) => Some(tls_files::authorities("--client-ca", file)?),
+            Some(file) => Some(secure::authorities("--client-ca", file)?),
             None => None,
         };
         let mut listeners = Vec::with_capacity(listen.len());
@@ -143,7 +149,7 @@ impl Secure {
             let setup = Setup::server(ServerOptions {
                 identity: &identity,
                 client_authorities: client_authorities.clone(),
-                alpn: tls_files::alpn(&args.alpn, url.protocol != Protocol::Tcp),
+                alpn: secure::alpn(&args.alpn, url.protocol != Protocol::Tcp),
                 versions,
                 tickets: args.tls_tickets.unwrap_or(0),
             });
@@ -151,7 +157,9 @@ impl Secure {
                 setup.map_err(|error| Error::Usage(format!("the options of TLS: {error}")))?;
             listeners.push(Some(setup));
         }
-        Ok(Self { listeners, authority })
+        let cost =
+            listeners.iter().flatten().next().and_then(|it| calibration::of_server(it, versions));
+        Ok(Self { listeners, authority, cost })
     }
 }
 
@@ -181,52 +189,9 @@ impl Authority {
     }
 }
 
-/// Makes an authority and a certificate of its for these listeners. The authority's key is gone
-/// when this returns: it vouches for nobody else.
-fn made(
-    listen: &[(Url, SocketAddr)],
-    file: Option<PathBuf>,
-) -> Result<(Identity, Authority), Error> {
-    let failed = |error: rcgen::Error| Error::Failed(format!("making a certificate: {error}"));
-    let now = SystemTime::now();
-    let named = |name: &str| {
-        let mut distinguished = DistinguishedName::new();
-        distinguished.push(DnType::CommonName, name);
-        let mut params = CertificateParams::default();
-        params.not_before = (now - GOOD_BEFORE).into();
-        params.not_after = (now + GOOD_FOR).into();
-        params.distinguished_name = distinguished;
-        params
-    };
-    let authority_key = KeyPair::generate().map_err(failed)?;
-    let mut params = named("c1000k-server, made at its start");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let authority = params.self_signed(&authority_key).map_err(failed)?;
-    let issuer = Issuer::new(params, authority_key);
-    let key = KeyPair::generate().map_err(failed)?;
-    let mut params = named("localhost");
-    params.subject_alt_names = names(listen);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let leaf = params.signed_by(&key, &issuer).map_err(failed)?;
-    let der = PrivateKeyDer::try_from(key.serialize_der());
-    let der = der.map_err(|error| Error::Failed(format!("making a certificate: {error}")))?;
-    let digest = tls::fingerprint(authority.der());
-    let fingerprint = digest.iter().fold(String::new(), |mut text, byte| {
-        let colon = if text.is_empty() { "" } else { ":" };
-        let _ = write!(text, "{colon}{byte:02X}");
-        text
-    });
-    let chain = vec![leaf.der().clone(), authority.der().clone()];
-    Ok((Identity::new(chain, der), Authority { pem: authority.pem(), fingerprint, file }))
-}
-
 /// What the certificate is for: this machine by its usual names, and where it listens.
-fn names(listen: &[(Url, SocketAddr)]) -> Vec<SanType> {
-    let mut addresses: Vec<IpAddr> =
-        vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()];
+fn names(listen: &[(Url, SocketAddr)]) -> (Vec<String>, Vec<IpAddr>) {
+    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let mut hosts = vec!["localhost".to_owned()];
     for (url, address) in listen {
         let ip = address.ip();
@@ -238,9 +203,7 @@ fn names(listen: &[(Url, SocketAddr)]) -> Vec<SanType> {
             hosts.push(host);
         }
     }
-    let hosts = hosts.into_iter().filter_map(|host| Ia5String::try_from(host).ok());
-    let hosts = hosts.map(SanType::DnsName);
-    hosts.chain(addresses.into_iter().map(SanType::IpAddress)).collect()
+    (hosts, addresses)
 }
 
 #[cfg(test)]

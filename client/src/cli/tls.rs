@@ -2,7 +2,7 @@
 
 use crate::load::audited_share::Share;
 use clap::Args;
-use control::tls_files::TlsVersion;
+use control::secure::TlsVersion;
 use std::path::PathBuf;
 
 const HEADING: &str = "TLS (tls://, wss:// and https:// only)";

@@ -169,6 +169,7 @@ impl Plan {
         let limits = Limits {
             unsent_bytes_per_connection: one_connection + protocol.control_bytes(),
             unsent_bytes: planned.max(UNSENT_BYTES),
+            agreeing: control::secure::under_way(reactors),
             ..Limits::for_slots(slots)
         };
         let demand = Demand {
@@ -191,6 +192,7 @@ impl Plan {
             },
             message_bytes: message_bytes as u64,
             silent_seconds: (args.hold + args.duration()).0.div_ceil(1_000_000_000),
+            handshakes: tls::handshakes(&args.tls, load.tls, reactors),
             interfaces: card::interfaces_of(&sources),
         };
         let findings = preflight::check(&demand, facts);

@@ -4,7 +4,8 @@ use super::usage;
 use crate::cli::{List, TlsArgs};
 use control::Error;
 use control::console::complain;
-use control::tls_files::{self, versions};
+use control::secure::{self as files, calibration, versions};
+use host::preflight::Handshakes;
 use reactor::Secured;
 use report::schema;
 use std::collections::HashMap;
@@ -41,7 +42,7 @@ pub(crate) fn secure(
     let versions = versions(args.tls_min, args.tls_max)?;
     let trust = trust(args)?;
     let identity = match (&args.cert, &args.key) {
-        (Some(cert), Some(key)) => Some(tls_files::identity(cert, key)?),
+        (Some(cert), Some(key)) => Some(files::identity(cert, key)?),
         _ => None,
     };
     let key_log = key_log(args)?;
@@ -53,7 +54,7 @@ pub(crate) fn secure(
             trust: &trust,
             identity: identity.as_ref(),
             name,
-            alpn: tls_files::alpn(&args.alpn, url.protocol != Protocol::Tcp),
+            alpn: files::alpn(&args.alpn, url.protocol != Protocol::Tcp),
             versions,
             suites: names_of(args.ciphers.as_ref()),
             groups: names_of(args.tls_groups.as_ref()),
@@ -98,7 +99,7 @@ fn trust(args: &TlsArgs) -> Result<Trust, Error> {
         return Ok(Trust::Anybody);
     }
     if let Some(file) = &args.cacert {
-        return Ok(Trust::Authorities(Arc::new(tls_files::authorities("--cacert", file)?)));
+        return Ok(Trust::Authorities(Arc::new(files::authorities("--cacert", file)?)));
     }
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -162,6 +163,15 @@ impl KeyLog for KeyLogFile {
     }
 }
 
+/// What handshakes take of this machine; `None` without TLS.
+pub(super) fn handshakes(args: &TlsArgs, any: bool, reactors: usize) -> Option<Handshakes> {
+    let versions = versions(args.tls_min, args.tls_max).ok().filter(|_| any)?;
+    let (suites, groups) = (names_of(args.ciphers.as_ref()), names_of(args.tls_groups.as_ref()));
+    let cost = calibration::of_client(!args.insecure, versions, suites, groups);
+    let (here_ns, there_ns) = cost.map_or((0, 0), |cost| (cost.client.0, cost.server.0));
+    Some(Handshakes { here_ns, there_ns, ..files::handshakes(reactors) })
+}
+
 /// The options as they go into the result; `None` where no target has TLS.
 pub(super) fn record(args: &TlsArgs, urls: &[Url]) -> Option<schema::PlanTls> {
     let first = urls.iter().find(|url| url.transport == Transport::Tls)?;
@@ -174,7 +184,7 @@ pub(super) fn record(args: &TlsArgs, urls: &[Url]) -> Option<schema::PlanTls> {
         authorities: args.cacert.as_ref().map(|file| file.display().to_string()),
         client_certificate: args.cert.is_some(),
         servername: args.servername.clone(),
-        alpn: tls_files::alpn(&args.alpn, first.protocol != Protocol::Tcp),
+        alpn: files::alpn(&args.alpn, first.protocol != Protocol::Tcp),
         versions: spoken.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).into()).collect(),
         ciphers: names_of(args.ciphers.as_ref()).to_vec(),
         groups: names_of(args.tls_groups.as_ref()).to_vec(),

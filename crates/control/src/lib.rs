@@ -23,8 +23,8 @@ pub mod live;
 pub mod options;
 pub mod peer;
 pub mod prometheus;
+pub mod secure;
 pub mod signals;
 pub mod spawn;
-pub mod tls_files;
 
 pub use error::Error;

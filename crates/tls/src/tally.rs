@@ -3,7 +3,9 @@
 use crate::alert::Alert;
 use crate::handshake::{Facts, Failed};
 use crate::secured::{Broken, End, Version};
-use rustls::{AlertDescription, CertificateError, Error, NamedGroup, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, HandshakeType, NamedGroup, PeerIncompatible,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -113,8 +115,9 @@ impl Tally {
     ) -> Broken {
         let (cause, alert) = match failed {
             Failed::NoRecord(begin) => {
-                if is_server && is_http(begin) {
-                    out.extend_from_slice(NOT_HERE);
+                if is_server {
+                    let said = if is_http(begin) { NOT_HERE } else { UNEXPECTED };
+                    out.extend_from_slice(said);
                 }
                 ("not_tls", None)
             }
@@ -138,6 +141,10 @@ impl Tally {
 const NOT_HERE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
     Content-Length: 65\r\nConnection: close\r\n\r\n\
     This port speaks TLS: write https:// (or wss://) before its name\n";
+
+/// What is said to somebody else who speaks no TLS: an alert, `unexpected_message`. Those who expect
+/// something else can tell by it what is spoken here.
+const UNEXPECTED: &[u8] = &[21, 3, 3, 0, 2, 2, 10];
 
 /// Whether somebody speaks HTTP, by the first bytes.
 fn is_http(begin: &[u8; 5]) -> bool {
@@ -181,6 +188,9 @@ fn cause(error: &Error) -> &'static str {
         Error::NoCertificatesPresented => "certificate_required",
         Error::AlertReceived(_) => "alert",
         Error::NoApplicationProtocol => "no_common_alpn",
+        Error::InappropriateHandshakeMessage { got_type: HandshakeType::ClientHello, .. } => {
+            "echoed"
+        }
         Error::PeerIncompatible(incompatible) => match incompatible {
             PeerIncompatible::NoCipherSuitesInCommon => "no_common_suite",
             PeerIncompatible::NoKxGroupsInCommon

@@ -17,7 +17,9 @@ const QUEUED_OVERHEAD_BYTES: u64 = 1_280;
 pub fn bytes_needed(demand: &Demand) -> u64 {
     let per_end = KERNEL_BYTES_PER_END.saturating_add(demand.user_bytes_per_connection);
     let connections = per_end.saturating_mul(demand.connections);
-    let one_end = connections.saturating_add(REACTOR_BYTES.saturating_mul(demand.reactors));
+    let one_end = connections
+        .saturating_add(REACTOR_BYTES.saturating_mul(demand.reactors))
+        .saturating_add(demand.handshakes.map_or(0, |handshakes| handshakes.bytes()));
     let each = demand.message_bytes.saturating_add(QUEUED_OVERHEAD_BYTES);
     let queued = each.saturating_mul(demand.messages_in_flight);
     one_end.saturating_mul(demand.ends_here()).saturating_add(queued)

@@ -12,11 +12,13 @@ mod memory;
 mod ports;
 mod queues;
 mod threads;
+mod tls;
 
 pub use descriptors::{descriptors_per_table, files_needed, fullest_table, reactors_needed};
 pub use finding::{Finding, Severity};
 pub use formats::{settings, shell, table};
 pub use memory::{bytes_needed, spare_bytes, streams};
+pub use tls::Handshakes;
 
 use crate::facts::Facts;
 use measure::units::format_grouped;
@@ -89,6 +91,9 @@ pub struct Demand {
     pub message_bytes: u64,
     /// How long a connection may stay silent, seconds.
     pub silent_seconds: u64,
+    /// What TLS asks for; `None` without it.
+    #[serde(default)]
+    pub handshakes: Option<Handshakes>,
     /// The interfaces that the connections go through, where these are known.
     pub interfaces: Vec<String>,
 }
@@ -143,6 +148,7 @@ const CHECKS: &[Check] = &[
     cpu::quota,
     cpu::governor,
     cpu::clock_source,
+    tls::tls,
     card::receive_queues,
 ];
 

@@ -40,6 +40,7 @@ fn million(role: Role) -> Demand {
         messages_in_flight: 1_000,
         message_bytes: 32,
         silent_seconds: 20,
+        handshakes: None,
         interfaces: Vec::new(),
     }
 }

@@ -30,16 +30,24 @@ pub(super) fn failures(runs: &[Run]) -> Markup {
     }
 }
 
-/// A table of what was counted by name, if any run has some of it.
 fn counts(
     runs: &[Run],
     caption: &str,
     of: impl Fn(&ResultFile) -> &BTreeMap<String, u64> + Copy,
 ) -> Markup {
-    let names: BTreeSet<&String> = runs.iter().flat_map(|run| of(&run.result).keys()).collect();
-    let rows: Vec<_> = names
-        .into_iter()
-        .map(|name| row(runs, name, |result| of(result).get(name).map(|n| format_grouped(*n))))
-        .collect();
+    counts_of(runs, caption, |result| Some(of(result)))
+}
+
+/// A table of what was counted by name, if any run has some of it.
+pub(super) fn counts_of(
+    runs: &[Run],
+    caption: &str,
+    of: impl Fn(&ResultFile) -> Option<&BTreeMap<String, u64>> + Copy,
+) -> Markup {
+    let names: BTreeSet<&String> =
+        runs.iter().filter_map(|run| of(&run.result)).flat_map(BTreeMap::keys).collect();
+    let count = |result: &ResultFile, name| of(result)?.get(name).map(|n| format_grouped(*n));
+    let rows: Vec<_> =
+        names.into_iter().map(|name| row(runs, name, |result| count(result, name))).collect();
     html! { @if !rows.is_empty() { (table(runs, caption, &rows)) } }
 }

@@ -15,6 +15,7 @@ mod latency;
 mod memory;
 mod over_time;
 mod phases;
+mod tls;
 
 pub use data::Run;
 
@@ -33,10 +34,11 @@ const STYLE: &str = include_str!("style.css");
 struct Chapter(&'static str, &'static str, fn(&[Run]) -> Markup);
 
 /// The chapters, a file for each. One that has nothing to say is left out.
-const CHAPTERS: [Chapter; 7] = [
+const CHAPTERS: [Chapter; 8] = [
     Chapter("latency", "Latency", latency::latency),
     Chapter("time", "Over time", over_time::over_time),
     Chapter("phases", "Phases", phases::phases),
+    Chapter("tls", "TLS", tls::tls),
     Chapter("balance", "Balance", balance::balance),
     Chapter("memory", "Memory and CPU", memory::memory),
     Chapter("failures", "Failures", failures::failures),

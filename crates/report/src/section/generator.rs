@@ -10,7 +10,10 @@
 //! - `late_generator`: 1 % of the messages left more than 1 ms late with no peer in their way, and
 //!   that is a tenth of the response's 99th percentile or more;
 //! - `late_reader`: the same of replies that lay in the kernel, while a reactor was at work or
-//!   waiting for its core for half of the time.
+//!   waiting for its core for half of the time;
+//! - `late_handshakes`: connections were to open at a rate, or one for each request, and 1 % of the
+//!   TLS handshakes waited more than 1 ms for their turn in the client, and that is a tenth of the
+//!   handshake's 99th percentile or more.
 //!
 //! Where the machine explains all of it, none of these is a reason: the run has the doubt
 //! `noisy_host`, is not limited, and stays comparable. It explains lateness if, all together,
@@ -239,10 +242,14 @@ pub(super) fn suspicions(result: &ResultFile) -> Vec<Warning> {
     // What is judged is traffic: opening and holding connections have their own stages and
     // warnings.
     let had_traffic = result.messages.sent > 0 || result.messages.received > 0;
-    if result.plan.model == Model::None || result.connections.opened == 0 || !had_traffic {
+    if result.connections.opened == 0 {
         return Vec::new();
     }
-    let found = [no_core(result), late_sender(result), late_reader(result)];
+    if result.plan.model == Model::None || !had_traffic {
+        return late_handshakes(result).into_iter().collect();
+    }
+    let found =
+        [no_core(result), late_sender(result), late_reader(result), late_handshakes(result)];
     found.into_iter().flatten().collect()
 }
 
@@ -394,6 +401,29 @@ fn late_reader(result: &ResultFile) -> Option<Warning> {
                   (--reactors, \
                   --cores), lower the rate, or share the load among more machines";
     Some(Warning::new("late_reader", text, remedy))
+}
+
+/// Handshakes lay in the client. Where connections open as fast as they can, that is what the
+/// fastest opening is; where they were to open at a rate, or one for each request, it is a part of
+/// what was measured.
+fn late_handshakes(result: &ResultFile) -> Option<Warning> {
+    if result.plan.connect_rate_per_second.is_none() && !result.plan.has_churn() {
+        return None;
+    }
+    let wait = result.stages.get(Stage::TlsWait)?;
+    let whole = result.stages.get(Stage::Tls)?;
+    if wait.p99 <= LATE.0 || (wait.p99 as f64) < MATERIAL * whole.p99 as f64 {
+        return None;
+    }
+    let text = format!(
+        "1 % of the TLS handshakes waited for their turn in the client for more than {}, where 1 % \
+         of them took more than {}",
+        time(wait.p99),
+        time(whole.p99),
+    );
+    let remedy = "handshake times contain it: open fewer a second (--connect-rate, --rate), let \
+                  them resume (--tls-resume), or give the client more reactors on other cores";
+    Some(Warning::new("late_handshakes", text, remedy))
 }
 
 /// The response's 99th percentile, if lateness is a part of it that counts.

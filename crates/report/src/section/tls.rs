@@ -170,6 +170,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
          where it speaks TLS",
     ),
     (
+        "echoed",
+        "the server sent our own first message back: it echoes, without TLS",
+        "write tcp:// for that port, or give the one where it speaks TLS",
+    ),
+    (
         "no_common_version",
         "the server speaks none of the versions asked for",
         "leave out --tls-min and --tls-max, or set what the server speaks; versions before 1.2 \
