@@ -3,12 +3,13 @@
 #
 #   ./scripts/test.sh [--all]
 #
-# Alone: all tests of the workspace, in debug mode. Needs a Rust toolchain, writes to target/ only.
+# Alone: all tests of the workspace, in debug mode. Needs a Rust toolchain and a C compiler, writes to target/ only.
 #
 # --all adds: the tests in release mode; formatting, lints, documents; shellcheck; what the workspace
 # depends on; a minute of fuzzing; and, with the release programs, million.sh where things go wrong,
 # a short calibration, two network namespaces, and peers that are not ours (for WebSocket: npm's ws, PyPI's websockets and
-# Chromium; for HTTP: curl, wrk, h2load, nginx and node). As root it installs the Debian packages that this
+# Chromium; for HTTP: curl, wrk, h2load, nginx and node; for TLS: OpenSSL, HAProxy, sslyze and all of these). As root it
+# installs the Debian packages that this
 # needs and that are missing. What cannot run here is named with the reason; with CI=true nothing may be
 # left out.
 #
@@ -71,7 +72,7 @@ install_missing() {
     local packages=() pair
     for pair in shellcheck:shellcheck socat:socat ip:iproute2 prlimit:util-linux nft:nftables \
         sysctl:procps node:nodejs npm:npm chromium:chromium python3:python3 curl:curl wrk:wrk \
-        h2load:nghttp2-client nginx:nginx-light; do
+        h2load:nghttp2-client nginx:nginx-light openssl:openssl haproxy:haproxy cc:gcc; do
         if ! have "${pair%%:*}"; then packages+=("${pair#*:}"); fi
     done
     # Debian's python3 comes without what makes a virtual environment.
@@ -163,6 +164,12 @@ programs() {
         check "servers that are not ours" ./scripts/tests/realservers.sh
     else
         skip "servers that are not ours" "missing: apt-get install nodejs npm nginx-light python3"
+    fi
+    if have openssl && have curl && have socat && have nginx && have haproxy && have node && have npm &&
+        have chromium && python3 -c 'import ensurepip' 2>/dev/null; then
+        check "TLS peers" ./scripts/tests/tls.sh
+    else
+        skip "TLS peers" "missing: apt-get install openssl curl socat nginx-light haproxy nodejs npm chromium python3-venv"
     fi
     # A wide bound: what is left of it on a machine that others use too. The harness alone is exact.
     if have python3; then

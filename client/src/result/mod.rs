@@ -161,6 +161,7 @@ fn tls_of(plan: &Plan, measured: &Measured) -> Option<schema::Tls> {
         handshakes: all.handshakes,
         resumed: all.resumed,
         verified: all.verified,
+        failed: all.failures.values().sum(),
         versions: all.versions,
         suites: all.suites,
         groups: all.groups,

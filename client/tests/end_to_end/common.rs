@@ -22,6 +22,21 @@ use std::time::Duration;
 /// Long enough for a loaded machine; no test waits so long unless it fails.
 const PATIENCE: Nanos = Nanos::from_secs(60);
 const SERVER_ARGS: &str = "C1000K_TEST_SERVER_ARGS";
+/// With this in the environment all servers of ours are behind TLS.
+pub(crate) const TLS: &str = "C1000K_TEST_TLS";
+
+/// What stands before the URLs of servers of ours: with and without TLS.
+const SCHEMES: [(&str, &str); 3] =
+    [("tcp://", "tls://"), ("ws://", "wss://"), ("http://", "https://")];
+
+/// The argument over TLS, if it is a URL and all servers are behind that.
+fn secured(arg: &str) -> String {
+    let scheme = SCHEMES.iter().find(|(plain, _)| arg.starts_with(plain));
+    match scheme.filter(|_| env::var_os(TLS).is_some()) {
+        Some((plain, secured)) => arg.replacen(plain, secured, 1),
+        None => arg.to_owned(),
+    }
+}
 
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
@@ -60,7 +75,8 @@ impl Server {
     /// Starts it with these options and URLs, and `--metrics`; ready when this returns.
     pub(crate) fn start(args: &[&str]) -> Self {
         let urls = args.iter().filter(|arg| arg.contains("://")).count();
-        let args = [args, &["--metrics", "127.0.0.1:0"]].concat().join(" ");
+        let args: Vec<String> = args.iter().map(|arg| secured(arg)).collect();
+        let args = args.join(" ") + " --metrics 127.0.0.1:0";
         let mut child = Command::new(env::current_exe().expect("this program"))
             .args(["--exact", "server_child", "--nocapture"])
             .env(SERVER_ARGS, args)
@@ -208,7 +224,17 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 pub(crate) fn client(args: &[&str]) -> Command {
     let mut command = command(env!("CARGO_BIN_EXE_c1000k-client"));
     command.args(args);
+    trust(&mut command, args);
     command
+}
+
+/// Our own servers are who they are.
+fn trust(command: &mut Command, args: &[&str]) {
+    let is_secured =
+        |arg: &&str| SCHEMES.iter().any(|(_, secured)| arg.starts_with(secured));
+    if env::var_os(TLS).is_some() && args.iter().any(is_secured) {
+        command.arg("-k");
+    }
 }
 
 /// A client whose process may hold only so many descriptors.
@@ -216,6 +242,7 @@ pub(crate) fn client_with_descriptors(limit: u32, args: &[&str]) -> Command {
     let mut command = command("sh");
     let program = env!("CARGO_BIN_EXE_c1000k-client");
     command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]).args(args);
+    trust(&mut command, args);
     command
 }
 

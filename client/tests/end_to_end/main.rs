@@ -9,6 +9,7 @@ mod names;
 mod odd;
 mod repeat;
 mod runs;
+mod tls;
 mod usage;
 mod verdict;
 mod weather;

@@ -18,7 +18,7 @@ pub(super) fn tls(runs: &[Run]) -> Markup {
         number("handshakes", |tls| tls.handshakes),
         number("servers verified", |tls| tls.verified),
         number("resumed", |tls| tls.resumed),
-        number("failed", |tls| tls.failures.values().sum()),
+        number("failed", |tls| tls.failed),
         number("streams that ended without close_notify", |tls| tls.truncated),
     ];
     let by = |caption: &str, of: fn(&Tls) -> &std::collections::BTreeMap<String, u64>| {

@@ -138,7 +138,11 @@ const PHASE: &str = "phase";
 fn what_exists(first: &str) -> String {
     let stages = || Stage::ALL.map(Stage::name).join(", ");
     if Stage::from_name(first).is_some() {
-        return format!("{first} has {}", StageEntry::STATISTICS.join(", "));
+        // One section is named as its stage.
+        let beside = all_numbers().filter_map(|number| number.name.strip_prefix(first));
+        let beside = beside.filter_map(|rest| rest.strip_prefix('.'));
+        let all: Vec<_> = StageEntry::STATISTICS.into_iter().chain(beside).collect();
+        return format!("{first} has {}", all.join(", "));
     }
     if first == "failures" {
         return format!("failures has {}", Failure::ALL.map(Failure::name).join(", "));
@@ -172,7 +176,9 @@ fn what_exists(first: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Audit, Balance, BalanceOf, Generator, Imbalance, Pacing, Server, Stall};
+    use crate::schema::{
+        Audit, Balance, BalanceOf, Generator, Imbalance, Pacing, Server, Stall, Tls,
+    };
 
     #[test]
     fn every_number_is_the_one_at_its_path_and_its_unit_the_one_in_its_key() {
@@ -215,6 +221,14 @@ mod tests {
             dispersion: Some(0.22),
             rate_error: -0.23,
             ..Pacing::default()
+        });
+        result.tls = Some(Tls {
+            handshakes: 51,
+            resumed: 52,
+            verified: 53,
+            failed: 54,
+            truncated: 55,
+            ..Tls::default()
         });
         result.audit = Some(Audit {
             connections: 31,

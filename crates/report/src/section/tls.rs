@@ -20,6 +20,8 @@ pub struct Tls {
     pub resumed: u64,
     /// Those of them whose server was verified; 0 with `-k`.
     pub verified: u64,
+    /// Handshakes and connections that failed: all of `failures` together.
+    pub failed: u64,
     /// Handshakes by version, as OpenSSL names it.
     pub versions: Counts,
     /// By cipher suite, as IANA names it.
@@ -44,13 +46,9 @@ pub(super) const NUMBERS: &[Number] = &[
     more("tls.handshakes", Unit::Count, |r| Some(r.tls.as_ref()?.handshakes as f64)),
     more("tls.resumed", Unit::Count, |r| Some(r.tls.as_ref()?.resumed as f64)),
     more("tls.verified", Unit::Count, |r| Some(r.tls.as_ref()?.verified as f64)),
-    less("tls.failed", Unit::Count, |r| Some(failed(r.tls.as_ref()?) as f64)),
+    less("tls.failed", Unit::Count, |r| Some(r.tls.as_ref()?.failed as f64)),
     less("tls.truncated", Unit::Count, |r| Some(r.tls.as_ref()?.truncated as f64)),
 ];
-
-fn failed(tls: &Tls) -> u64 {
-    saturating(tls.failures.values().copied())
-}
 
 /// The counts of all parts; `None` where none had TLS.
 pub(crate) fn merge(results: &[&ResultFile]) -> Option<Tls> {
@@ -71,6 +69,7 @@ pub(crate) fn merge(results: &[&ResultFile]) -> Option<Tls> {
         handshakes: number(|tls| tls.handshakes),
         resumed: number(|tls| tls.resumed),
         verified: number(|tls| tls.verified),
+        failed: number(|tls| tls.failed),
         versions: counts(|tls| &tls.versions),
         suites: counts(|tls| &tls.suites),
         groups: counts(|tls| &tls.groups),
