@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Opens a million connections (TCP, or WebSocket or HTTP over it) over loopback, has each of them send and get back at
+# Opens a million connections (TCP, or WebSocket or HTTP over it, or any of these over TLS) over loopback, has each of them send and get back at
 # least one verified message (with HTTP: ask for a file and get it, whole), sends traffic over them, and writes down how it went.
 #
 #   ./scripts/million.sh [OPTIONS] [-- OPTIONS OF c1000k-client run]
 #
 #   --connections N   how many (default 1m)
-#   --protocol NAME   tcp (default), ws or http
+#   --protocol NAME   tcp (default), ws or http; tls, wss or https, which verify the server unless -k is among
+#                     the options of the client
 #   --rate R          messages per second, all connections together (default 20k; 0: no traffic)
 #   --duration D      how long to send them (default 10s)
 #   --output DIR      where the files go (default results/<UTC time>-<protocol>-<connections>)
@@ -96,9 +97,15 @@ while (($#)); do
     shift
 done
 case $protocol in
-    tcp | ws | http) ;;
-    *) die 2 "--protocol $protocol is not known: give tcp, ws or http" ;;
+    tcp | ws | http) secured=false ;;
+    tls | wss | https) secured=true ;;
+    *) die 2 "--protocol $protocol is not known: give tcp, ws, http, tls, wss or https" ;;
 esac
+# Whom the client trusts: in checks there is nobody yet.
+trust=() trust_in_checks=()
+if $secured && [[ " $* " != *' -k '* && " $* " != *' --insecure '* && " $* " != *' --cacert'* ]]; then
+    trust_in_checks=(-k)
+fi
 
 # One run at a time: two would take each other's memory, and undo each other's settings.
 mkdir -p "$target" || die 1 "$target cannot be made: CARGO_TARGET_DIR names another place to build in"
@@ -178,7 +185,9 @@ plan_run "$@"
 
 # Ports make no difference to the checks; the server will take a free one. It may be one of the
 # kernel's ephemeral range: the connections come from other addresses than the server's.
-check_client() { check "$client" check "$protocol://127.0.0.1:9" "${client_options[@]}" "$@"; }
+check_client() {
+    check "$client" check "$protocol://127.0.0.1:9" "${client_options[@]}" "${trust_in_checks[@]}" "$@"
+}
 check_server() { check "$server" check "$protocol://127.0.0.1:0" --connections-max "$connections" "$@"; }
 # 3 says that something is lacking: what, is in the answer.
 check() { "$@" || (($? == 3)) || exit 2; }
@@ -214,7 +223,12 @@ fi
 # ---- The run --------------------------------------------------------------------------------------
 
 log=$output/server.log path=''
-if [[ $protocol == http ]]; then
+if ((${#trust_in_checks[@]} > 0)); then
+    # The server makes a certificate when it starts, and says who vouches for that.
+    server_options+=(--write-ca "$output/ca.pem")
+    trust=(--cacert "$output/ca.pem")
+fi
+if [[ $protocol == http || $protocol == https ]]; then
     # One small file, which every connection asks for.
     mkdir -p "$output/root"
     head -c 1024 /dev/zero | tr '\0' '.' >"$output/root/1k"
@@ -227,7 +241,7 @@ client_options+=(--peer '{metrics}')
 # In the background, so that a signal to this script is heard at once. Progress goes to the terminal.
 setsid "$reference" pair --as million --log "$log" --undo "$undo" --commands "$output/command.txt" -- \
     "$server" "${server_options[@]}" "$protocol://127.0.0.1:0" -- \
-    "$client" run "{url}$path" "${client_options[@]}" >"$output/summary.txt" 9<&- &
+    "$client" run "{url}$path" "${client_options[@]}" "${trust[@]}" >"$output/summary.txt" 9<&- &
 pair_pid=$!
 code=0 seen=-1
 # A signal ends the waiting, not the pair.
@@ -249,7 +263,7 @@ cat "$output/summary.txt"
 if [[ -s $output/result.json ]]; then
     "$report" html "$output/result.json" --output "$output/report.html" || say "no report.html, see above"
 fi
-for file in result.json report.html summary.txt command.txt server.log; do
+for file in result.json report.html summary.txt command.txt server.log ca.pem; do
     if [[ -s $output/$file ]]; then echo "$output/$file"; else rm -f "${output:?}/$file"; fi
 done
 # A signal after the last reply changes nothing of the result, but whoever sent it wants to see it.

@@ -44,8 +44,10 @@ pub(super) struct Attempt {
 
 impl<P: Protocol> LoadDriver<P> {
     /// From when on one more may be opened, if none that is under way comes to its end before.
-    pub(super) fn opening_room_at(&self) -> Nanos {
-        if self.connections.opening.count >= CONNECTING_MAX {
+    pub(super) fn opening_room_at<N: Network>(&self, core: &Table<N, P>) -> Nanos {
+        // Handshakes that wait for our own turn would only wait longer.
+        let is_late = core.agreements_due() >= UPGRADING_NEAR;
+        if is_late || self.connections.opening.count >= CONNECTING_MAX {
             return Nanos::MAX;
         }
         let Opening { connecting, count, upgrading, .. } = &self.connections.opening;

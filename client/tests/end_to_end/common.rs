@@ -230,8 +230,7 @@ pub(crate) fn client(args: &[&str]) -> Command {
 
 /// Our own servers are who they are.
 fn trust(command: &mut Command, args: &[&str]) {
-    let is_secured =
-        |arg: &&str| SCHEMES.iter().any(|(_, secured)| arg.starts_with(secured));
+    let is_secured = |arg: &&str| SCHEMES.iter().any(|(_, secured)| arg.starts_with(secured));
     if env::var_os(TLS).is_some() && args.iter().any(is_secured) {
         command.arg("-k");
     }

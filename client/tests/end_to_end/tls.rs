@@ -1,7 +1,7 @@
 //! TLS from the outside: what works plain works over it, what was agreed on is counted, and what
 //! fails is named by its cause.
 
-use crate::common::{TLS, Server, measure, parse, run};
+use crate::common::{Server, TLS, measure, parse, run};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, date_time_ymd,
@@ -115,8 +115,13 @@ fn what_both_ends_agree_on_is_what_was_asked_for_and_counted() {
     let ca = files.text("ca.pem");
     let server = Server::start(&["tls://127.0.0.1:0", "--reactors", "1", "--write-ca", &ca]);
     for (options, version, suite, group) in [
-        (&[][..], "TLSv1.3", "TLS_AES_256_GCM_SHA384", "x25519"),
-        (&["--tls-groups", "X25519MLKEM768"], "TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768"),
+        (&[][..], "TLSv1.3", "TLS_AES_128_GCM_SHA256", "x25519"),
+        (
+            &["--tls-groups", "X25519MLKEM768"],
+            "TLSv1.3",
+            "TLS_AES_128_GCM_SHA256",
+            "X25519MLKEM768",
+        ),
         (
             &["--ciphers", "TLS_CHACHA20_POLY1305_SHA256", "--tls-groups", "P-384"],
             "TLSv1.3",
@@ -156,8 +161,7 @@ fn connections_go_on_from_earlier_sessions_where_tickets_are_handed_out() {
             [("--tls-resume", 40, 59), ("--tls-resume=50%", 15, 30), ("--no", 0, 0)]
         {
             let resume: &[&str] = if resume == "--no" { &[] } else { &[resume] };
-            let (ran, result) =
-                measure(&[&[server.url()], &one[..], &versions, resume].concat());
+            let (ran, result) = measure(&[&[server.url()], &one[..], &versions, resume].concat());
             assert_eq!(ran.code, Some(0), "{ran:?}");
             let resumed = tls(&result).resumed;
             assert!((least..=most).contains(&resumed), "{version} {resume:?}: {resumed}");
@@ -249,9 +253,11 @@ fn a_port_without_tls_and_a_port_with_it_are_told_apart() {
         "--reactors",
         "1",
     ]);
-    for (plain, secured, cause) in
-        [("tcp://", "tls://", "echoed"), ("ws://", "wss://", "not_tls"), ("http://", "https://", "not_tls")]
-    {
+    for (plain, secured, cause) in [
+        ("tcp://", "tls://", "echoed"),
+        ("ws://", "wss://", "not_tls"),
+        ("http://", "https://", "not_tls"),
+    ] {
         let at = |scheme| server.urls.iter().find(|url| url.starts_with(scheme)).expect("one");
         let (ran, result) = measure(&[&at(plain).replace(plain, secured), "-k", "-c", "2"]);
         assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -279,7 +285,7 @@ fn secrets_are_written_where_that_is_asked_for_and_nowhere_else() {
     let of = |label: &str| text.lines().filter(|line| line.starts_with(label)).count();
     assert_eq!((of("CLIENT_TRAFFIC_SECRET_0 "), of("SERVER_TRAFFIC_SECRET_0 ")), (3, 3), "{text}");
     let secret = text.lines().find_map(|line| line.split(' ').nth(2)).expect("a secret");
-    assert_eq!(secret.len(), 96, "of SHA-384");
+    assert_eq!(secret.len(), 64, "of SHA-256");
     let result = fs::read_to_string(&out).expect("a result");
     assert!(!result.contains(secret));
     parse(&result).expect("a result");

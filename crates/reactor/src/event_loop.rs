@@ -273,7 +273,7 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
         while let Some((key, begun)) = self.core.next_agreeing(now) {
             match begun {
                 Err(failure) => self.end(key, Ending::Broken(failure)),
-                Ok(()) => self.resume(key),
+                Ok(()) => self.resume_agreeing(key),
             }
             now = self.core.net.now();
             if now - began >= most && self.core.layers.is_due() {
@@ -506,6 +506,17 @@ impl<N: Network, D: Driver<N>> Reactor<N, D> {
             self.write_ready(key);
         } else {
             self.read_ready(key);
+        }
+    }
+
+    /// The same for one whose layers are to agree. What we said first has no answer yet, unless
+    /// something has come.
+    fn resume_agreeing(&mut self, key: Key) {
+        let Some(connection) = self.core.slots.get_mut(key) else { return };
+        if connection.flags.has(Flags::READ_AGAIN | Flags::YIELDED) {
+            self.resume(key);
+        } else {
+            connection.flags.unset(Flags::MARKED);
         }
     }
 

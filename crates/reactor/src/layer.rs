@@ -238,7 +238,7 @@ impl<N: Network, S> Core<N, S> {
         let agreement = Agreement { since, waited: Nanos::ZERO };
         self.layers.agreeing.insert(key, Agreeing { agreement, begun: false });
         if speaks {
-            connection.flags.set(Flags::MARKED | Flags::READ_AGAIN);
+            connection.flags.set(Flags::MARKED);
             self.layers.due.push_back((key, since));
         }
     }
@@ -283,6 +283,12 @@ impl<N: Network, S> Core<N, S> {
     #[must_use]
     pub fn agreeing(&self) -> usize {
         self.layers.agreeing.len()
+    }
+
+    /// Those of them that wait for their turn here, and not for their peers.
+    #[must_use]
+    pub fn agreements_due(&self) -> usize {
+        self.layers.due.len() + self.layers.held.len()
     }
 
     /// What became of handshakes and connections with TLS, where there may be some.

@@ -37,6 +37,12 @@ impl Shared {
         Self { setups, contexts, partials, lingering: 0, tally: Tally::default() }
     }
 
+    /// Bytes of records that are only partly here, and connections that wait for a ticket.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.partials.bytes, self.lingering)
+    }
+
     /// A connection of the setup of that number. It has said nothing yet.
     #[must_use]
     pub fn connection(&self, setup: usize) -> Option<Connection> {

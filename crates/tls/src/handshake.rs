@@ -2,11 +2,12 @@
 //! nothing is left in it when our records take over.
 
 use crate::cipher::{Aead, Key};
-use crate::record::{Direction, length};
+use crate::record::{CHANGE_CIPHER_SPEC, Direction, length};
 use crate::schedule::Secret;
 use crate::secured::{Secured, Version};
 use rustls::{
-    Connection, ConnectionTrafficSecrets, Error, HandshakeKind, KeyLog, NamedGroup, ProtocolVersion,
+    CipherSuite, Connection, ConnectionTrafficSecrets, Error, HandshakeKind, KeyLog, NamedGroup,
+    ProtocolVersion,
 };
 use std::cell::RefCell;
 use std::fmt;
@@ -42,7 +43,7 @@ pub enum Step {
 pub struct Facts {
     /// The version.
     pub version: Version,
-    /// The cipher suite by its name in the standard, such as `TLS13_AES_128_GCM_SHA256`.
+    /// The cipher suite as IANA names it: `TLS_AES_128_GCM_SHA256`.
     pub suite: &'static str,
     /// The group of the key exchange; none where a session of TLS 1.2 is resumed.
     pub group: Option<NamedGroup>,
@@ -150,7 +151,7 @@ impl Handshake {
         while *used < wire.len() {
             let rest = &wire[*used..];
             if self.partial.is_empty()
-                && let Some(length) = whole(rest)?
+                && let Some(length) = whole_with_next(rest)?
                 && length <= rest.len()
             {
                 *used += length;
@@ -204,7 +205,7 @@ impl Handshake {
         let connection = self.connection.as_deref().filter(|it| !it.is_handshaking())?;
         Some(Facts {
             version: version(connection)?,
-            suite: connection.negotiated_cipher_suite()?.suite().as_str()?,
+            suite: name_of(connection.negotiated_cipher_suite()?.suite())?,
             group: connection.negotiated_key_exchange_group().map(|group| group.name()),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
@@ -252,6 +253,30 @@ impl Handshake {
     }
 }
 
+/// The same of the record that follows as well, where the first only says that ciphers change: none
+/// is the last of a handshake.
+fn whole_with_next(bytes: &[u8]) -> Result<Option<usize>, Failed> {
+    let first = whole(bytes)?;
+    if let (Some(length), Some(&CHANGE_CIPHER_SPEC)) = (first, bytes.first())
+        && let Some(rest) = bytes.get(length..)
+        && let Some(next) = whole(rest)?
+        && length + next <= bytes.len()
+    {
+        return Ok(Some(length + next));
+    }
+    Ok(first)
+}
+
+/// The name of a suite by IANA; rustls has its own for those of 1.3.
+pub(crate) fn name_of(suite: CipherSuite) -> Option<&'static str> {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
+        suite => suite.as_str(),
+    }
+}
+
 fn version(connection: &Connection) -> Option<Version> {
     match connection.protocol_version()? {
         ProtocolVersion::TLSv1_3 => Some(Version::Tls13),
@@ -292,7 +317,7 @@ fn direction(
             let first = secret.ok_or(Failed::Unsupported)?;
             // While rustls kept it there may have been updates of keys.
             let mut all = std::iter::successors(Some(first), |it| Some(it.next(aead))).take(64);
-            all.find(|it| it.key_and_iv(aead) == (key, iv)).ok_or(Failed::Unsupported)?
+            all.find(|it| it.iv(aead) == iv).ok_or(Failed::Unsupported)?
         }
     };
     Ok((aead, Direction::new(sequence, key, iv, secret)))

@@ -31,6 +31,13 @@ impl Secret {
         (key, iv)
     }
 
+    /// The IV alone.
+    pub(crate) fn iv(&self, aead: Aead) -> [u8; NONCE_BYTES] {
+        let mut iv = [0; NONCE_BYTES];
+        self.expand(aead, b"iv", &mut iv);
+        iv
+    }
+
     /// The secret that follows it.
     pub(crate) fn next(&self, aead: Aead) -> Self {
         let mut next = Self::NONE;

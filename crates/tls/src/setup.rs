@@ -1,7 +1,7 @@
 //! `Setup`: what connections of one kind begin with: certificates, trust, versions, suites, groups.
 //! It is made once, and serves all reactors.
 
-use crate::handshake::{Capture, Handshake};
+use crate::handshake::{Capture, Handshake, name_of};
 use crate::tickets::Tickets;
 use crate::verify::{Anything, Remembering};
 use rustls::client::Resumption;
@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, Error, InconsistentKeys, KeyLog, RootCertStore, ServerConfig,
-    ServerConnection, SupportedProtocolVersion,
+    ServerConnection, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -275,7 +275,7 @@ impl Setup {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| bad_name())?;
         let provider = Arc::new(provider(options.suites, options.groups)?);
         let spoken = versions.supported();
-        let may = |suite: &rustls::SupportedCipherSuite| spoken.contains(&suite.version());
+        let may = |suite: &SupportedCipherSuite| spoken.contains(&suite.version());
         if !provider.cipher_suites.iter().any(may) {
             return Err(SetupError::NoSuite);
         }
@@ -340,15 +340,12 @@ impl Resuming {
 fn provider(suites: &[String], groups: &[String]) -> Result<CryptoProvider, SetupError> {
     let mut provider = aws_lc_rs::default_provider();
     let all = std::mem::take(&mut provider.cipher_suites);
-    let names = |suite: &rustls::SupportedCipherSuite| {
-        let name = suite.suite().as_str().unwrap_or_default();
-        name.strip_prefix("TLS13_").map_or_else(|| name.to_owned(), |rest| format!("TLS_{rest}"))
-    };
+    let names = |suite: &SupportedCipherSuite| name_of(suite.suite()).unwrap_or_default();
     for name in suites {
         let plain = |name: &str| name.replace("_WITH_", "_").replace('-', "_").to_ascii_uppercase();
         let asked = plain(name);
         // OpenSSL leaves out the TLS_ and half of the underlines of 1.2's.
-        let short = |suite: &rustls::SupportedCipherSuite| {
+        let short = |suite: &SupportedCipherSuite| {
             let name = plain(&names(suite));
             name.trim_start_matches("TLS_").replace("AES_", "AES").replace("_SHA256", "")
         };
@@ -363,7 +360,11 @@ fn provider(suites: &[String], groups: &[String]) -> Result<CryptoProvider, Setu
         provider.cipher_suites.push(*suite);
     }
     if suites.is_empty() {
-        provider.cipher_suites = all;
+        // As browsers have it: AES-128 and SHA-256 before the others, which take more and make
+        // nothing safer that a test would feel.
+        let is_first = |suite: &&SupportedCipherSuite| names(suite).ends_with("AES_128_GCM_SHA256");
+        let (first, others): (Vec<_>, Vec<_>) = all.iter().partition(is_first);
+        provider.cipher_suites = first.into_iter().chain(others).copied().collect();
     }
     if !groups.is_empty() {
         provider.kx_groups.clear();

@@ -37,7 +37,7 @@ impl Open {
         core: &mut Table<N, P>,
     ) -> Turn {
         for _ in 0..OPEN_BATCH {
-            if self.tried == self.planned || core.turn_started() < driver.opening_room_at() {
+            if self.tried == self.planned || core.turn_started() < driver.opening_room_at(core) {
                 break;
             }
             if let Some(rate) = driver.load.connect_rate {
@@ -57,7 +57,7 @@ impl Open {
                 Turn::Again(Nanos::MAX)
             };
         }
-        let room_at = driver.opening_room_at();
+        let room_at = driver.opening_room_at(core);
         Turn::Again(if room_at <= core.turn_started() { Nanos::ZERO } else { room_at })
     }
 }

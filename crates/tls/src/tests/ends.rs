@@ -1,6 +1,6 @@
 //! Both kinds of ends in memory: ours, and rustls alone.
 
-use crate::{Capture, Contexts, End, Facts, Handshake, Secured, Step, Version};
+use crate::{Capture, Contexts, End, Facts, Handshake, Identity, Secured, Step, Version};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -44,6 +44,13 @@ impl Suite {
         provider.cipher_suites.retain(|suite| suite.suite() == self.0);
         Arc::new(provider)
     }
+}
+
+/// A certificate for localhost that is proven, and its CA's.
+pub(crate) fn made() -> (Identity, CertificateDer<'static>) {
+    let Certificates { ca, leaf, key } = Certificates::new();
+    let key = PrivateKeyDer::try_from(key).expect("a key");
+    (Identity::new(vec![leaf], key), ca)
 }
 
 /// A CA, and a certificate of its for localhost.
