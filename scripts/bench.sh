@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the project's programs with the floor that the kernel sets (bench/), on loopback.
 #
-#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|all]        (default: all, about 16 minutes)
+#   ./scripts/bench.sh [codec|echo|client|open|pace|websocket|tls|all]        (default: all, about 26 minutes)
 #
 #   codec      the WebSocket codec alone: instructions (where valgrind is there) and time
 #   echo       the server's CPU time per message and its rate, against a minimal epoll server
@@ -10,6 +10,8 @@
 #   pace       messages sent against messages asked for, and how evenly
 #   websocket  the server's ws:// echo against plain TCP, the client against a minimal one over ws://,
 #              handshakes against connections
+#   tls        handshakes, memory and echoes over those of plain connections, what a storm of handshakes does
+#              to echoes, and nginx (needs python3, openssl and nginx)
 #
 # Both sides take turns in one run, so a busy machine spoils absolute figures but not the ratios.
 # The reference server is in every echo run twice: where it does not equal itself within 7 %, the
@@ -23,7 +25,7 @@ cd "$(dirname "$0")/.."
 
 what=${1:-all}
 case $what in
-    codec | echo | client | open | pace | websocket | all) ;;
+    codec | echo | client | open | pace | websocket | tls | all) ;;
     *) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -147,7 +149,13 @@ bench_websocket() {
     measure "handshakes" compare-opening --program "$client" --port '{port.1}' --ws-port '{port.2}'
 }
 
-for part in codec echo client open pace websocket; do
+# The figures that TLS is about are differences and ratios of several runs: a script of its own.
+bench_tls() {
+    BENCH_SERVER_CPU=$server_cpu BENCH_CLIENT_CPU=$client_cpu python3 -B scripts/bench/tls.py "$programs" >>"$tables" ||
+        failures=$((failures + 1))
+}
+
+for part in codec echo client open pace websocket tls; do
     if [[ $what == all || $what == "$part" ]]; then "bench_$part"; fi
 done
 

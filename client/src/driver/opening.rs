@@ -15,6 +15,8 @@ use std::io::ErrorKind;
 /// Upgrades under way at the same time where the target answers them quickly: enough to keep it
 /// busy. With more, the times of upgrades would be those of a queue that we made ourselves.
 const UPGRADING_NEAR: usize = 32;
+/// TLS handshakes, likewise: those that wait have rustls's memory.
+const SHAKING_NEAR: usize = 16;
 /// When the oldest of them has waited for longer, the target is far away (or slow), and as many may
 /// be under way as connects.
 const FAR: Nanos = Nanos::from_millis(5);
@@ -46,12 +48,12 @@ impl<P: Protocol> LoadDriver<P> {
     /// From when on one more may be opened, if none that is under way comes to its end before.
     pub(super) fn opening_room_at<N: Network>(&self, core: &Table<N, P>) -> Nanos {
         // Handshakes that wait for our own turn would only wait longer.
-        let is_late = core.agreements_due() >= UPGRADING_NEAR;
+        let is_late = core.agreements_due() >= SHAKING_NEAR;
         if is_late || self.connections.opening.count >= CONNECTING_MAX {
             return Nanos::MAX;
         }
         let Opening { connecting, count, upgrading, .. } = &self.connections.opening;
-        if self.load.tls && count - upgrading >= UPGRADING_NEAR {
+        if self.load.tls && count - upgrading >= SHAKING_NEAR {
             // A handshake is work at both ends: the same holds for those.
             let oldest = connecting.front().map_or(Nanos::MAX, |(_, deadline)| *deadline);
             let since = oldest.0.saturating_sub(self.attempt_timeout().0);

@@ -11,8 +11,8 @@ use crate::tally::Tally;
 use crate::{Alert, HEADER_BYTES};
 use std::fmt;
 
-/// Ciphers that are kept for the connections of a reactor that are busy: those of 256.
-pub const CONTEXTS: usize = 512;
+/// Ciphers that are kept for the connections of a reactor that are busy: those of 128.
+pub const CONTEXTS: usize = 256;
 
 /// Connections that rustls may keep behind their handshake, until a ticket has come for the next.
 const LINGERING_MAX: usize = 64;
@@ -73,7 +73,7 @@ enum State {
 }
 
 // A million connections times eight bytes is 8 MB.
-const _: () = assert!(size_of::<Connection>() <= 240);
+const _: () = assert!(size_of::<Connection>() == 224);
 
 /// What became of bytes that have come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -37,8 +37,9 @@ pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, Alert> {
 /// One direction of a connection.
 #[derive(Debug)]
 pub(crate) struct Direction {
-    /// Records sealed or opened with this key.
-    sequence: u64,
+    /// Records sealed or opened with this key, as the bytes that nonces have: a number would make
+    /// every connection eight bytes larger.
+    sequence: [u8; 8],
     key: Key,
     iv: [u8; NONCE_BYTES],
     /// What the next key is made of, by TLS 1.3.
@@ -47,12 +48,20 @@ pub(crate) struct Direction {
 
 impl Direction {
     pub(crate) fn new(sequence: u64, key: Key, iv: [u8; NONCE_BYTES], secret: Secret) -> Self {
-        Self { sequence, key, iv, secret }
+        Self { sequence: sequence.to_be_bytes(), key, iv, secret }
+    }
+
+    fn sequence(&self) -> u64 {
+        u64::from_be_bytes(self.sequence)
+    }
+
+    fn count_record(&mut self) {
+        self.sequence = (self.sequence() + 1).to_be_bytes();
     }
 
     /// Whether the next record is the last but one that this key may seal.
     pub(crate) fn is_used_up(&self, records_max: u64) -> bool {
-        self.sequence >= records_max.saturating_sub(2)
+        self.sequence() >= records_max.saturating_sub(2)
     }
 
     /// The next key takes over.
@@ -68,7 +77,7 @@ impl Direction {
         self.key.zeroize();
         self.iv.zeroize();
         self.secret.zeroize();
-        self.sequence = 0;
+        self.sequence = [0; 8];
     }
 
     /// It is used no more.
@@ -78,7 +87,7 @@ impl Direction {
 
     fn nonce(&self) -> [u8; NONCE_BYTES] {
         let mut nonce = self.iv;
-        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+        for (byte, number) in nonce[4..].iter_mut().zip(self.sequence) {
             *byte ^= number;
         }
         nonce
@@ -113,7 +122,7 @@ impl Direction {
             context.seal(nonce, additional.bytes(), place, more, behind)
         });
         sealed.expect("contents are as long as ciphers can take");
-        self.sequence += 1;
+        self.count_record();
     }
 
     /// Opens one whole record; its content is appended to `plain`. What it carries, and how much
@@ -173,7 +182,7 @@ impl Direction {
             return what.and(Err(Alert::RECORD_OVERFLOW));
         };
         plain.truncate(at + length);
-        self.sequence += 1;
+        self.count_record();
         Ok((kind, length))
     }
 }
@@ -206,12 +215,12 @@ enum Additional {
 }
 
 impl Additional {
-    fn of(version: Version, header: [u8; HEADER_BYTES], sequence: u64, length: usize) -> Self {
+    fn of(version: Version, header: [u8; HEADER_BYTES], sequence: [u8; 8], length: usize) -> Self {
         if version == Version::Tls13 {
             return Self::Tls13(header);
         }
         let mut bytes = [0; 13];
-        bytes[..8].copy_from_slice(&sequence.to_be_bytes());
+        bytes[..8].copy_from_slice(&sequence);
         bytes[8..11].copy_from_slice(&header[..3]);
         bytes[11..].copy_from_slice(&(length as u16).to_be_bytes());
         Self::Tls12(bytes)

@@ -290,7 +290,7 @@ fn count(counter: &mut u8, most: u8) -> Result<(), Alert> {
 }
 
 // A million connections times eight bytes is 8 MB.
-const _: () = assert!(size_of::<Secured>() <= 232);
+const _: () = assert!(size_of::<Secured>() == 220);
 
 #[cfg(test)]
 mod tests {
