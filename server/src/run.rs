@@ -265,7 +265,7 @@ impl Server {
                     "backlog": plan.backlog,
                     "open_files_max": plan.http.root.as_ref().map(|_| plan.http.open_files_max),
                     "faults": self.watcher.faults,
-                    "tls_authority_sha256": plan.secure.authority.as_ref().map(|it| &it.fingerprint),
+                    "tls_authority_sha256": plan.secure.fingerprint(),
                     "metrics": self.metrics_address().map(|address| address.to_string()),
                 })
                 .to_string()

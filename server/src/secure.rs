@@ -99,6 +99,12 @@ impl Secure {
         self.listeners.iter().any(Option::is_some)
     }
 
+    /// The SHA-256 of the authority that was made at the start.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.authority.as_ref().map(|authority| authority.fingerprint.as_str())
+    }
+
     /// What handshakes take of this machine.
     #[must_use]
     pub(crate) fn handshakes(&self, reactors: usize) -> Option<Handshakes> {

@@ -45,7 +45,7 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Join a WebSocket server and send every message back until it closes; exits with 0 if each
     /// connection ended by a closing handshake
-    Echo(EchoArgs),
+    Echo(Box<EchoArgs>),
 }
 
 /// The options of `echo`.

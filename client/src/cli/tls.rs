@@ -36,8 +36,8 @@ pub struct TlsArgs {
     /// The newest version to speak [default: 1.3]
     #[arg(long, value_enum, value_name = "VERSION", help_heading = HEADING)]
     pub tls_max: Option<TlsVersion>,
-    /// The cipher suites of both versions, the best first, by IANA's names or OpenSSL's, with commas
-    /// or colons between them [default: all that are authenticated and have forward secrecy]
+    /// The cipher suites of both versions, the best first, by IANA's names or OpenSSL's, with
+    /// commas or colons between them [default: all that are authenticated and have forward secrecy]
     #[arg(long, value_name = "LIST", value_parser = parse_list, help_heading = HEADING)]
     pub ciphers: Option<List>,
     /// The groups for the key exchange, the best first: X25519, P-256, P-384, X25519MLKEM768 and

@@ -1,6 +1,6 @@
 //! The audit over real sockets: the kernel's stamps of receipt part the time of each response.
 
-use crate::common::{Server, measure, run};
+use crate::common::{Server, measure, run, secured};
 use measure::Stage;
 use report::ResultFile;
 use report::schema::{Audit, StageEntry};
@@ -41,7 +41,8 @@ fn adds_up(result: &ResultFile) {
 fn the_parts_add_up_in_both_models_over_each_protocol() {
     let server = Server::start(&["tcp://127.0.0.1:0", "ws://127.0.0.1:0", "http://127.0.0.1:0"]);
     for (scheme, args) in RUNS {
-        let url = server.urls.iter().find(|url| url.starts_with(scheme)).expect("served");
+        let named = secured(&format!("{scheme}://"));
+        let url = server.urls.iter().find(|url| url.starts_with(&named)).expect("served");
         let url = if scheme == "http" { format!("{url}/healthz") } else { url.clone() };
         let load = ["-c", "20", "--reactors", "2", "-d", "300ms", "--audit", "100%"];
         let (ran, result) = measure(&[&[url.as_str()][..], &load, args].concat());

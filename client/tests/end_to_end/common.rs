@@ -30,7 +30,7 @@ const SCHEMES: [(&str, &str); 3] =
     [("tcp://", "tls://"), ("ws://", "wss://"), ("http://", "https://")];
 
 /// The argument over TLS, if it is a URL and all servers are behind that.
-fn secured(arg: &str) -> String {
+pub(crate) fn secured(arg: &str) -> String {
     let scheme = SCHEMES.iter().find(|(plain, _)| arg.starts_with(plain));
     match scheme.filter(|_| env::var_os(TLS).is_some()) {
         Some((plain, secured)) => arg.replacen(plain, secured, 1),

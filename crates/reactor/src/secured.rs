@@ -1,5 +1,5 @@
-//! TLS as the layer of the kernel's connections: which of them have it, and what of `tls` answers to
-//! which call of [`Layer`].
+//! TLS as the layer of the kernel's connections: which of them have it, and what of `tls` answers
+//! to which call of [`Layer`].
 
 use crate::layer::{End, Layer, Progress};
 use crate::network::Origin;

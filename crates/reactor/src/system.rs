@@ -31,7 +31,8 @@ pub struct System {
 
 impl System {
     /// Takes over the event queue that the mailbox was made with, and the listeners of this
-    /// reactor. Connections of those listeners and to those targets have TLS that `secured` names. To be called on the reactor's own thread, after its descriptor table was set apart.
+    /// reactor. Connections of those listeners and to those targets have TLS that `secured` names.
+    /// To be called on the reactor's own thread, after its descriptor table was set apart.
     ///
     /// # Errors
     /// If the timer cannot be made or something cannot be registered.

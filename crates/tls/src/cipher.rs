@@ -1,5 +1,6 @@
-//! The ciphers of records. A connection keeps its key; what a cipher makes of it before it can begin
-//! is ten times as large and takes a tenth of a microsecond, so it is kept for the busy ones only.
+//! The ciphers of records. A connection keeps its key; what a cipher makes of it before it can
+//! begin is ten times as large and takes a tenth of a microsecond, so it is kept for the busy ones
+//! only.
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
@@ -83,8 +84,8 @@ impl Context {
         Self(LessSafeKey::new(key))
     }
 
-    /// Encrypts in place, and `more` behind it; the tag comes last. `None`: it could not, which does
-    /// not happen with contents as long as records may have.
+    /// Encrypts in place, and `more` behind it; the tag comes last. `None`: it could not, which
+    /// does not happen with contents as long as records may have.
     pub(crate) fn seal(
         &self,
         nonce: [u8; NONCE_BYTES],

@@ -1,6 +1,6 @@
-//! `Connection`: one end of a connection from its first byte to its last. It waits for its turn in a
-//! few bytes, shakes hands with rustls, and goes on as `Secured`. What all connections of a reactor
-//! have together is `Shared`.
+//! `Connection`: one end of a connection from its first byte to its last. It waits for its turn in
+//! a few bytes, shakes hands with rustls, and goes on as `Secured`. What all connections of a
+//! reactor have together is `Shared`.
 
 use crate::cipher::Contexts;
 use crate::handshake::{Failed, Handshake, Step};
@@ -61,6 +61,7 @@ impl fmt::Debug for Shared {
 pub struct Connection(State);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all connections are of the largest")]
 enum State {
     /// Nothing was said: the number of its setup.
     Fresh(u32),

@@ -68,8 +68,8 @@ pub enum Failed {
 }
 
 impl Handshake {
-    /// Begins one. The configuration behind it must have [`Capture`] as its key log, and let secrets
-    /// be extracted.
+    /// Begins one. The configuration behind it must have [`Capture`] as its key log, and let
+    /// secrets be extracted.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self::of_setup(connection, false, false)
@@ -370,8 +370,8 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// The key log that hands traffic secrets to [`Handshake`], and to another key log where one is asked
-/// for.
+/// The key log that hands traffic secrets to [`Handshake`], and to another key log where one is
+/// asked for.
 #[derive(Debug, Default)]
 pub struct Capture {
     also: Option<Arc<dyn KeyLog>>,

@@ -1,5 +1,5 @@
-//! Handshake messages behind the handshake: tickets, which are passed over, updates of keys, and the
-//! beginning of a renegotiation. They may be cut across records, and several may share one.
+//! Handshake messages behind the handshake: tickets, which are passed over, updates of keys, and
+//! the beginning of a renegotiation. They may be cut across records, and several may share one.
 
 use crate::alert::Alert;
 

@@ -346,12 +346,12 @@ fn provider(suites: &[String], groups: &[String]) -> Result<CryptoProvider, Setu
         let asked = plain(name);
         // OpenSSL leaves out the TLS_ and half of the underlines of 1.2's.
         let short = |suite: &SupportedCipherSuite| {
-            let name = plain(&names(suite));
+            let name = plain(names(suite));
             name.trim_start_matches("TLS_").replace("AES_", "AES").replace("_SHA256", "")
         };
         let shortened = asked.replace("AES_", "AES").replace("_SHA256", "");
         let found = all.iter().find(|suite| {
-            plain(&names(suite)) == asked
+            plain(names(suite)) == asked
                 || (suite.tls13().is_none()
                     && short(suite).replace("_SHA384", "") == shortened.replace("_SHA384", ""))
         });

@@ -144,8 +144,8 @@ const NOT_HERE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r
     Content-Length: 65\r\nConnection: close\r\n\r\n\
     This port speaks TLS: write https:// (or wss://) before its name\n";
 
-/// What is said to somebody else who speaks no TLS: an alert, `unexpected_message`. Those who expect
-/// something else can tell by it what is spoken here.
+/// What is said to somebody else who speaks no TLS: an alert, `unexpected_message`. Those who
+/// expect something else can tell by it what is spoken here.
 const UNEXPECTED: &[u8] = &[21, 3, 3, 0, 2, 2, 10];
 
 /// Whether somebody speaks HTTP, by the first bytes.

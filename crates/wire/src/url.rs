@@ -69,7 +69,8 @@ pub enum UrlError {
     NoScheme(String),
     /// A protocol that does not exist here.
     #[error(
-        "'{0}://' is not known here: use tcp://, ws:// or http://, or over TLS tls://, wss:// or https://"
+        "'{0}://' is not known here: use tcp://, ws:// or http://, or over TLS tls://, wss:// or \
+         https://"
     )]
     UnknownScheme(String),
     /// The host is missing or malformed.

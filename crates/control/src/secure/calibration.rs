@@ -88,7 +88,7 @@ impl End {
         let (began, mut plain, mut out) = (thread_cpu_time(), Vec::new(), Vec::new());
         connection.begin(&mut self.shared, &mut out);
         let progress = connection.open(&mut self.shared, wire, &mut plain, &mut out);
-        self.spent = self.spent + (thread_cpu_time() - began);
+        self.spent += thread_cpu_time() - began;
         progress.end.is_none().then_some((out, progress.agreed))
     }
 }

@@ -402,7 +402,8 @@ mod tests {
             ),
             (
                 "latency>5ms",
-                "there is no metric 'latency': it begins with a stage (connect, tls, tls_wait, upgrade, \
+                "there is no metric 'latency': it begins with a stage (connect, tls, tls_wait, \
+                 upgrade, \
                  handshake, first_echo, first_byte, response, response_2xx, response_3xx, \
                  response_4xx, response_5xx, service, send_lag, outside, receive_lag, ping, \
                  close) or with connections, messages, failures, http, resources, pacing, audit, \
