@@ -219,7 +219,7 @@ mod tests {
     fn listen(texts: &[&str]) -> Vec<(Url, SocketAddr)> {
         let at = |text: &&str| {
             let url: Url = text.parse().expect("a URL");
-            let ip: IpAddr = url.host.parse().unwrap_or([127, 0, 0, 9].into());
+            let ip: IpAddr = url.host.parse().unwrap_or_else(|_| [127, 0, 0, 9].into());
             (url.clone(), SocketAddr::new(ip, url.port))
         };
         texts.iter().map(at).collect()

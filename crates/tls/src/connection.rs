@@ -185,6 +185,14 @@ impl Connection {
         }
     }
 
+    /// Seals a record of any kind, as a peer that breaks rules might: for tests. Nothing before the
+    /// handshake is done.
+    pub fn seal_as(&mut self, shared: &mut Shared, kind: u8, content: &[u8], out: &mut Vec<u8>) {
+        if let State::Secured(secured, _) = &mut self.0 {
+            secured.say(&mut shared.contexts, kind, content, out);
+        }
+    }
+
     /// Says `close_notify`: nothing follows.
     pub fn goodbye(&mut self, shared: &mut Shared, out: &mut Vec<u8>) {
         match &mut self.0 {

@@ -5,6 +5,7 @@ mod frames;
 mod handshakes;
 mod http;
 mod texts;
+mod tls;
 
 use crate::{Random, Target, Verdict};
 
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     target("http-requests", http::REQUEST_WORDS, http::server),
     target("http-responses", http::RESPONSE_WORDS, http::client),
     target("http-paths", http::PATH_WORDS, http::paths),
+    target("tls", tls::WORDS, tls::tls),
     target("urls", texts::URL_WORDS, texts::urls),
     target("units", texts::UNIT_WORDS, texts::units),
     target("sources", texts::SOURCE_WORDS, texts::sources),
