@@ -1,5 +1,5 @@
-//! TLS behind its handshake, and strangers before it: records of any kind and content, changed ones,
-//! and bytes that are none.
+//! TLS behind its handshake, and strangers before it: records of any kind and content, changed
+//! ones, and bytes that are none.
 
 use super::cuts;
 use crate::Verdict;
