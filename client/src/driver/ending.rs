@@ -231,8 +231,10 @@ impl<P: Protocol> LoadDriver<P> {
         kind: Failure,
         marks: Marks,
     ) {
-        // Only a reset is the peer's leave, spoken in another way.
-        if kind == Failure::Reset && self.protocol.is_between(&session.spoken) {
+        // A reset is the peer's leave, spoken in another way; so is an end without TLS's good-bye
+        // where every reply before it is whole by its own length (RFC 9112 9.8).
+        let is_leave = matches!(kind, Failure::Reset | Failure::TlsTruncated);
+        if is_leave && self.protocol.is_between(&session.spoken) {
             self.ended_between(core, session, kind, marks);
         } else {
             self.count_lost(&mut session, kind);

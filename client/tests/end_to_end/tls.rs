@@ -1,14 +1,16 @@
 //! TLS from the outside: what works plain works over it, what was agreed on is counted, and what
 //! fails is named by its cause.
 
-use crate::common::{Server, TLS, measure, parse, run};
+use crate::common::{Server, TLS, measure, parse, peer, run};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, date_time_ymd,
 };
 use report::ResultFile;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Runs that go well, and what they measure, once more with every server behind TLS.
@@ -329,4 +331,53 @@ fn check_predicts_the_ramp_and_counts_the_memory() {
     assert!(ran.stdout.contains("tls") && ran.stdout.contains("a handshake"), "{}", ran.stdout);
     let plain = run(&["check", "tcp://127.0.0.1:9", "-c", "1k"]);
     assert!(!plain.stdout.contains("a handshake"), "{}", plain.stdout);
+}
+
+/// Answers of a server by rustls alone, which closes without `close_notify` behind the last.
+fn closing_without_a_word(answers: &'static [&'static str]) -> String {
+    use tls::rustls::crypto::aws_lc_rs::default_provider;
+    use tls::rustls::pki_types::PrivateKeyDer;
+    use tls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+    let key = KeyPair::generate().expect("a key");
+    let certificate = named("other").self_signed(&key).expect("a certificate");
+    let der = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions");
+    let config = config.with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.der().clone()], der);
+    let config = Arc::new(config.expect("a certificate"));
+    let url = peer(move |stream| {
+        let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+        let mut stream = StreamOwned::new(connection, stream);
+        for answer in answers {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    return;
+                }
+                request.push(byte[0]);
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url.replace("tcp://", "https://")
+}
+
+#[test]
+fn an_end_without_close_notify_is_a_loss_only_within_a_reply() {
+    const SIZED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let load = ["-k", "-c", "5", "--reactors", "1", "--rate", "100", "-d", "500ms"];
+    let url = closing_without_a_word(&[SIZED, SIZED, SIZED]);
+    let (ran, result) = measure(&[&[url.as_str()][..], &load].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let connections = &result.connections;
+    assert_eq!((connections.lost, result.failures.tls_truncated), (0, 0));
+    assert!(connections.ended_idle > 3 && tls(&result).truncated > 3, "{connections:?}");
+    // A body that lasts up to the end of the stream may have lost some of itself.
+    let url = closing_without_a_word(&["HTTP/1.1 200 OK\r\n\r\nhello"]);
+    let (ran, result) = measure(&[&[url.as_str()][..], &load].concat());
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert!(result.failures.tls_truncated > 0, "{:?}", result.failures);
+    assert!(result.run.warnings.iter().any(|warning| warning.code == "tls_truncated"));
 }
