@@ -213,3 +213,24 @@ fn stages_of(model: schema::Model, recorder: &mut Recorder) -> schema::Stages {
 
 #[cfg(test)]
 mod golden_tests;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The one side counts by the other's names, and neither knows the other.
+    #[test]
+    fn every_cause_that_tls_counts_has_its_words_and_its_place_in_the_guide() {
+        let guide = include_str!("../../../docs/TLS.md");
+        for cause in tls::Cause::ALL {
+            let name = cause.name();
+            let failures = BTreeMap::from([(name.to_owned(), 3)]);
+            let tls = Some(schema::Tls { failures, ..schema::Tls::default() });
+            let told = warnings(&ResultFile { tls, ..ResultFile::default() });
+            let found = told.iter().find(|warning| warning.code == format!("tls_{name}"));
+            let found = found.unwrap_or_else(|| panic!("{name} is not told: {told:?}"));
+            assert!(!found.text.contains("this version does not know"), "{found:?}");
+            assert!(guide.contains(&format!("`{name}`")), "docs/TLS.md lacks {name}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! TLS from the outside: what works plain works over it, what was agreed on is counted, and what
 //! fails is named by its cause.
 
-use crate::common::{Server, TLS, measure, parse, peer, run};
+use crate::common::{Running, Server, TLS, client, measure, parse, peer, run};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, date_time_ymd,
@@ -203,6 +203,14 @@ fn a_certificate_that_is_not_right_fails_by_its_cause() {
         let (ran, result) = measure(&[&url, "--cacert", &ca, "-c", "3"]);
         if cause == "right" {
             assert_eq!(ran.code, Some(0), "{ran:?}");
+            // By its address it is another's, unless the name is given.
+            let address = server.url();
+            let (ran, result) = measure(&[address, "--cacert", &ca, "-c", "3"]);
+            assert_eq!(ran.code, Some(1), "{ran:?}");
+            assert_eq!(only(&tls(&result).failures), ("wrong_name", 3));
+            let named = ["--servername", "localhost"];
+            let (ran, _) = measure(&[&[address, "--cacert", &ca, "-c", "3"], &named[..]].concat());
+            assert_eq!(ran.code, Some(0), "{ran:?}");
             continue;
         }
         assert_eq!((ran.code, result.failures.tls), (Some(1), 3), "{cause}: {ran:?}");
@@ -214,6 +222,54 @@ fn a_certificate_that_is_not_right_fails_by_its_cause() {
         let (ran, _) = measure(&[&url, "-k", "-c", "3"]);
         assert_eq!(ran.code, Some(0), "{cause}: {ran:?}");
     }
+}
+
+/// Chains that do not lead to who is trusted, or lead there through somebody who may not vouch.
+#[test]
+fn a_chain_that_does_not_lead_to_trust_fails_by_its_cause() {
+    let files = Files::new();
+    let (root, ca) = authority(&files, "root");
+    let between = |name: &str, change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        CertifiedIssuer::signed_by(params, key, &root).expect("an authority")
+    };
+    let whole = between("between", &|_| {});
+    let expired = between("old", &|params| params.not_after = date_time_ymd(2020, 1, 1));
+    let nobody = between("nobody", &|params| params.is_ca = IsCa::NoCa);
+    for (name, issuer, shown, cause) in [
+        ("complete", &whole, true, None),
+        ("incomplete", &whole, false, Some("unknown_issuer")),
+        ("through one that has expired", &expired, true, Some("expired")),
+        ("through one that is no authority", &nobody, true, Some("certificate")),
+    ] {
+        let [cert, key] = certificate(&files, issuer, "leaf", |_| {});
+        if shown {
+            let chain = fs::read_to_string(&cert).expect("it was written");
+            files.write("leaf.pem", &(chain + &pem("CERTIFICATE", issuer.der())));
+        }
+        let args = ["tls://127.0.0.1:0", "--reactors", "1", "--cert", &cert, "--key", &key];
+        let server = Server::start(&args);
+        let url = at_localhost(server.url());
+        let (ran, result) = measure(&[&url, "--cacert", &ca, "-c", "3"]);
+        let found = tls(&result).failures.keys().next().map(String::as_str);
+        assert_eq!(found, cause, "{name}: {ran:?}");
+        assert_eq!(ran.code == Some(0), cause.is_none(), "{name}: {ran:?}");
+    }
+    // One that vouches for itself is trusted by whoever trusts just it.
+    let key = KeyPair::generate().expect("a key");
+    let itself = named("itself").self_signed(&key).expect("a certificate");
+    let cert = files.write("self.pem", &pem("CERTIFICATE", itself.der()));
+    let key = files.write("self.key", &pem("PRIVATE KEY", &key.serialize_der()));
+    let server =
+        Server::start(&["tls://127.0.0.1:0", "--reactors", "1", "--cert", &cert, "--key", &key]);
+    let url = at_localhost(server.url());
+    let (ran, result) = measure(&[&url, "--cacert", &ca, "-c", "3"]);
+    assert_eq!((ran.code, only(&tls(&result).failures)), (Some(1), ("unknown_issuer", 3)));
+    let (ran, _) = measure(&[&url, "--cacert", &cert, "-c", "3"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 #[test]
@@ -286,11 +342,54 @@ fn secrets_are_written_where_that_is_asked_for_and_nowhere_else() {
     let text = fs::read_to_string(&log).expect("secrets");
     let of = |label: &str| text.lines().filter(|line| line.starts_with(label)).count();
     assert_eq!((of("CLIENT_TRAFFIC_SECRET_0 "), of("SERVER_TRAFFIC_SECRET_0 ")), (3, 3), "{text}");
+    // The variable that other programs know does the same.
+    let other = files.text("other.log");
+    let mut command = client(&args);
+    command.env("SSLKEYLOGFILE", &other);
+    assert_eq!(Running::start(command).finish().code, Some(0));
+    let text_of_other = fs::read_to_string(&other).expect("secrets");
+    assert_eq!(text_of_other.lines().count(), text.lines().count());
     let secret = text.lines().find_map(|line| line.split(' ').nth(2)).expect("a secret");
     assert_eq!(secret.len(), 64, "of SHA-256");
     let result = fs::read_to_string(&out).expect("a result");
     assert!(!result.contains(secret));
     parse(&result).expect("a result");
+}
+
+#[test]
+fn both_ends_speak_what_both_know_or_say_that_there_is_nothing() {
+    let server = |options: &[&str]| {
+        Server::start(&[&["tls://127.0.0.1:0", "--reactors", "1"], options].concat())
+    };
+    let alpn = server(&["--alpn", "one,two"]);
+    for (asked, chosen) in [(&["--alpn", "two,one"][..], Some("one")), (&[], None)] {
+        let (ran, result) = measure(&[&[alpn.url(), "-k", "-c", "3"], asked].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let found = tls(&result).alpn.iter().map(|(name, count)| (name.as_str(), *count)).next();
+        assert_eq!(found, chosen.map(|name| (name, 3)));
+    }
+    let new = server(&["--tls-min", "1.3"]);
+    let old = server(&["--tls-max", "1.2"]);
+    let group = ["--tls-groups", "MLKEM768"];
+    let of_1_3 = ["--tls-min", "1.3"];
+    let of_1_2 = ["--tls-max", "1.2"];
+    for (server, options, alert) in [
+        (&alpn, &["--alpn", "three"][..], "no_application_protocol"),
+        (&new, &of_1_2, "protocol_version"),
+        (&old, &of_1_3, "protocol_version"),
+        (&old, &group, "handshake_failure"),
+    ] {
+        let (ran, result) = measure(&[&[server.url(), "-k", "-c", "3"], options].concat());
+        assert_eq!((ran.code, result.failures.tls), (Some(1), 3), "{options:?}: {ran:?}");
+        assert_eq!(only(&tls(&result).failures), ("alert", 3), "{options:?}");
+        assert_eq!(only(&tls(&result).alerts_received), (alert, 3), "{options:?}");
+    }
+    // HTTP is what browsers ask for by itself, and only there.
+    let http = Server::start(&["https://127.0.0.1:0", "--reactors", "1"]);
+    let (_, result) = measure(&[http.url(), "-k", "-c", "3"]);
+    assert_eq!(only(&tls(&result).alpn), ("http/1.1", 3));
+    let (_, result) = measure(&[http.url(), "-k", "-c", "3", "--alpn", "none"]);
+    assert!(tls(&result).alpn.is_empty());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::handshake::{Failed, Handshake, Step};
 use crate::record;
 use crate::secured::{Broken, End, Secured};
 use crate::setup::Setup;
-use crate::tally::Tally;
+use crate::tally::{Cause, Tally};
 use crate::{Alert, HEADER_BYTES};
 use std::fmt;
 
@@ -93,7 +93,7 @@ impl Connection {
         let Ok(handshake) = shared.setups[setup as usize].connection(may_linger) else {
             // Setups are tried when they are made: this one has worked.
             self.0 = State::Failed;
-            return shared.tally.failed("setup");
+            return shared.tally.failed(Cause::Unsupported);
         };
         shared.lingering += usize::from(handshake.lingers());
         let mut handshake = Box::new(handshake);
@@ -176,7 +176,7 @@ impl Connection {
             State::Secured(secured, _) => {
                 let sealed = secured.seal(&mut shared.contexts, plain, out);
                 sealed.map_err(|_| {
-                    shared.tally.failed("key_used_up");
+                    shared.tally.failed(Cause::KeyUsedUp);
                     Exhausted
                 })
             }
@@ -251,7 +251,7 @@ impl Shared {
         }
         let rest = &wire[opened.used..];
         if !rest.is_empty() && self.partials.keep(partial, rest).is_err() {
-            self.tally.failed("no_room");
+            self.tally.failed(Cause::NoRoom);
             return Some(End::Broken(Broken::Peer(Alert::INTERNAL_ERROR)));
         }
         None
@@ -289,7 +289,7 @@ impl Shared {
             }
             used += some.len();
             if self.partials.keep(partial, some).is_err() {
-                self.tally.failed("no_room");
+                self.tally.failed(Cause::NoRoom);
                 return (used, Some(End::Broken(Broken::Peer(Alert::INTERNAL_ERROR))));
             }
         }

@@ -40,7 +40,7 @@ pub use setup::{
     ClientOptions, Identity, Of, ServerOptions, Setup, SetupError, Trust, Versions, authorities,
     certificates,
 };
-pub use tally::{Counts, Tally};
+pub use tally::{Cause, Counts, Tally};
 
 /// What a connection keeps whose handshake is done, in bytes: itself, and its number.
 pub const BYTES_PER_CONNECTION: u64 = size_of::<Option<Connection>>() as u64 + 4;

@@ -40,6 +40,59 @@ pub struct Tally {
     pub truncated: u64,
 }
 
+macro_rules! causes {
+    ($($variant:ident = $name:literal, $doc:literal;)+) => {
+        /// Why a handshake or a connection failed.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Cause {
+            $(
+                #[doc = $doc]
+                $variant,
+            )+
+        }
+
+        impl Cause {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name by which it is counted.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    Alert = "alert", "The peer sent an alert.";
+    BadEncoding = "bad_encoding", "A certificate cannot be read.";
+    BadSignature = "bad_signature", "A signature is wrong.";
+    BrokenRule = "broken_rule", "The peer broke a rule.";
+    CaAsLeaf = "ca_as_leaf", "A certificate of an authority is shown as that of a peer.";
+    Certificate = "certificate", "A certificate is refused otherwise.";
+    CertificateRequired = "certificate_required", "The peer shows no certificate, and has to.";
+    Echoed = "echoed", "Our own first message came back.";
+    Expired = "expired", "A certificate has expired.";
+    Incompatible = "incompatible", "The peer lacks something that is needed.";
+    KeyUsedUp = "key_used_up", "A key has sealed all that it may, and the version has no way to another.";
+    NoCommonAlpn = "no_common_alpn", "No protocol is common to both ends.";
+    NoCommonGroup = "no_common_group", "No group for the key exchange is.";
+    NoCommonSignature = "no_common_signature", "No kind of signature is.";
+    NoCommonSuite = "no_common_suite", "No cipher suite is.";
+    NoCommonVersion = "no_common_version", "No version is.";
+    NoRoom = "no_room", "There is no room for records that are only partly here.";
+    NotTls = "not_tls", "What came is no TLS.";
+    NotValidYet = "not_valid_yet", "A certificate is not valid yet.";
+    Revoked = "revoked", "A certificate was revoked.";
+    UnknownIssuer = "unknown_issuer", "Nobody trusted vouches for a certificate.";
+    Unsupported = "unsupported", "What was agreed on cannot be taken over.";
+    WrongName = "wrong_name", "A certificate is for another name.";
+    WrongPurpose = "wrong_purpose", "A certificate is for another purpose.";
+}
+
 fn count(counts: &mut Counts, name: &str) {
     match counts.get_mut(name) {
         Some(count) => *count += 1,
@@ -89,8 +142,8 @@ impl Tally {
     }
 
     /// Something failed, by this cause.
-    pub(crate) fn failed(&mut self, cause: &str) {
-        count(&mut self.failures, cause);
+    pub(crate) fn failed(&mut self, cause: Cause) {
+        count(&mut self.failures, cause.name());
     }
 
     /// A connection whose handshake was done has ended.
@@ -99,11 +152,11 @@ impl Tally {
             End::Goodbye => {}
             End::Broken(Broken::Peer(alert)) => {
                 count(&mut self.alerts_sent, &alert.to_string());
-                self.failed("broken_rule");
+                self.failed(Cause::BrokenRule);
             }
             End::Broken(Broken::Us(alert)) => {
                 count(&mut self.alerts_received, &alert.to_string());
-                self.failed("alert");
+                self.failed(Cause::Alert);
             }
         }
     }
@@ -121,9 +174,9 @@ impl Tally {
                     let said = if is_http(begin) { NOT_HERE } else { UNEXPECTED };
                     out.extend_from_slice(said);
                 }
-                ("not_tls", None)
+                (Cause::NotTls, None)
             }
-            Failed::Unsupported => ("unsupported", None),
+            Failed::Unsupported => (Cause::Unsupported, None),
             Failed::Rustls(error) => (cause(error), sent(error)),
         };
         self.failed(cause);
@@ -167,52 +220,52 @@ impl Version {
 }
 
 /// What an error is counted as.
-fn cause(error: &Error) -> &'static str {
+fn cause(error: &Error) -> Cause {
     match error {
         Error::InvalidCertificate(error) => certificate_cause(error),
-        Error::NoCertificatesPresented => "certificate_required",
-        Error::AlertReceived(_) => "alert",
-        Error::NoApplicationProtocol => "no_common_alpn",
+        Error::NoCertificatesPresented => Cause::CertificateRequired,
+        Error::AlertReceived(_) => Cause::Alert,
+        Error::NoApplicationProtocol => Cause::NoCommonAlpn,
         Error::InappropriateHandshakeMessage { got_type: HandshakeType::ClientHello, .. } => {
-            "echoed"
+            Cause::Echoed
         }
         Error::PeerIncompatible(incompatible) => match incompatible {
-            PeerIncompatible::NoCipherSuitesInCommon => "no_common_suite",
+            PeerIncompatible::NoCipherSuitesInCommon => Cause::NoCommonSuite,
             PeerIncompatible::NoKxGroupsInCommon
-            | PeerIncompatible::NamedGroupsExtensionRequired => "no_common_group",
-            PeerIncompatible::NoSignatureSchemesInCommon => "no_common_signature",
+            | PeerIncompatible::NamedGroupsExtensionRequired => Cause::NoCommonGroup,
+            PeerIncompatible::NoSignatureSchemesInCommon => Cause::NoCommonSignature,
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic => "no_common_version",
-            _ => "incompatible",
+            | PeerIncompatible::Tls13RequiredForQuic => Cause::NoCommonVersion,
+            _ => Cause::Incompatible,
         },
-        _ => "broken_rule",
+        _ => Cause::BrokenRule,
     }
 }
 
-fn certificate_cause(error: &CertificateError) -> &'static str {
+fn certificate_cause(error: &CertificateError) -> Cause {
     match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Cause::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "not_valid_yet"
+            Cause::NotValidYet
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "wrong_name"
+            Cause::WrongName
         }
-        CertificateError::UnknownIssuer => "unknown_issuer",
-        CertificateError::Revoked => "revoked",
-        CertificateError::BadSignature => "bad_signature",
+        CertificateError::UnknownIssuer => Cause::UnknownIssuer,
+        CertificateError::Revoked => Cause::Revoked,
+        CertificateError::BadSignature => Cause::BadSignature,
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "wrong_purpose"
+            Cause::WrongPurpose
         }
-        CertificateError::BadEncoding => "bad_encoding",
+        CertificateError::BadEncoding => Cause::BadEncoding,
         CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
-            "ca_as_leaf"
+            Cause::CaAsLeaf
         }
-        _ => "certificate",
+        _ => Cause::Certificate,
     }
 }
 

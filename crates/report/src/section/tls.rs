@@ -196,6 +196,45 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "name one that it speaks with --alpn, or none with --alpn none",
     ),
     (
+        "no_common_signature",
+        "no kind of signature is known to both ends",
+        "have the server show a certificate with a key of P-256, P-384, Ed25519 or RSA",
+    ),
+    (
+        "certificate",
+        "the server's certificate was refused",
+        "look at it with openssl s_client -connect HOST:PORT -showcerts, or trust whoever answers \
+         with -k",
+    ),
+    (
+        "incompatible",
+        "the server asks for something, or leaves something out, without which TLS is not spoken \
+         here",
+        "a server that keeps to RFC 8446, or to RFC 5246 with RFC 7627",
+    ),
+    (
+        "unsupported",
+        "both ends agreed on something that cannot be carried on",
+        "leave out --ciphers, and tell us with which server",
+    ),
+    (
+        "key_used_up",
+        "a key of TLS 1.2 has sealed as many records as it may",
+        "TLS 1.3 changes keys by itself: leave out --tls-max, or enable it on the server",
+    ),
+    (
+        "no_room",
+        "more records were only partly here than there is room for",
+        "the server stops in the middle of many records, or the machine has no time to read on",
+    ),
+    (
+        "broken_rule",
+        "a rule of TLS was broken",
+        "the server, or something on the way to it, is at fault: alerts_sent and alerts_received \
+         say which",
+    ),
+    ("certificate_required", "the other end shows no certificate, and has to", "give it one"),
+    (
         "alert",
         "the server refused with an alert",
         "see which under alerts_received: certificate_required asks for --cert and --key, \
@@ -212,7 +251,7 @@ pub(super) fn doubts(result: &ResultFile, doubts: &mut Doubts) {
     for (cause, count) in failures {
         let known = CAUSES.iter().find(|(name, ..)| name == cause);
         let (meaning, remedy) = known.map_or(
-            ("a rule of TLS was broken", "the server, or something on the way to it, is at fault"),
+            ("this version does not know what that means", "see TLS.md of the one that wrote it"),
             |(_, meaning, remedy)| (*meaning, *remedy),
         );
         let mut text = format!("{} times {cause}: {meaning}", format_grouped(*count));
