@@ -9,7 +9,9 @@ use crate::load::audited_share::Share;
 use crate::load::phases::steps::*;
 use crate::load::schedule::Arrivals;
 use crate::protocol::{Http, Raw, Setup, WebSocket};
+use ::tls::{ClientOptions, ServerOptions, Trust, Versions};
 use c1000k_server::driver::{Admission, ServerDriver};
+use control::secure::certificate;
 use crossbeam_channel::{Receiver, bounded};
 use host::socket::{self, ListenOptions};
 use measure::Clock;
@@ -38,6 +40,36 @@ fn raw_server(clock: Clock) -> ServerDriver {
     ServerDriver::new(0, 0, admission, Some(Nanos::from_secs(60)), clock.now())
 }
 
+/// TLS at both ends of connections to there: the client's, and the server's.
+fn secured(target: SocketAddr) -> [Secured; 2] {
+    let versions = Versions { tls12: false, tls13: true };
+    let made = certificate::make(&["localhost".to_owned()], &[]).expect("a certificate");
+    let server = ServerOptions {
+        identity: &made.identity,
+        client_authorities: None,
+        alpn: Vec::new(),
+        versions,
+        tickets: 0,
+    };
+    let client = ClientOptions {
+        trust: &Trust::Anybody,
+        identity: None,
+        name: "localhost",
+        alpn: Vec::new(),
+        versions,
+        suites: &[],
+        groups: &[],
+        resumes: 0.0,
+        key_log: None,
+    };
+    let client = (target, ::tls::Setup::client(client).expect("a client"));
+    let server = ::tls::Setup::server(server).expect("a server");
+    [
+        Secured { listeners: Vec::new(), targets: vec![client] },
+        Secured { listeners: vec![Some(server)], targets: Vec::new() },
+    ]
+}
+
 impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
     fn new(
         model: Model,
@@ -62,16 +94,6 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
         let listener = socket::listen(([127, 0, 0, 1], 0).into(), &options).expect("listener");
         let target = socket::local_address(&listener).expect("its address");
         let limits = Limits::for_slots(CONNECTIONS);
-        let (_, mut inbox) = mailbox::open().expect("mailbox");
-        let net = System::new(
-            &mut inbox,
-            clock,
-            limits.events_per_wait,
-            vec![listener],
-            &Secured::none(),
-        );
-        let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
-
         let source = [127, 0, 0, 2].into();
         let load = Load {
             addresses: Addresses::new(&[vec![target]], &[source], (1024, 65_535), false),
@@ -82,10 +104,14 @@ impl<P: Protocol, S: Driver<System, Command: Send>> Pair<P, S> {
             ..Load::for_tests(CONNECTIONS as u64, 1, model)
         };
         let load = change(load);
+        let [here, there] = if load.tls { secured(target) } else { Default::default() };
+        let events = limits.events_per_wait;
+        let (_, mut inbox) = mailbox::open().expect("mailbox");
+        let net = System::new(&mut inbox, clock, events, vec![listener], &there);
+        let server = Reactor::new(net.expect("network"), server(clock), inbox, limits, 1);
         let (send, reports) = bounded(64);
         let (outside, mut inbox) = mailbox::open().expect("mailbox");
-        let net =
-            System::new(&mut inbox, clock, limits.events_per_wait, Vec::new(), &Secured::none());
+        let net = System::new(&mut inbox, clock, events, Vec::new(), &here);
         let protocol = protocol(&load, target);
         let driver = LoadDriver::new(0, Arc::new(load), protocol, send, clock.now());
         let client = Reactor::new(net.expect("network"), driver, inbox, limits, 0);
@@ -172,6 +198,15 @@ fn an_echo_allocates_nothing_in_the_open_model() {
         Pair::with(Model::Open(5e6), 32, load, raw_server, |l, _| Raw::new(l)),
         "Poisson",
     );
+}
+
+#[test]
+fn an_echo_over_tls_allocates_nothing() {
+    for (model, size) in [(Model::Closed(1), 32), (Model::Closed(4), 1_000)] {
+        let load = |load| Load { tls: true, ..load };
+        let pair = Pair::with(model, size, load, raw_server, |load, _| Raw::new(load));
+        no_allocations(pair, &format!("TLS, {model:?}"));
+    }
 }
 
 #[test]

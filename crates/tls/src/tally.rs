@@ -77,7 +77,7 @@ causes! {
     Echoed = "echoed", "Our own first message came back.";
     Expired = "expired", "A certificate has expired.";
     Incompatible = "incompatible", "The peer lacks something that is needed.";
-    KeyUsedUp = "key_used_up", "A key has sealed all that it may, and the version has no way to another.";
+    KeyUsedUp = "key_used_up", "A key has sealed all that it may, and TLS 1.2 cannot change it.";
     NoCommonAlpn = "no_common_alpn", "No protocol is common to both ends.";
     NoCommonGroup = "no_common_group", "No group for the key exchange is.";
     NoCommonSignature = "no_common_signature", "No kind of signature is.";
