@@ -11,27 +11,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=${CARGO_TARGET_DIR:-target}
-programs=$target/release
-peers=$target/peers
+name=calibration
+. scripts/tests/common.sh
 folder=scripts/tests/calibration
-work=$(mktemp -d)
-
-fail() {
-    echo "calibration: $*" >&2
-    tail -n 20 "$work"/*.log >&2 || true
-    exit 1
-}
-trap 'echo "calibration: line $LINENO failed" >&2' ERR
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-mkdir -p "$peers"
-if [[ ! -d $peers/node_modules/ws ]]; then
-    npm install --silent --no-audit --no-fund --prefix "$peers" 'ws@^8.18' || fail "npm could not install ws"
-fi
-PEERS=$(realpath "$peers")
-export PEERS
+install_ws
 
 # ---- A client that is not ours --------------------------------------------------------------------
 

@@ -6,28 +6,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-programs=${CARGO_TARGET_DIR:-target}/release
-work=$(mktemp -d)
-# nginx's worker is another user.
-chmod 755 "$work"
+name=http
+. scripts/tests/common.sh
 root=$work/root
-pids=()
-
-fail() {
-    echo "http: $*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-trap 'echo "http: line $LINENO failed" >&2' ERR
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
 
 # ---- Our server, their clients --------------------------------------------------------------------
 
@@ -105,51 +86,29 @@ our_server() {
         fail "their clients and our servers: see above"
     echo "http: our server with curl, wrk and h2load"
 }
-export work root
+export work root name
 export -f fail expect their_clients
 
 # ---- Our client, their servers --------------------------------------------------------------------
 
-# Starts nginx in the foreground of a job of this script; $nginx is its address. Connections end after 50
-# requests, so the client has to replace them.
+# nginx ends a connection after 50 requests, so the client has to replace it; $nginx is its address.
 start_nginx() {
-    local port=$1 _
-    nginx=http://127.0.0.1:$port
-    mkdir -p "$work/htdocs" "$work/temp"
+    nginx=http://127.0.0.1:$1
+    mkdir "$work/htdocs"
     head -c 1024 /dev/urandom >"$work/htdocs/1k"
     head -c 1000000 /dev/urandom >"$work/htdocs/large"
     printf 'hello\n' >"$work/htdocs/index.html"
-    cat >"$work/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $work/nginx.pid;
-error_log $work/nginx.log;
-events { worker_connections 1000; }
-http {
-    access_log off;
-    client_body_temp_path $work/temp/body;
-    proxy_temp_path $work/temp/proxy;
-    fastcgi_temp_path $work/temp/fastcgi;
-    uwsgi_temp_path $work/temp/uwsgi;
-    scgi_temp_path $work/temp/scgi;
-    keepalive_requests 50;
-    server {
-        listen 127.0.0.1:$port;
-        root $work/htdocs;
-        location /moved { return 302 /1k; }
-        location /busy { return 503; }
-        location /take { return 200 "taken"; }
-        location /chunks { ssi on; ssi_types *; alias $work/htdocs; }
-    }
+    nginx_at "$1" <<CONF
+keepalive_requests 50;
+server {
+    listen 127.0.0.1:$1;
+    root $work/htdocs;
+    location /moved { return 302 /1k; }
+    location /busy { return 503; }
+    location /take { return 200 "taken"; }
+    location /chunks { ssi on; ssi_types *; alias $work/htdocs; }
 }
 CONF
-    nginx -c "$work/nginx.conf" 2>"$work/start.log" &
-    pids+=("$!")
-    for _ in {1..100}; do
-        if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
-        sleep 0.1
-    done
-    fail "nginx did not start"
 }
 
 # A short run with an expected exit code: run_for CODE OPTIONS...

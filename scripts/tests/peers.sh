@@ -6,22 +6,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-programs=${CARGO_TARGET_DIR:-target}/release
-work=$(mktemp -d)
-socat_pid=''
-
-fail() {
-    echo "peers: $*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-trap 'echo "peers: line $LINENO failed" >&2' ERR
-clean_up() {
-    if [[ -n $socat_pid ]] && kill "$socat_pid" 2>/dev/null; then wait "$socat_pid" 2>/dev/null || true; fi
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+name=peers
+. scripts/tests/common.sh
 
 # Waits, 20 s at most, for socat to listen.
 listens() {
@@ -41,6 +27,7 @@ port=''
 for candidate in {20731..20750}; do
     socat -d -d -T 30 "TCP4-LISTEN:$candidate,bind=127.0.0.1,fork,backlog=64" PIPE 2>"$work/socat.log" &
     socat_pid=$!
+    pids+=("$socat_pid")
     if listens; then
         port=$candidate
         break

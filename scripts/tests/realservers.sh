@@ -7,90 +7,22 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=${CARGO_TARGET_DIR:-target}
-programs=${PROGRAMS:-$target/release}
-peers=$target/peers
+name=realservers
+. scripts/tests/common.sh
 folder=scripts/tests/realservers
-work=$(mktemp -d)
-# nginx's worker is another user.
-chmod 755 "$work"
-pids=()
+install_ws
 
-fail() {
-    echo "realservers: $*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-trap 'echo "realservers: line $LINENO failed" >&2' ERR
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-mkdir -p "$peers"
-if [[ ! -d $peers/node_modules/ws ]]; then
-    npm install --silent --no-audit --no-fund --prefix "$peers" 'ws@^8.18' || fail "npm could not install ws"
-fi
-PEERS=$(realpath "$peers")
-export PEERS
-# Standard input of the servers stays open as long as this script runs: they end with it.
-mkfifo "$work/hold"
-exec 3<>"$work/hold"
-
-# Starts a program in the background and waits for its first line: start NAME COMMAND...
-start() {
-    local out=$work/$1.out pid _
-    : >"$out"
-    "${@:2}" <&3 >"$out" 2>"$work/$1.log" &
-    pid=$!
-    pids+=("$pid")
-    for _ in {1..200}; do
-        if [[ -s $out ]]; then return; fi
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "$1 did not start"
-}
-# Where a service is: service PROGRAM NAME
-service() { sed -n "1s|.*\"$2\": *\"\([^\"]*\)\".*|\1|p" "$work/$1.out"; }
-
-# Starts an nginx that ends connections after 100 requests and after one idle second; $nginx is its address.
+# nginx ends connections after 100 requests and after one idle second; $nginx is its address.
 start_nginx() {
-    local port=$1 _
-    nginx=http://127.0.0.1:$port
-    cat >"$work/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $work/nginx.pid;
-error_log $work/nginx.log;
-events { worker_connections 1000; }
-http {
-    access_log off;
-    client_body_temp_path $work/body;
-    proxy_temp_path $work/proxy;
-    fastcgi_temp_path $work/fastcgi;
-    uwsgi_temp_path $work/uwsgi;
-    scgi_temp_path $work/scgi;
-    keepalive_requests 100;
-    keepalive_timeout 1s;
-    server {
-        listen 127.0.0.1:$port;
-        location / { return 200 "hello"; }
-    }
+    nginx=http://127.0.0.1:$1
+    nginx_at "$1" <<CONF
+keepalive_requests 100;
+keepalive_timeout 1s;
+server {
+    listen 127.0.0.1:$1;
+    location / { return 200 "hello"; }
 }
 CONF
-    nginx -c "$work/nginx.conf" 2>"$work/start.log" &
-    pids+=("$!")
-    for _ in {1..100}; do
-        if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
-        sleep 0.1
-    done
-    fail "nginx did not start"
 }
 
 # A run with an expected exit code, whose result and summary hold what is said of them in Python, `r` and

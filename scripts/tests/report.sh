@@ -8,15 +8,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=${CARGO_TARGET_DIR:-target}
-report=$target/release/c1000k-report
+name=report
+. scripts/tests/common.sh
+report=$programs/c1000k-report
 pages=$target/report-pages
 fixtures=crates/report/tests/fixtures
 kept=(results/kept-*/result.json)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'echo "report: line $LINENO failed" >&2' ERR
-fail() { echo "report: $*" >&2 && exit 1; }
+install_python hdrh 'hdrhistogram==0.10.8'
 
 # ---- Kept runs ------------------------------------------------------------------------------------
 
@@ -35,16 +33,12 @@ echo "report: ${#kept[@]} kept runs have a README"
 
 # ---- Histograms -----------------------------------------------------------------------------------
 
-venv=$target/report-venv
-if [[ ! -x $venv/bin/python ]]; then python3 -m venv "$venv"; fi
-"$venv/bin/python" -c 'import hdrh' 2>/dev/null || "$venv/bin/pip" install --quiet 'hdrhistogram==0.10.8'
-
 for file in "$fixtures/repeats/run-01.json" "$fixtures/v1/million.json" "${kept[@]}"; do
     "$report" export --format hlog "$file" -o "$work/all.hlog"
     sed -n 's/^Tag=\([a-z_]*\),.*/\1/p' "$work/all.hlog" | sort -u | while read -r stage; do
         "$report" export --format hgrm --stage "$stage" "$file" -o "$work/$stage.hgrm"
     done
-    "$venv/bin/python" - "$file" "$work" <<'PYTHON'
+    "$python" - "$file" "$work" <<'PYTHON'
 import json
 import sys
 

@@ -9,45 +9,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=${CARGO_TARGET_DIR:-target}
-programs=${PROGRAMS:-$target/release}
-peers=$target/peers
+name=tls
+. scripts/tests/common.sh
 folder=scripts/tests/tls
-work=$(mktemp -d)
-# nginx's worker is another user.
-chmod 755 "$work"
-pids=()
-
-fail() {
-    echo "tls: $*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-trap 'echo "tls: line $LINENO failed" >&2' ERR
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-mkdir -p "$peers"
-if [[ ! -d $peers/node_modules/ws ]]; then
-    npm install --silent --no-audit --no-fund --prefix "$peers" 'ws@^8.18' || fail "npm could not install ws"
-fi
-python=$peers/venv/bin/python
-if [[ ! -x $python ]] || ! "$python" -c 'import websockets, sslyze' 2>/dev/null; then
-    python3 -m venv "$peers/venv" || fail "python3 could not make a virtual environment"
-    "$peers/venv/bin/pip" install --quiet --disable-pip-version-check 'websockets>=15' 'sslyze>=6.1' ||
-        fail "pip could not install websockets and sslyze"
-fi
-PEERS=$(realpath "$peers")
-export PEERS
-mkfifo "$work/hold"
-exec 3<>"$work/hold"
+install_ws
+install_python websockets 'websockets>=15'
+install_python sslyze 'sslyze>=6.1'
 
 # ---- Certificates -----------------------------------------------------------------------------------
 
@@ -175,13 +142,7 @@ echo "tls: ws, websockets and Chromium echo over wss://"
 # ---- Strangers --------------------------------------------------------------------------------------
 
 "$python" -B "$folder/peers.py" hostile "$tls" || fail "strangers: see above"
-"$python" -B "$folder/peers.py" half "$tls" 10000 <&3 >"$work/half.out" 2>"$work/half.log" &
-pids+=("$!")
-for _ in {1..300}; do
-    if [[ -s $work/half.out ]]; then break; fi
-    sleep 0.1
-done
-[[ -s $work/half.out ]] || fail "the half-way handshakes could not be held"
+start half "$python" -B "$folder/peers.py" half "$tls" 10000
 timeout 60 "$programs/c1000k-client" run "tls://$tls" --cacert "$work/ca.pem" -c 200 --rate 500 -d 2s --quiet \
     --output "$work/result.json" --fail-if 'connections.failed>0' --fail-if 'messages.lost>0' \
     --fail-if 'connections.lost>0' >"$work/client.log" 2>&1 ||
@@ -201,15 +162,6 @@ run_against() {
         fail "our client's exit code is $? with: $*"
 }
 port=$((EUID == 0 ? 810 : 28810))
-waiting() {
-    local _
-    for _ in {1..100}; do
-        if (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
-        sleep 0.1
-    done
-    fail "nobody listens on port $1"
-}
-
 # OpenSSL, by socat: an echo.
 socat "OPENSSL-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork,cert=$work/p256.both,verify=0,backlog=128" PIPE \
     2>"$work/socat.log" &
@@ -217,7 +169,7 @@ pids+=("$!")
 socat "OPENSSL-LISTEN:$((port + 1)),bind=127.0.0.1,reuseaddr,fork,cert=$work/client.both,cafile=$work/ca.pem,backlog=128" \
     PIPE 2>"$work/socat2.log" &
 pids+=("$!")
-waiting "$port"
+listening "$port"
 for options in '' '--tls-max 1.2' '--tls-min 1.3 --ciphers TLS_CHACHA20_POLY1305_SHA256' '--size 40k' '--tls-resume'; do
     # shellcheck disable=SC2086 # they are words
     run_against "tls://localhost:$port" $options
@@ -227,7 +179,7 @@ run_against "tls://localhost:$((port + 1))" --cert "$work/client.pem" --key "$wo
 openssl s_server -accept "127.0.0.1:$((port + 2))" -cert "$work/rsa.pem" -key "$work/rsa.key" -WWW -quiet \
     >"$work/s_server.log" 2>&1 &
 pids+=("$!")
-waiting "$((port + 2))"
+listening "$((port + 2))"
 timeout 60 "$programs/c1000k-client" run "https://localhost:$((port + 2))/none" --cacert "$work/ca.pem" -c 1 --closed \
     --close -d 300ms --quiet --output "$work/result.json" >"$work/client.log" 2>&1 || true
 python3 - "$work/result.json" <<'PYTHON' || fail "s_server did not shake hands with our client"
@@ -236,41 +188,25 @@ r = json.load(open(sys.argv[1]))
 assert r["tls"]["verified"] > 5 and not r["tls"]["failures"], r["tls"]
 PYTHON
 
-cat >"$work/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $work/nginx.pid;
-error_log $work/nginx.log;
-events { worker_connections 1000; }
-http {
-    access_log off;
-    client_body_temp_path $work/body-temp;
-    proxy_temp_path $work/proxy-temp;
-    fastcgi_temp_path $work/fastcgi-temp;
-    uwsgi_temp_path $work/uwsgi-temp;
-    scgi_temp_path $work/scgi-temp;
-    keepalive_requests 50;
-    ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_session_cache shared:s:1m;
-    server {
-        listen 127.0.0.1:$((port + 3)) ssl;
-        ssl_certificate $work/p256.pem;
-        ssl_certificate_key $work/p256.key;
-        location / { return 200 "hello"; }
-    }
-    server {
-        listen 127.0.0.1:$((port + 4)) ssl;
-        ssl_certificate $work/rsa.pem;
-        ssl_certificate_key $work/rsa.key;
-        ssl_client_certificate $work/ca.pem;
-        ssl_verify_client on;
-        location / { return 200 "hello"; }
-    }
+nginx_at "$((port + 3))" <<CONF
+keepalive_requests 50;
+ssl_protocols TLSv1.2 TLSv1.3;
+ssl_session_cache shared:s:1m;
+server {
+    listen 127.0.0.1:$((port + 3)) ssl;
+    ssl_certificate $work/p256.pem;
+    ssl_certificate_key $work/p256.key;
+    location / { return 200 "hello"; }
+}
+server {
+    listen 127.0.0.1:$((port + 4)) ssl;
+    ssl_certificate $work/rsa.pem;
+    ssl_certificate_key $work/rsa.key;
+    ssl_client_certificate $work/ca.pem;
+    ssl_verify_client on;
+    location / { return 200 "hello"; }
 }
 CONF
-nginx -c "$work/nginx.conf" 2>"$work/nginx-start.log" &
-pids+=("$!")
-waiting "$((port + 3))"
 for options in '' '--tls-max 1.2' '--tls-resume' '--close' '--pipeline 8'; do
     # shellcheck disable=SC2086 # they are words
     run_against "https://localhost:$((port + 3))/" $options
@@ -299,7 +235,7 @@ backend ws
 CONF
 haproxy -q -f "$work/haproxy.cfg" 2>"$work/haproxy.log" &
 pids+=("$!")
-waiting "$((port + 6))"
+listening "$((port + 6))"
 run_against "tls://localhost:$((port + 5))"
 run_against "tls://localhost:$((port + 5))" --size 100k --tls-resume
 run_against "wss://localhost:$((port + 6))" --text --size 1k

@@ -7,62 +7,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-target=${CARGO_TARGET_DIR:-target}
-programs=$target/release
-peers=$target/peers
+name=websocket
+. scripts/tests/common.sh
 folder=scripts/tests/websocket
-work=$(mktemp -d)
-pids=()
-
-fail() {
-    echo "websocket: $*" >&2
-    tail -n 20 "$work"/*.log >&2
-    exit 1
-}
-trap 'echo "websocket: line $LINENO failed" >&2' ERR
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
-    done
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-# Starts a program in the background and waits for its first line: start NAME COMMAND... The line is
-# in $work/NAME.out, what it says besides in $work/NAME.log.
-start() {
-    local out=$work/$1.out pid _
-    : >"$out"
-    # Standard input stays open as long as this script runs: the peers end with it.
-    "${@:2}" <&3 >"$out" 2>"$work/$1.log" &
-    pid=$!
-    pids+=("$pid")
-    for _ in {1..200}; do
-        if [[ -s $out ]]; then return; fi
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "$1 did not start"
-}
-# Where a service of a peer is: service PEER NAME
-service() { sed -n "1s|.*\"$2\": *\"\([^\"]*\)\".*|\1|p" "$work/$1.out"; }
-
-mkdir -p "$peers"
-mkfifo "$work/hold"
-exec 3<>"$work/hold"
-if [[ ! -d $peers/node_modules/ws ]]; then
-    npm install --silent --no-audit --no-fund --prefix "$peers" 'ws@^8.18' || fail "npm could not install ws"
-fi
-if [[ ! -x $peers/venv/bin/python ]] || ! "$peers/venv/bin/python" -c 'import websockets' 2>/dev/null; then
-    python3 -m venv "$peers/venv" || fail "python3 could not make a virtual environment"
-    "$peers/venv/bin/pip" install --quiet --disable-pip-version-check 'websockets>=15' ||
-        fail "pip could not install websockets"
-fi
-PEERS=$(realpath "$peers")
-export PEERS
-python=$peers/venv/bin/python
+install_ws
+install_python websockets 'websockets>=15'
 
 # ---- Case by case ---------------------------------------------------------------------------------
 
