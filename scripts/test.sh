@@ -29,6 +29,7 @@ mkdir -p "$target"
 log=$target/test.log
 passed=0 failed=0 skipped=0
 remarks=()
+building=''
 
 title() { printf '\n==== %s\n' "$1"; }
 # Runs one check: check NAME COMMAND...
@@ -66,6 +67,22 @@ tests() {
     echo "---- $good passed, $bad failed, $ignored ignored in $((SECONDS - began)) s: $1"
 }
 have() { command -v "$1" >/dev/null; }
+# Builds with what the tests leave of the processors, which is half of them: they wait for sockets and time
+# limits. ahead COMMAND... begins, `check NAME built` waits for it; one at a time.
+ahead() {
+    local idle=(nice -n 19)
+    if have chrt; then idle=(chrt --idle 0); fi
+    "${idle[@]}" "$@" >"$log.ahead" 2>&1 &
+    building=$!
+}
+built() {
+    local code=0
+    wait "$building" || code=$?
+    building=''
+    if ((code != 0)); then cat "$log.ahead"; fi
+    return "$code"
+}
+trap 'if [[ -n $building ]]; then kill "$building"; fi' EXIT
 
 # Installs what --all needs and this machine lacks, where that can be done without asking anybody.
 install_missing() {
@@ -150,11 +167,6 @@ programs() {
     else
         skip "WebSocket peers" "missing: apt-get install nodejs npm chromium python3-venv"
     fi
-    if have node && have npm && have python3; then
-        check "calibration" ./scripts/tests/calibration.sh
-    else
-        skip "calibration" "missing: apt-get install nodejs npm python3"
-    fi
     if have curl && have wrk && have h2load && have nginx && have python3; then
         check "HTTP peers" ./scripts/tests/http.sh
     else
@@ -171,13 +183,6 @@ programs() {
     else
         skip "TLS peers" "missing: apt-get install openssl curl socat nginx-light haproxy nodejs npm chromium python3-venv"
     fi
-    # A wide bound: what is left of it on a machine that others use too. The harness alone is exact.
-    if have python3; then
-        check "good peers beside bad ones" ./scripts/tests/attack.sh --seconds 1 --repeats 1 --tries 4 \
-            --bound 10 --floor 25
-    else
-        skip "good peers beside bad ones" "missing: apt-get install python3"
-    fi
     in_namespaces "network namespaces" ./scripts/tests/netns.sh
     if have prlimit && have python3; then
         in_namespaces "walls that a run can meet" ./scripts/tests/walls.sh
@@ -185,25 +190,45 @@ programs() {
         skip "walls that a run can meet" "prlimit or python3 is missing: apt-get install util-linux python3"
     fi
     in_namespaces "tune.sh and addresses.sh" ./scripts/tests/tune.sh
+    # Last what measures.
+    if have node && have npm && have python3; then
+        check "calibration" ./scripts/tests/calibration.sh
+    else
+        skip "calibration" "missing: apt-get install nodejs npm python3"
+    fi
+    # A wide bound: what is left of it on a machine that others use too. The harness alone is exact.
+    if have python3; then
+        check "good peers beside bad ones" ./scripts/tests/attack.sh --seconds 1 --repeats 1 --tries 4 \
+            --bound 10 --floor 25
+    else
+        skip "good peers beside bad ones" "missing: apt-get install python3"
+    fi
 }
 
-if $all; then
+if ! $all; then
+    tests "tests, debug"
+else
     install_missing
     # First what is quick to fail.
     lints
-fi
-tests "tests, debug"
-if $all; then
-    # Not the programs that are to be measured: see the profile in Cargo.toml.
-    tests "tests, release" --profile release-tests
-    check "release programs" cargo build --release --locked --quiet \
-        -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench
+    check "build of the tests" cargo test --workspace --locked --quiet --no-run
+    ahead cargo build --release --locked --quiet -p c1000k-server -p c1000k-client -p c1000k-report -p c1000k-bench
+    tests "tests, debug"
     # The tests have built it; to build it alone would build half of the workspace with other features.
     check "fuzzing, 60 s" env FUZZ_PROGRAM="$target/debug/c1000k-fuzz" ./scripts/fuzz.sh 60
+    check "release programs" built
+    # Without the checks of debug, as the programs are shipped, on the dependencies that are built already. To
+    # optimise as far as a release would be repeated by forty test programs, and take a quarter of an hour.
+    unchecked=(--config profile.dev.debug-assertions=false --config profile.dev.overflow-checks=false
+        --config 'profile.dev.package."*".debug-assertions=true'
+        --config 'profile.dev.package."*".overflow-checks=true')
+    ahead cargo test --workspace --locked --quiet --no-run "${unchecked[@]}"
     programs
+    check "build of the tests in release mode" built
+    tests "tests, release" "${unchecked[@]}"
 fi
 
-rm -f "$log"
+rm -f "$log" "$log.ahead"
 echo
 for remark in "${remarks[@]}"; do echo "$remark"; done
 echo "$passed passed, $failed failed, $skipped skipped"
