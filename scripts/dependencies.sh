@@ -13,6 +13,7 @@ floors=(
     "measure:"
     "wire:"
     "tls:"
+    "session: measure"
     "host: measure"
     "reactor: host measure tls"
     "report: measure"
@@ -20,7 +21,7 @@ floors=(
     "server: control host measure reactor tls wire"
     "client: control host measure reactor report tls wire"
     "bench: host measure report"
-    "fuzz: host measure report tls wire"
+    "fuzz: host measure report session tls wire"
     "tidy:"
 )
 
@@ -38,6 +39,8 @@ licences=(
     "Apache-2.0 OR MIT"
     "Apache-2.0/MIT"
     "Unlicense OR MIT"
+    "Unlicense/MIT"
+    "Apache-2.0 OR BSL-1.0"
     "MIT OR BSD-3-Clause"
     "MIT OR Zlib OR Apache-2.0"
     "BSD-2-Clause OR Apache-2.0 OR MIT"

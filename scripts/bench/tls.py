@@ -21,6 +21,8 @@ import time
 
 SERVER_CPU = os.environ.get("BENCH_SERVER_CPU", "0")
 CLIENT_CPU = os.environ.get("BENCH_CLIENT_CPU", "1")
+# How often the floor of a handshake is measured for one figure: each takes 50 ms.
+FLOORS = 5
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -32,7 +34,7 @@ class Server:
     """Ours, on one core: plain and with TLS beside each other."""
 
     def __init__(self, programs, folder, *options):
-        self.ca = os.path.join(folder, "ca.pem")
+        self.ca = tempfile.mkstemp(suffix=".pem", dir=folder)[1]
         command = [f"{programs}/c1000k-server", "--json", "--reactors", "1", "--cores", SERVER_CPU,
                    "--connections-max", "19k", "--metrics", "127.0.0.1:0", "--write-ca", self.ca, *options]
         if "--fd-table" in options:
@@ -69,14 +71,25 @@ class Client:
         return result
 
     def floor(self, *options):
-        """CPU us of a handshake in memory: client, server."""
+        """CPU us of a handshake in memory: client, server. As in a run both cores are busy with it: a core has
+        another speed beside one that idles."""
         command = self.command("tls://127.0.0.1:9", "-c", "1k", *options)
         command[1] = "check"
-        command = [word for word in command if word != "-q"]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
-        findings = found["findings"] if isinstance(found, dict) else found
-        finding = next(one for one in findings if one["name"] == "tls")
-        return micros(finding["have"]), micros(finding["why"].split("(")[1])
+        at = command.index("--cores")
+        command = [word for word in command[:at] + command[at + 2:] if word != "-q"]
+        seen = []
+        for _ in range(FLOORS):
+            # The process is put on its core, the reactors that are planned there as well.
+            both = [subprocess.Popen(["taskset", "-c", cpu, *command, "--cores", cpu], stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL) for cpu in (CLIENT_CPU, SERVER_CPU)]
+            costs = []
+            for one in both:
+                found = json.loads(one.communicate()[0])
+                findings = found["findings"] if isinstance(found, dict) else found
+                finding = next(one for one in findings if one["name"] == "tls")
+                costs.append((micros(finding["have"]), micros(finding["why"].split("(")[1])))
+            seen.append((costs[0][0], costs[1][1]))
+        return [median(one[at] for one in seen) for at in (0, 1)]
 
 
 def micros(text):
@@ -112,23 +125,26 @@ def spread(values, digits=2):
 
 
 def handshakes(programs, folder, rounds):
-    server = Server(programs, folder, "--tls-tickets", "2")
-    client = Client(programs, server)
+    # The floor makes no tickets.
+    servers = {tickets: Server(programs, folder, "--tls-tickets", tickets) for tickets in ("0", "2")}
+    client = Client(programs, servers["0"])
     cases = {"full, verified": [], "full, -k": ["-k"], "full, TLS 1.2": ["--tls-max", "1.2"],
              "resumed, TLS 1.3": ["--tls-resume", "--connect-rate", "1500"]}
     count = ["-c", "5k", "--no-first-echo"]
     seen = {name: [] for name in cases}
     for number in range(rounds):
         say(f"handshakes, round {number + 1} of {rounds}")
-        plain = client.run(server.urls["tcp"], *count)
+        plain = client.run(servers["0"].urls["tcp"], *count)
         for name, options in cases.items():
             floor_options = [word for word in options if word not in ("--tls-resume", "--connect-rate", "1500")]
             before = client.floor(*floor_options)
-            secured = client.run(server.urls["tls"], *count, *options)
+            client.server = servers["2" if "--tls-resume" in options else "0"]
+            secured = client.run(client.server.urls["tls"], *count, *options)
             floor = [median(pair) for pair in zip(before, client.floor(*floor_options))]
             added = [cpu_of(secured, end, "connection") - cpu_of(plain, end, "connection") for end in ("client", "server")]
             seen[name].append((added, floor))
-    server.stop()
+    for server in servers.values():
+        server.stop()
     rows = []
     for name, all_of in seen.items():
         for at, end in enumerate(["client", "server"]):
@@ -140,27 +156,29 @@ def handshakes(programs, folder, rounds):
 
 
 def memory(programs, folder, rounds):
-    rows = []
-    seen = {"idle": [], "behind traffic": []}
-    for number in range(max(rounds // 3, 1)):
+    few, many = 6_000, 18_000
+    cases = {"idle": ("rss_bytes", ["--no-first-echo", "--hold", "500ms"]),
+             "behind traffic": ("rss_bytes_after_traffic", ["--rate", "15k", "-d", "3s"])}
+    seen = {name: ([], []) for name in cases}
+    for number in range(max(rounds // 2, 1)):
         say(f"memory, round {number + 1}")
-        for name, options in [("idle", ["--no-first-echo", "--hold", "500ms"]), ("behind traffic", ["--rate", "15k", "-d", "3s"])]:
-            of = {}
+        for name, (key, options) in cases.items():
+            grown = {}
             for scheme in ["tcp", "tls"]:
-                # A fresh server each: memory that was used once is not given back at once.
-                server = Server(programs, folder)
-                result = Client(programs, server).run(server.urls[scheme], "-c", "18k", *options)
-                key = "rss_bytes_after_traffic" if name != "idle" else "rss_bytes"
-                each = []
-                for end in ["client", "server"]:
-                    of_end = result["resources"][end]
-                    each.append((of_end[key] - of_end["rss_bytes_before"]) / 18_000)
-                of[scheme] = each
-                server.stop()
-            seen[name].append([tls - tcp for tls, tcp in zip(of["tls"], of["tcp"])])
-    for name, all_of in seen.items():
-        rows.append([name, *(f"{median([one[at] for one in all_of]):.0f}" for at in (0, 1))])
-    table("Memory of a connection over a plain one, bytes (18,000 held by one reactor)", ["when", "client", "server"], rows)
+                for count in [few, many]:
+                    # A fresh server each: memory that was used once is not given back at once.
+                    server = Server(programs, folder)
+                    result = Client(programs, server).run(server.urls[scheme], "-c", str(count), *options)
+                    for end in ["client", "server"]:
+                        of_end = result["resources"][end]
+                        grown[scheme, count, end] = of_end[key] - of_end["rss_bytes_before"]
+                    server.stop()
+            for at, end in enumerate(["client", "server"]):
+                more = [grown["tls", count, end] - grown["tcp", count, end] for count in (few, many)]
+                seen[name][at].append((more[1] - more[0]) / (many - few))
+    rows = [[name, *(spread(of, 0) for of in both)] for name, both in seen.items()]
+    table("Memory of one more connection over that of a plain one, bytes (of 6,000 to 18,000 at one reactor)",
+          ["when", "client", "server"], rows)
 
 
 def echo(programs, folder, rounds):
@@ -297,7 +315,7 @@ def main():
     parser.add_argument("programs")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("what", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     known = {"handshakes": handshakes, "memory": memory, "echo": echo, "storm": storm}
     wanted = args.what or [*known, "nginx", "files"]
     for what in wanted:

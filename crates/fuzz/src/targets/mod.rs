@@ -4,6 +4,7 @@ mod files;
 mod frames;
 mod handshakes;
 mod http;
+mod sessions;
 mod texts;
 mod tls;
 
@@ -24,6 +25,9 @@ pub const TARGETS: &[Target] = &[
     target("http-responses", http::RESPONSE_WORDS, http::client),
     target("http-paths", http::PATH_WORDS, http::paths),
     target("tls", tls::WORDS, tls::tls),
+    target("sessions", sessions::FILE_WORDS, sessions::files),
+    target("session-messages", sessions::MESSAGE_WORDS, sessions::messages),
+    target("session-frames", sessions::FRAME_WORDS, sessions::frames),
     target("urls", texts::URL_WORDS, texts::urls),
     target("units", texts::UNIT_WORDS, texts::units),
     target("sources", texts::SOURCE_WORDS, texts::sources),

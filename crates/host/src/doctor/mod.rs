@@ -32,6 +32,7 @@ const WALLS: &[fn(&Evidence<'_>) -> Option<Wall>] = &[
     server::server_full,
     server::accept_queue,
     server::handshake_queue,
+    server::tls_handshakes,
     machine::conntrack,
     client::ports,
     client::descriptors,

@@ -1,7 +1,9 @@
-//! Walls at the server: its descriptors, memory and limit, its accept queue and its handshakes.
+//! Walls at the server: its descriptors, memory and limit, its accept queue and its handshakes,
+//! those of TCP and those of TLS.
 
 use super::evidence::{Evidence, Listener, Server, Span};
 use super::{Wall, connections_were, times, wall};
+use measure::Failure;
 use measure::units::format_grouped;
 
 pub(super) fn server_descriptors(evidence: &Evidence<'_>) -> Option<Wall> {
@@ -189,5 +191,29 @@ pub(super) fn handshake_queue(evidence: &Evidence<'_>) -> Option<Wall> {
         },
         "start the server with a larger backlog (and net.core.somaxconn), or open more slowly \
          (--connect-rate)",
+    )
+}
+
+/// Handshakes of TLS that wait for the server's cores are how every ramp finds its speed. They are
+/// a wall where connections gave up waiting, or nothing opens any more.
+pub(super) fn tls_handshakes(evidence: &Evidence<'_>) -> Option<Wall> {
+    let gave_up = evidence.failures(Failure::TimedOut);
+    let put_off =
+        evidence.server_loop("handshake_budget_hits") + evidence.server_loop("handshakes_held");
+    if gave_up == 0 && !evidence.stalled {
+        return None;
+    }
+    wall(
+        "tls_handshakes",
+        put_off,
+        |times| {
+            format!(
+                "TLS handshakes came faster than the server's reactors do them and were put off \
+                 {times}; meanwhile {} given up",
+                connections_were(gave_up)
+            )
+        },
+        "open more slowly (--connect-rate), give the server more cores, or a certificate with an \
+         ECDSA key, which costs it a fifth of what an RSA key does",
     )
 }

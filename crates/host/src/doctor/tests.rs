@@ -230,6 +230,20 @@ fn handshakes_under_way() {
 }
 
 #[test]
+fn tls_handshakes_that_were_put_off_until_somebody_gave_up() {
+    let mut case = Case::far();
+    case.server().counters.insert("handshake_budget_hits".to_owned(), 8_000);
+    case.server().counters.insert("handshakes_held".to_owned(), 200);
+    assert_eq!(case.walls(), [], "every ramp does that");
+    case.failures = vec![(Failure::TimedOut, 12)];
+    let text = "TLS handshakes came faster than the server's reactors do them and were put off \
+                8,200 times; meanwhile 12 connections were given up";
+    assert_eq!(case.only(), ("tls_handshakes", text.to_owned()));
+    case.server = None;
+    assert_eq!(case.walls(), [], "a server that says nothing");
+}
+
+#[test]
 fn a_full_conntrack_table_on_either_side() {
     let mut case = Case::far();
     case.after.conntrack_drops += 31;
