@@ -8,6 +8,7 @@ whose smallest and largest stand behind it. nginx is left out where it is not in
 """
 
 import argparse
+import atexit
 import contextlib
 import json
 import os
@@ -42,6 +43,8 @@ class Server:
         schemes = ["tcp", "tls", "ws", "wss", "http", "https"]
         command += [f"{scheme}://127.0.0.1:0" for scheme in schemes]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        # A run that fails ends this program: it leaves no server behind.
+        atexit.register(self.stop)
         ready = [json.loads(self.process.stdout.readline()) for _ in schemes]
         self.urls = {line["url"].split("://")[0]: line["url"] for line in ready}
         self.metrics = ready[0]["metrics"]
