@@ -2,7 +2,8 @@
 # What c1000k-report writes, read by programs that are not ours: histograms by PyPI's hdrhistogram,
 # pages by Chromium without a screen, at the width of a desk and of a telephone, light and dark.
 #
-#   ./scripts/tests/report.sh       (needs python3 with venv, chromium, and the release programs)
+#   ./scripts/tests/report.sh       (needs python3 with venv, chromium, and the release programs; puts `hdrhistogram`
+#                                    into target/peers)
 #
 # The pages and their pictures stay in target/report-pages, to be looked at.
 set -euo pipefail

@@ -28,8 +28,7 @@ pub use kind::{Context, KINDS_MAX, Kept, Kind, Kinds, Message, Scratch};
 pub use program::{NAMES_MAX, Program, Rows, Send, Step, TIMERS_MAX, Timer};
 pub use source::Problem;
 pub use template::{
-    Fill, STAMP_BYTES, STAMP_MARK, STAMP_TEXT_BYTES, TEMPLATE_BYTES_MAX, Template, Variables,
-    find_stamp,
+    Fill, STAMP_MARK, STAMP_TEXT_BYTES, TEMPLATE_BYTES_MAX, Template, Variables, find_stamp,
 };
 pub use think::Think;
 

@@ -12,9 +12,7 @@ use crate::data::Data;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use std::ops::Range;
-
-/// Bytes of a stamp, as the client makes it.
-pub const STAMP_BYTES: usize = 32;
+use wire::{STAMP_BYTES, SplitMix64};
 
 /// What a stamp begins with in a message, so that it is found wherever a server puts it.
 pub const STAMP_MARK: &[u8; 4] = b"c1k.";
@@ -339,12 +337,9 @@ impl Number {
     }
 }
 
-/// The mixing step of SplitMix64.
+/// A number of which no bit shows what it was made of.
 pub(crate) fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
+    SplitMix64::new(number).next()
 }
 
 impl Form {

@@ -5,8 +5,9 @@
 use super::cuts;
 use crate::Verdict;
 use serde_json::Value;
-use session::{Context, Data, Fill, Frame, Message, Program, STAMP_BYTES, Send, find_stamp};
+use session::{Context, Data, Fill, Frame, Message, Program, Send, find_stamp};
 use std::sync::LazyLock;
+use wire::STAMP_BYTES;
 
 /// Words of session files.
 pub(super) const FILE_WORDS: &[&str] = &[

@@ -207,13 +207,16 @@ pub(super) fn tls_handshakes(evidence: &Evidence<'_>) -> Option<Wall> {
         "tls_handshakes",
         put_off,
         |times| {
+            let outcome = match gave_up {
+                0 => "none is done any more".to_owned(),
+                _ => format!("meanwhile {} given up", connections_were(gave_up)),
+            };
             format!(
                 "TLS handshakes came faster than the server's reactors do them and were put off \
-                 {times}; meanwhile {} given up",
-                connections_were(gave_up)
+                 {times}; {outcome}"
             )
         },
         "open more slowly (--connect-rate), give the server more cores, or a certificate with an \
-         ECDSA key, which costs it a fifth of what an RSA key does",
+         ECDSA key: an RSA key costs it several times as much",
     )
 }

@@ -239,6 +239,10 @@ fn tls_handshakes_that_were_put_off_until_somebody_gave_up() {
     let text = "TLS handshakes came faster than the server's reactors do them and were put off \
                 8,200 times; meanwhile 12 connections were given up";
     assert_eq!(case.only(), ("tls_handshakes", text.to_owned()));
+    case.failures.clear();
+    case.stalled = true;
+    assert!(case.walls()[0].text.ends_with("put off 8,200 times; none is done any more"));
+    case.stalled = false;
     case.server = None;
     assert_eq!(case.walls(), [], "a server that says nothing");
 }
